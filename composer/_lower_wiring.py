@@ -1,0 +1,56 @@
+"""Run a part of a composition: steps in order, values passed between them by the name of their slot."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor, nn
+
+Slot = str
+"""Where a value lies between steps: `<node>` for a node's value, `<node>.mask` for the mask that goes with it."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call: the module's outputs, a tensor or a tuple of them, for the values in `takes`, go to `gives` in order.
+
+    `module(gives)` makes the module that gives just these slots, or returns the one it made before. It is called only
+    when the step is needed and with what is needed of it, so a part of a composition that starts behind its networks
+    never loads them, and one that reads a low layer does not compute the layers above.
+    """
+
+    takes: tuple[Slot, ...]
+    gives: tuple[Slot, ...]
+    module: Callable[[tuple[Slot, ...]], nn.Module]
+
+
+class Wiring(nn.Module):
+    """forward(*given) -> tuple of the wanted values. Holds the modules of the steps in between, and of no others."""
+
+    def __init__(self, given: Sequence[Slot], steps: Iterable[Step], wanted: Sequence[Slot]) -> None:
+        super().__init__()
+        self.given, self.wanted = tuple(given), tuple(wanted)
+        self.steps = needed(self.given, steps, self.wanted)
+        self.calls = nn.ModuleList(step.module(step.gives) for step in self.steps)
+
+    def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
+        values = dict(zip(self.given, given, strict=True))
+        for step, call in zip(self.steps, self.calls, strict=True):
+            made = call(*(values[slot] for slot in step.takes))
+            values.update(zip(step.gives, (made,) if isinstance(made, Tensor) else made, strict=True))
+        return tuple(values[slot] for slot in self.wanted)
+
+
+def needed(given: Sequence[Slot], steps: Iterable[Step], wanted: Sequence[Slot]) -> tuple[Step, ...]:
+    """The steps, in order and with only what is needed of each, that make `wanted`; what is given is not made again.
+
+    Raises LookupError naming what nothing makes.
+    """
+    missing, chosen = set(wanted) - set(given), []
+    for step in reversed(tuple(steps)):
+        gives = tuple(slot for slot in step.gives if slot in missing)
+        if gives:
+            chosen.append(replace(step, gives=gives))
+            missing = (missing - set(gives)) | (set(step.takes) - set(given))
+    if missing:
+        raise LookupError(f"nothing makes {', '.join(sorted(missing))} from {', '.join(given) or 'nothing'}")
+    return tuple(reversed(chosen))

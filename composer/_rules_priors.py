@@ -1,0 +1,145 @@
+"""Typing rules of sources, priors and weights: input, const, load, net, fn, encode, decode, weights from weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from composer._hash import node_hash
+from composer._scope import Scope, Typed, Weights, value_of, weights_of
+from composer.errors import BadGraph, PortMismatch
+from composer.graph import Node
+from priors.functions.signatures import find_signature
+from priors.manifest import PriorManifest, PriorRef
+from priors.types import parse, rename_symbols
+
+
+def input_rule(node: Node, scope: Scope) -> Typed:
+    return Typed((), node.attrs, parse(node.attrs["type"]))
+
+
+def load_rule(node: Node, scope: Scope) -> Typed:
+    ref, manifest = scope.manifest(PriorRef.parse(node.attrs["prior"]), node.name)
+    if manifest.kind != "network":
+        raise BadGraph(f"node {node.name!r}: {ref.repo} is a function. Use {{op: fn, fn: {manifest.definition.id}}}.")
+    architecture = manifest.definition.id
+    if node.attrs.get("arch", architecture) != architecture:
+        raise BadGraph(
+            f"node {node.name!r}: arch is {node.attrs['arch']!r}, {ref.repo} is a {architecture}. Correct 'arch'."
+        )
+    return Typed(
+        (), _stated(node.attrs, ref, manifest, arch=architecture), Weights(ref, manifest, _short(manifest.identity()))
+    )
+
+
+def net_rule(node: Node, scope: Scope) -> Typed:
+    wires = dict(node.inputs)
+    if "w" not in wires:
+        raise BadGraph(f"node {node.name!r} (net) has no weights. Add 'w: <a load node>' to 'in'.")
+    weights = weights_of(scope, node, wires["w"])
+    manifest = weights.manifest
+    for port in {**wires, **manifest.inputs}:
+        if port != "w" and (port not in manifest.inputs or port not in wires):
+            cause = "is not wired" if port in manifest.inputs else f"does not exist in {weights.ref.repo}"
+            raise PortMismatch(
+                f"node {node.name!r}: port {port!r} {cause}. Wire exactly: {', '.join(manifest.inputs)}."
+            )
+    tap = node.attrs.get("tap", manifest.default_tap)
+    prefix = scope.fresh()
+    wanted = {port: rename_symbols(t, prefix) for port, t in manifest.inputs.items()}
+    for port in wanted:
+        value_of(scope, node, wires[port])
+    given = [
+        (port, source if port == "w" else scope.adapt(source, node.name, wanted[port], weights))
+        for port, source in node.inputs
+    ]
+    gives = scope.solved(rename_symbols(manifest.tap(tap), prefix))
+    space = f"{weights.architecture}/{tap}/{weights.identity}"
+    return Typed(tuple(given), {**node.attrs, "tap": tap}, gives.in_space(space))
+
+
+def fn_rule(node: Node, scope: Scope) -> Typed:
+    signature = find_signature(node.attrs["fn"])
+    attrs = dict(node.attrs)
+    if "prior" in attrs:
+        attrs = _from_function_prior(node, scope, attrs)
+    if signature.fitted:
+        attrs["fit"] = "train"
+    elif "fit" in attrs:
+        raise BadGraph(f"node {node.name!r}: function {attrs['fn']!r} learns nothing. Remove 'fit'.")
+    if len(node.inputs) != 1:
+        raise BadGraph(f"node {node.name!r}: function {attrs['fn']!r} takes one input. Correct 'in'.")
+    [(port, source)] = node.inputs
+    gives = value_of(scope, node, source)
+    source = scope.adapt(source, node.name, signature.takes(gives))
+    return Typed(((port, source),), attrs, signature.gives(attrs["config"], value_of(scope, node, source)))
+
+
+def _from_function_prior(node: Node, scope: Scope, attrs: dict[str, Any]) -> dict[str, Any]:
+    """The attributes with the configuration, license and full reference of the function prior they name."""
+    ref, manifest = scope.manifest(PriorRef.parse(attrs["prior"]), node.name)
+    definition = manifest.definition
+    if manifest.kind != "function" or definition.id != attrs["fn"]:
+        raise BadGraph(
+            f"node {node.name!r}: fn is {attrs['fn']!r}, {ref.repo} is {definition.id!r}. Correct one of them."
+        )
+    config = attrs["config"] or dict(definition.config)
+    return _stated({**attrs, "config": config}, ref, manifest)
+
+
+def encode_rule(node: Node, scope: Scope) -> Typed:
+    [(_, source)] = node.inputs
+    gives, to = value_of(scope, node, source), parse(node.attrs["to"])
+    if not gives.is_raw or to.is_raw or gives.modality != to.modality:
+        raise PortMismatch.on_edge(
+            source, node.name, wants=f"raw {to.modality}", gives=gives, fix="Encode an input node."
+        )
+    attrs = dict(node.attrs)
+    if "prior" not in attrs:
+        raise BadGraph(f"node {node.name!r} (encode) does not say whose encoder. Add 'prior: prior://namespace/name'.")
+    ref, manifest = scope.manifest(PriorRef.parse(attrs["prior"]), node.name)
+    if to not in manifest.inputs.values():
+        known = ", ".join(str(t) for t in manifest.inputs.values())
+        raise BadGraph(f"node {node.name!r}: {ref.repo} does not encode to {to}. Write one of: {known}.")
+    return Typed(node.inputs, {**attrs, "prior": str(ref), "spec": manifest.host_identity()}, to)
+
+
+def decode_rule(node: Node, scope: Scope) -> Typed:
+    [(_, source)] = node.inputs
+    gives = value_of(scope, node, source)
+    if gives.modality != "dist" and gives.kind != "text.ids":
+        raise PortMismatch.on_edge(
+            source, node.name, wants="classes or token ids", gives=gives, fix="Decode a head's output."
+        )
+    return Typed(node.inputs, node.attrs, parse("text.raw[B]:str"))
+
+
+def derive_rule(node: Node, scope: Scope) -> Typed:
+    """Weights from weights: the architecture stays the first one's, the content is the derivation's, near its base."""
+    all_weights = [weights_of(scope, node, source) for source in node.sources]
+    base = all_weights[0]
+    families = sorted({weights.architecture for weights in all_weights})
+    if len(families) > 1:
+        raise PortMismatch(
+            f"node {node.name!r}: {node.op} across architectures {' and '.join(families)}. "
+            "Use splice or retok on one of them, or combine their values with gate or concat."
+        )
+    root = base.identity.rpartition("~near:")[2]
+    inputs = {port: scope.hash_of(source) for port, source in node.inputs}
+    made = node_hash(node.op, node.attrs, str(base), inputs)
+    return Typed(node.inputs, node.attrs, Weights(base.ref, base.manifest, f"{made[:16]}~near:{root}"))
+
+
+def _stated(attrs: Mapping[str, Any], ref: PriorRef, manifest: PriorManifest, **more: Any) -> dict[str, Any]:
+    """Attributes with the full reference, and the license and fee of the manifest where the graph states none."""
+    return {
+        **attrs,
+        **more,
+        "prior": str(ref),
+        "license": attrs.get("license", manifest.license.spdx),
+        "fee_bp": attrs.get("fee_bp", manifest.fee_bp),
+    }
+
+
+def _short(identity: str) -> str:
+    return identity.removeprefix("sha256:")[:16]

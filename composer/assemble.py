@@ -1,0 +1,237 @@
+"""From what a library offers to graphs: which blocks a task could use, and the composition that wires chosen ones."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from composer.choices import Candidate, Limits, Member
+from composer.graph import Graph
+from priors.errors import BadTask
+from priors.library import Entry
+from priors.manifest import PriorManifest
+
+if TYPE_CHECKING:
+    from priors.tasks import Task
+
+Fusion = Literal["concat", "gate"]
+
+GATE_WIDTH = 128
+"""Features each block is projected to before a gate mixes them."""
+
+DEEP = 1_000_000
+"""Parameters from which a pretrained network is trusted to start a set (composer.rank.sets)."""
+
+PLAIN: Mapping[str, str] = {
+    "text": "word_ngrams",
+    "image": "pixels",
+    "audio": "log_mel_statistics",
+    "tab": "standardize",
+}
+"""Modality -> the function that stands for "no prior" where a composition must be built all the same."""
+
+_RAW = {"text": "text.raw[B]:str", "image": "image.raw[B]:u8", "audio": "audio.raw[B]:f32"}
+_COUNTS = ("char_ngrams", "word_ngrams")
+_SCALED = ("standardize", "quantile")
+"""Table functions that bring columns of any scale to one; before the others a standardize is put."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What a set takes or leaves as a whole: the averaged taps of a network, or one function prior.
+
+    taps     more than one: equal parts of several taps of one network
+    trusted  a pretrained network that a set may start from
+    """
+
+    name: str
+    candidates: tuple[Candidate, ...]
+    trusted: bool
+
+    @property
+    def is_taps(self) -> bool:
+        return len(self.candidates) > 1
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What there is for a task: every block, how blocks group into units, and the manifests behind them."""
+
+    candidates: tuple[Candidate, ...]
+    units: tuple[Unit, ...]
+    manifests: Mapping[Candidate, PriorManifest] = field(repr=False)
+
+
+def offer(task: Task, entries: Iterable[Entry], limits: Limits | Mapping[str, Any] | None = None) -> Offer:
+    """Every block that `task`'s columns and the limits allow. Raises BadTask when there is none."""
+    limits = Limits.of(limits)
+    allowed = [entry for entry in entries if limits.allow(entry.manifest)]
+    units: list[Unit] = []
+    singles: list[Candidate] = []
+    manifests: dict[Candidate, PriorManifest] = {}
+    columns = _columns(task)
+    for column, modality in columns:
+        for entry in allowed:
+            manifest = entry.manifest
+            if not _reads(manifest, modality):
+                continue
+            taps = {tap: Candidate(entry.ref, tap, column) for tap in manifest.taps if tap not in manifest.averages}
+            manifests |= dict.fromkeys(taps.values(), manifest)
+            singles += taps.values()
+            grouped = next(iter(manifest.averages.values()), None)
+            names = [tap for tap in grouped if tap in taps] if grouped else [manifest.default_tap]
+            suffix = f" ({column})" if len(columns) > 1 and isinstance(column, str) else ""
+            unit = f"{entry.ref.name}{f' ({len(names)} taps)' if len(names) > 1 else ''}{suffix}"
+            trusted = manifest.kind == "network" and (manifest.parameters or 0) >= DEEP
+            units.append(Unit(unit, tuple(taps[name] for name in names), trusted))
+    if not units:
+        shown = ", ".join(dict.fromkeys(modality for _, modality in columns)) or "no input columns"
+        raise BadTask(f"no prior of the library reads this task ({shown}). Import priors for it, or relax the limits.")
+    return Offer(tuple(singles), tuple(units), manifests)
+
+
+def plain_members(offered: Offer) -> tuple[Member, ...]:
+    """The blocks that stand for "no prior": words, pixels, bare columns. Empty when the library lacks them."""
+    found = [
+        candidate
+        for candidate in offered.candidates
+        if (manifest := offered.manifests[candidate]).function is not None
+        and manifest.function.id == PLAIN.get(manifest.modality)
+    ]
+    return tuple(Member(candidate, 1 / len(found)) for candidate in found)
+
+
+def block_graph(
+    offered: Offer, candidates: Sequence[Candidate], *, name: str = "blocks"
+) -> tuple[Graph, dict[Candidate, str]]:
+    """A graph with one output a candidate, its normalised block, and the node of each."""
+    wiring = _Wiring(offered.manifests)
+    ends = {candidate: wiring.block(candidate, 1.0) for candidate in candidates}
+    outputs = {f"o{i}": end for i, end in enumerate(ends.values())}
+    return Graph.from_dict(_document(name, wiring.nodes, outputs, seed=0)), ends
+
+
+def set_graph(
+    task: Task, members: Sequence[Member], offered: Offer, *, seed: int = 0, fusion: Fusion = "concat"
+) -> Graph:
+    """The composition of `members` for `task`: blocks normalised by their weight, fused, and a head.
+
+    "concat" puts blocks side by side (the head is then a closed form); "gate" projects each to GATE_WIDTH features
+    and mixes them row by row, which is trained by gradient descent.
+    """
+    wiring = _Wiring(offered.manifests)
+    ordered = sorted(members, key=lambda member: -member.weight)
+    ends = [wiring.block(member.candidate, 1.0 if fusion == "gate" else member.weight) for member in ordered]
+    if fusion == "gate":
+        joined = wiring.add(
+            "gate", {"op": "gate", "in": ends, "type": f"vec.feat[B,D:{GATE_WIDTH}]:f32", "init": "first"}
+        )
+    else:
+        joined = wiring.add("joined", {"op": "concat", "in": ends, "axis": "D"}) if len(ends) > 1 else ends[0]
+    if task.kind == "regression":
+        head: dict[str, Any] = {"op": "head", "in": [joined], "target": task.target, "loss": "mse"}
+    else:
+        head = {"op": "head", "in": [joined], "labels": list(task.labels), "loss": "cross_entropy"}
+    wiring.add("y", {**head, "train": "full"})
+    return Graph.from_dict(_document(task.name, wiring.nodes, {"y": "y"}, seed=seed))
+
+
+class _Wiring:
+    """Nodes being written: inputs, loads and taps once each, whoever uses them."""
+
+    def __init__(self, manifests: Mapping[Candidate, PriorManifest]) -> None:
+        self.nodes: dict[str, dict[str, Any]] = {}
+        self._manifests = manifests
+        self._made: dict[Any, str] = {}
+
+    def add(self, name: str, node: dict[str, Any]) -> str:
+        """Writes a node under `name`, or a numbered form of it where that is taken; gives the name."""
+        stem = re.sub(r"[^A-Za-z0-9_.-]+", "_", name)[:80]
+        stem = stem if re.match(r"[A-Za-z_]", stem) else f"n{stem}"
+        chosen, count = stem, 2
+        while chosen in self.nodes:
+            chosen, count = f"{stem}_{count}", count + 1
+        self.nodes[chosen] = node
+        return chosen
+
+    def once(self, key: Any, name: str, node: dict[str, Any]) -> str:
+        if key not in self._made:
+            self._made[key] = self.add(name, node)
+        return self._made[key]
+
+    def block(self, candidate: Candidate, weight: float) -> str:
+        """The normalised block of a candidate; its last node."""
+        manifest = self._manifests[candidate]
+        source = self._features(candidate, manifest)
+        mode = "rows"
+        if manifest.modality == "tab":
+            mode = "columns"
+        elif manifest.function is not None and manifest.function.id in _COUNTS:
+            mode = "counts"
+        config = {"mode": mode, "weight": round(weight, 6)}
+        return self.add(
+            f"{source}_block", {"op": "fn", "fn": "block_norm", "in": [source], "config": config, "fit": "train"}
+        )
+
+    def _features(self, candidate: Candidate, manifest: PriorManifest) -> str:
+        ref, column = candidate.ref, candidate.column
+        source = self._input(column, manifest)
+        paid = {"license": manifest.license.spdx, "fee_bp": manifest.fee_bp}
+        if manifest.function is None:
+            arch = manifest.architecture.id if manifest.architecture else None
+            load = {"op": "load", "prior": str(ref), "arch": arch, **paid}
+            weights = self.once(("load", ref), f"{ref.name}_weights", load)
+            port = next(iter(manifest.inputs))
+            net = {"op": "net", "in": {"w": weights, port: source}, "tap": candidate.tap, "train": "frozen"}
+            return self.once(candidate, f"{ref.name}_{candidate.tap}", net)
+        node = {
+            "op": "fn",
+            "fn": manifest.function.id,
+            "config": dict(manifest.function.config),
+            "prior": str(ref),
+            **paid,
+        }
+        if manifest.modality == "tab" and manifest.function.id not in _SCALED:
+            scaled = {"op": "fn", "fn": "standardize", "in": [source], "fit": "train"}
+            source = self.once(("scaled", column), "scaled", scaled)
+        if manifest.function.id in _SCALED:
+            node["fit"] = "train"
+        return self.once(candidate, ref.name, {**node, "in": [source]})
+
+    def _input(self, column: str | tuple[str, ...], manifest: PriorManifest) -> str:
+        if isinstance(column, str):
+            raw = {"op": "input", "type": _RAW[manifest.modality], "column": column}
+            return self.once(("input", column), f"in_{column}", raw)
+        table = {"op": "input", "type": f"tab.num[B,C:{len(column)}]:f32", "column": list(column)}
+        return self.once(("input", column), "table", table)
+
+
+def _document(name: str, nodes: Mapping[str, Any], outputs: Mapping[str, str], *, seed: int) -> dict[str, Any]:
+    return {
+        "composition": 1,
+        "opset": {"core": 1, "fn": 1, "arch": 1},
+        "name": name,
+        "adapt": "trainable",
+        "dims": {"B": "batch"},
+        "nodes": dict(nodes),
+        "outputs": dict(outputs),
+        "fit": {"seed": seed},
+    }
+
+
+def _columns(task: Task) -> list[tuple[str | tuple[str, ...], str]]:
+    """What blocks read: each text, image, audio or category column, and all number columns together."""
+    found: list[tuple[str | tuple[str, ...], str]] = [
+        (column.name, column.modality) for column in task.inputs if column.modality != "num"
+    ]
+    numbers = tuple(column.name for column in task.inputs if column.modality == "num")
+    return [*found, (numbers, "tab")] if numbers else found
+
+
+def _reads(manifest: PriorManifest, modality: str) -> bool:
+    """Whether a prior can read a column. A category is read as its words; networks have nothing to say about it."""
+    if modality == "category":
+        return manifest.function is not None and manifest.function.id == "word_ngrams"
+    return manifest.modality == modality and len(manifest.inputs) == 1

@@ -1,0 +1,364 @@
+"""What composing is worth on a task: no prior, every single one, everything, and the recommended set, over several
+draws.
+
+For each draw of the labels the set is recommended anew from the drawn rows alone; the rest of the rows give the
+verdict.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t as student
+
+from composer.assemble import Offer, offer
+from composer.baseline import Plain, plain_predictions
+from composer.blocks import Blocks
+from composer.cache import FeatureCache
+from composer.choices import Cancelled, Candidate, Member, Report, never, silent
+from composer.errors import Cancelled as Stopped
+from composer.rank.probe import Array, Targets, gram, probe, solve
+from composer.rank.sets import search
+from composer.recommend import members_of, open_library, unit_kernel
+from priors.errors import BadTask
+from priors.library import Library
+
+if TYPE_CHECKING:
+    from priors.client import Hub
+    from priors.tasks import Task
+
+RowKind = Literal["none", "single", "taps", "all", "recommended"]
+
+MAX_ROWS = 3_000
+"""Rows of a task that take part: more only make the verdict slower, not surer. Chosen at random, whole groups."""
+
+SINGLES_IN_CURVE = 4
+"""How many of the best single blocks are followed along the curve."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: mean accuracy (or R²) over the draws with its 95 % interval (Student's t).
+
+    seconds  choosing, fitting and predicting once features are there, mean of the draws
+    """
+
+    name: str
+    kind: RowKind
+    priors: tuple[str, ...]
+    accuracy: float
+    low: float
+    high: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Point:
+    """One number of labels a class of the curve; `best_single` is the best of the followed ones at this number."""
+
+    labels: int
+    none: float
+    best_single: float
+    recommended: float
+
+
+@dataclass(frozen=True)
+class LabelsSaved:
+    """How many labels a class the best single prior needs for what the set reaches with `labels`; None: beyond the
+    curve."""
+
+    labels: int
+    single_needs: float | None
+    saved: float | None
+    text: str
+
+
+@dataclass(frozen=True)
+class BenchmarkReport:
+    """The verdict on a task. `feature_seconds`: computing every prior's features once, for all draws (0 when
+    cached)."""
+
+    task: str
+    metric: str
+    labels_per_class: int
+    draws: int
+    test_rows: int
+    rows: tuple[Row, ...]
+    curve: tuple[Point, ...]
+    labels_saved: LabelsSaved
+    feature_seconds: float
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON values."""
+        return asdict(self)
+
+    def to_json(self) -> str:
+        """The report as a JSON text."""
+        return json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
+
+    def row(self, kind: RowKind) -> Row:
+        """The best row of a kind."""
+        return max((row for row in self.rows if row.kind == kind), key=lambda row: row.accuracy)
+
+
+def benchmark(
+    task: Task,
+    *,
+    hub: Hub | None = None,
+    library: Library | None = None,
+    cache: FeatureCache | Path | str | None = None,
+    labels_per_class: int = 16,
+    draws: int = 5,
+    curve: Sequence[int] = (4, 8, 16, 32, 64),
+    test_rows: int | None = 1_500,
+    seed: int = 0,
+    report: Report = silent,
+    cancelled: Cancelled = never,
+) -> BenchmarkReport:
+    """Compares no prior, singles, everything and the recommended set on `draws` draws of `labels_per_class` labels.
+
+    Raises BadTask when a class has too few rows for `labels_per_class`; label counts of the curve that are too many
+    are left out and noted.
+    """
+    library = open_library(library, hub)
+    task, notes = _cut(task, seed)
+    counts = sorted({*curve, labels_per_class})
+    drawn = {count: _draws(task, count, draws, test_rows, seed) for count in counts}
+    for count in [count for count in counts if drawn[count] is None]:
+        if count == labels_per_class:
+            task.draw(count, seed, test_rows)  # raises, saying which class has too few
+        notes.append(f"{count} labels a class are more than {task.name} has: left out of the curve.")
+        del drawn[count]
+    offered = offer(task, library.entries())
+    total = 1 + draws * len(drawn)
+    report(0, total, f"computing features of {len(task):,} rows")
+    started = perf_counter()
+    blocks = Blocks(
+        task,
+        offered,
+        library,
+        FeatureCache.of(cache),
+        report=lambda done, of, message, **_: report(0, total, f"features: {done:,} of {of:,} rows"),
+        cancelled=cancelled,
+    )
+    feature_seconds = perf_counter() - started
+    arena = _Arena(task, offered, blocks)
+    results: dict[int, list[dict[str, _Score]]] = {}
+    done = 1
+    order = [labels_per_class, *(count for count in drawn if count != labels_per_class)]
+    followed: set[str] | None = None
+    for count in order:
+        found = results.setdefault(count, [])
+        for number, (labelled, test) in enumerate(drawn[count] or ()):
+            if cancelled():
+                raise Stopped("stopped between two draws. Features are cached.")
+            found.append(arena.judge(labelled, test, only=followed))
+            done += 1
+            report(done, total, f"{count} labels a class, draw {number + 1} of {draws}")
+        if followed is None:
+            singles = [name for name, one in found[0].items() if one.kind == "single"]
+            singles.sort(key=lambda name: -_mean(found, name))
+            followed = set(singles[:SINGLES_IN_CURVE])
+    rows = _table(results[labels_per_class])
+    points = tuple(_point(count, results[count]) for count in sorted(results))
+    return BenchmarkReport(
+        task=task.name,
+        metric=task.metric,
+        labels_per_class=labels_per_class,
+        draws=draws,
+        test_rows=len(drawn[labels_per_class][0][1]) if drawn[labels_per_class] else 0,
+        rows=rows,
+        curve=points,
+        labels_saved=labels_saved(points, labels_per_class),
+        feature_seconds=round(feature_seconds, 2),
+        notes=tuple(notes),
+    )
+
+
+def labels_saved(curve: Sequence[Point], labels: int) -> LabelsSaved:
+    """Where the single's curve reaches the set's score at `labels`, read between points on a logarithmic label axis."""
+    goal = next(point.recommended for point in curve if point.labels == labels)
+    reached: float | None = None
+    for before, after in pairwise(curve):
+        if before.best_single >= goal:
+            break
+        if after.best_single >= goal:
+            part = (goal - before.best_single) / (after.best_single - before.best_single)
+            reached = float(before.labels * (after.labels / before.labels) ** part)
+            break
+    if curve[0].best_single >= goal:
+        reached = float(curve[0].labels)
+    if reached is None:
+        most = curve[-1].labels
+        text = "The curve ends here: more labels would be needed to say."
+        if most > labels:
+            text = (
+                f"The best single prior does not reach with {most} labels a class what the set reaches with {labels}."
+            )
+        return LabelsSaved(labels, None, None, text)
+    if reached <= labels:
+        return LabelsSaved(labels, round(reached, 1), 0.0, "The best single prior needs no more labels than the set.")
+    saved = reached - labels
+    text = f"The best single prior needs {reached:.0f} labels a class for what the set reaches with {labels}."
+    return LabelsSaved(labels, round(reached, 1), round(saved, 1), text)
+
+
+@dataclass(frozen=True)
+class _Score:
+    kind: RowKind
+    priors: tuple[str, ...]
+    accuracy: float
+    seconds: float
+
+
+class _Arena:
+    """Judges everything on one draw after another."""
+
+    def __init__(self, task: Task, offered: Offer, blocks: Blocks) -> None:
+        self.task, self.offered, self.blocks = task, offered, blocks
+        self.plain = Plain(task)
+        self.units = {unit.name: unit for unit in offered.units}
+        self.y = np.asarray(task.y)
+
+    def judge(
+        self, labelled: NDArray[np.int64], test: NDArray[np.int64], *, only: set[str] | None = None
+    ) -> dict[str, _Score]:
+        """Scores by row name; `only` leaves out other singles, and everything that is not in the curve."""
+        targets = self._targets(labelled)
+        rows = np.concatenate([labelled, test])
+        n = len(labelled)
+        made = self.blocks.fitted(labelled, rows)
+        train = {candidate: gram(block[:n]) for candidate, block in made.items()}
+        cross = {c: _cross(block, n) for c, block in made.items()}
+        scores: dict[str, _Score] = {}
+
+        def score(name: str, kind: RowKind, members: Sequence[Member], started: float) -> None:
+            kernel = sum(m.weight * train[m.candidate] for m in members)
+            asked = sum(m.weight * cross[m.candidate] for m in members)
+            found = probe(np.asarray(kernel), targets)
+            dual, intercept = solve(np.asarray(kernel), targets.matrix, found.penalty)
+            accuracy = self._accuracy(np.asarray(asked) @ dual + intercept, targets, test)
+            names = tuple(dict.fromkeys(m.candidate.ref.repo for m in members))
+            scores[name] = _Score(kind, names, accuracy, perf_counter() - started)
+
+        started = perf_counter()
+        said = plain_predictions(self.plain, self.y, labelled, test, regression=targets.labels is None)
+        scores["no prior"] = _Score("none", (), self._agreement(said, test), perf_counter() - started)
+        for candidate in self.offered.candidates:
+            name = self._name(candidate)
+            if only is None or name in only:
+                score(name, "single", [Member(candidate, 1.0)], perf_counter())
+        if only is None:
+            for unit in self.units.values():
+                if unit.is_taps:
+                    part = 1 / len(unit.candidates)
+                    score(unit.name, "taps", [Member(c, part) for c in unit.candidates], perf_counter())
+            every = [Member(c, 1 / len(made)) for c in self.offered.candidates]
+            score("everything concatenated", "all", every, perf_counter())
+        started = perf_counter()
+        kernels: Mapping[str, Array] = {name: unit_kernel(unit, train) for name, unit in self.units.items()}
+        trusted = [name for name, unit in self.units.items() if unit.trusted]
+        chosen = search(kernels, targets, trusted=trusted).averaged
+        score("recommended set", "recommended", members_of(chosen.weights, self.units), started)
+        return scores
+
+    def _name(self, candidate: Candidate) -> str:
+        several = len({str(c.column) for c in self.offered.candidates}) > 1
+        return (
+            f"{candidate.name} ({candidate.column})"
+            if several and isinstance(candidate.column, str)
+            else candidate.name
+        )
+
+    def _targets(self, labelled: NDArray[np.int64]) -> Targets:
+        if self.task.kind == "regression":
+            return Targets.of_values(self.y[labelled].astype(np.float64))
+        return Targets.of_classes(self.y[labelled], len(self.task.labels))
+
+    def _accuracy(self, scores: Array, targets: Targets, test: NDArray[np.int64]) -> float:
+        if targets.labels is None:
+            return self._agreement(scores[:, 0] * targets.spread + targets.mean, test)
+        return self._agreement(scores.argmax(axis=1), test)
+
+    def _agreement(self, said: NDArray[Any], test: NDArray[np.int64]) -> float:
+        right = self.y[test]
+        if self.task.kind == "regression":
+            return float(1 - np.square(said - right).sum() / np.square(right - right.mean()).sum())
+        return float((said == right).mean())
+
+
+def _cross(block: NDArray[np.float32], n: int) -> Array:
+    """(m, n) products of the other rows with the first n, in the units of `gram`."""
+    known = block[:n].astype(np.float64)
+    size = float(np.square(known).sum() / n)
+    found: Array = (block[n:] @ block[:n].T).astype(np.float64)
+    return found / size if size > 0 else found
+
+
+def _cut(task: Task, seed: int) -> tuple[Task, list[str]]:
+    """At most MAX_ROWS rows of the task, whole groups, and a note when it was cut."""
+    if len(task) <= MAX_ROWS:
+        return task, []
+    groups = task.groups
+    _, numbers = np.unique(groups if groups is not None else np.arange(len(task)), return_inverse=True)
+    place = np.random.default_rng(seed).permutation(numbers.max() + 1)
+    order = np.argsort(place[numbers], kind="stable")
+    rows = np.sort(order[:MAX_ROWS])
+    return task.subset(rows), [f"{MAX_ROWS:,} of {len(task):,} rows, chosen at random, take part."]
+
+
+def _draws(
+    task: Task, count: int, draws: int, test_rows: int | None, seed: int
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]] | None:
+    try:
+        found = [task.draw(count, seed + i, test_rows) for i in range(draws)]
+    except BadTask:
+        return None
+    return [(one.train, one.test) for one in found]
+
+
+def _mean(results: Sequence[Mapping[str, _Score]], name: str) -> float:
+    return float(np.mean([one[name].accuracy for one in results]))
+
+
+def _table(results: Sequence[Mapping[str, _Score]]) -> tuple[Row, ...]:
+    rows = []
+    for name, first in results[0].items():
+        scores = np.array([one[name].accuracy for one in results])
+        mean = float(scores.mean())
+        half = 0.0
+        if len(scores) > 1:
+            half = float(student.ppf(0.975, len(scores) - 1) * scores.std(ddof=1) / np.sqrt(len(scores)))
+        priors = tuple(dict.fromkeys(prior for one in results for prior in one[name].priors))
+        seconds = float(np.mean([one[name].seconds for one in results]))
+        rows.append(
+            Row(
+                name,
+                first.kind,
+                priors,
+                round(mean, 4),
+                round(mean - half, 4),
+                round(min(mean + half, 1.0), 4),
+                round(seconds, 3),
+            )
+        )
+    return tuple(rows)
+
+
+def _point(count: int, results: Sequence[Mapping[str, _Score]]) -> Point:
+    singles = [name for name, one in results[0].items() if one.kind == "single"]
+    return Point(
+        labels=count,
+        none=round(_mean(results, "no prior"), 4),
+        best_single=round(max(_mean(results, name) for name in singles), 4),
+        recommended=round(_mean(results, "recommended set"), 4),
+    )

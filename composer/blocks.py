@@ -1,0 +1,134 @@
+"""The feature blocks of a task: frozen parts computed once through the cache, fitted parts on whichever rows are
+labelled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from composer.assemble import Offer, block_graph
+from composer.cache import FeatureCache, data_hash
+from composer.check import check
+from composer.choices import Cancelled, Candidate, Report, never, silent
+from composer.errors import Cancelled as Stopped
+from composer.lock import Lock
+from composer.lower import Lowered, lower
+from priors.library import Library, resolver
+
+if TYPE_CHECKING:
+    from priors.tasks import Task
+
+Rows = NDArray[np.int64]
+
+
+class Blocks:
+    """Every candidate's block over all rows of a task.
+
+    The rows in `task` decide what is computed and cached; which of them are labelled is said later, so one extraction
+    serves all draws. Nothing here looks at the target.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        offered: Offer,
+        library: Library,
+        cache: FeatureCache,
+        *,
+        candidates: Sequence[Candidate] | None = None,
+        report: Report = silent,
+        cancelled: Cancelled = never,
+    ) -> None:
+        chosen = tuple(candidates if candidates is not None else offered.candidates)
+        graph, self._ends = block_graph(offered, chosen)
+        self._lock = Lock.of(check(graph, resolver(library)))
+        self._lowered = lower(self._lock, library)
+        self._values = frozen_values(self._lowered, task, cache, report=report, cancelled=cancelled)
+
+    def fitted(self, labelled: Rows, rows: Rows | None = None) -> dict[Candidate, NDArray[np.float32]]:
+        """Each block (m, D) for `rows` (all, when None), with everything fitted on the rows `labelled` alone."""
+        fit_functions(self._lowered, self._values, labelled)
+        given = {name: value if rows is None else value[rows] for name, value in self._values.items()}
+        ends = list(self._ends.values())
+        with torch.inference_mode():
+            found = self._lowered.part(list(given), ends)(*given.values())
+        return {candidate: value.numpy() for candidate, value in zip(self._ends, found, strict=True)}
+
+
+def column_values(lock: Lock, task: Task) -> dict[str, Any]:
+    """The raw values of a task's columns by input node."""
+    found: dict[str, Any] = {}
+    for node in lock.nodes:
+        if node.op == "input":
+            column = node.attrs.get("column", node.name)
+            found[node.name] = (
+                task.values(column)
+                if isinstance(column, str)
+                else np.stack([np.asarray(task.values(name), dtype=np.float32) for name in column], axis=1)
+            )
+    return found
+
+
+def frozen_values(
+    lowered: Lowered, task: Task, cache: FeatureCache, *, report: Report = silent, cancelled: Cancelled = never
+) -> dict[str, Tensor]:
+    """What fitting starts from, for every row: the frozen frontier (through the cache) and the numeric inputs.
+
+    Raises Cancelled between batches when asked to stop.
+    """
+    lock = lowered.lock
+    columns = column_values(lock, task)
+    hashes = {name: data_hash({"": values}) for name, values in columns.items()}
+    nodes = {node.name: node for node in lock.nodes}
+    by_data: dict[str, list[str]] = {}
+    for name in lock.frontier:
+        by_data.setdefault("+".join(sorted({hashes[s] for s in _inputs(name, nodes)})), []).append(name)
+    found: dict[str, Tensor] = {}
+    for data, names in by_data.items():
+
+        def compute(missing: Sequence[str], names: Sequence[str] = names) -> Mapping[str, NDArray[np.float32]]:
+            wanted = {nodes[name].hash: name for name in names if nodes[name].hash in set(missing)}
+
+            def progress(done: int, of: int) -> None:
+                if cancelled():
+                    raise Stopped("stopped while computing features. What was finished before is cached.")
+                report(done, of, f"features of {of:,} rows")
+
+            features = lowered.features(columns, list(wanted.values()), progress=progress)
+            return {key: features[name] for key, name in wanted.items()}
+
+        held = cache.get([nodes[name].hash for name in names], data_key(data), compute)
+        # A copy: torch has no read-only tensors, and a shared map must not be written by accident.
+        found |= {name: torch.from_numpy(np.array(held[nodes[name].hash])) for name in names}
+    for node in lock.nodes:
+        if node.op == "input" and node.type is not None and not node.type.is_raw:
+            found[node.name] = torch.as_tensor(np.asarray(columns[node.name], dtype=np.float32))
+    return found
+
+
+def fit_functions(lowered: Lowered, values: Mapping[str, Tensor], labelled: Rows) -> None:
+    """Fits every function of the composition that learns from rows, in order, on the labelled rows alone."""
+    given = {name: value[labelled] for name, value in values.items()}
+    for node in lowered.lock.nodes:
+        if node.op == "fn" and node.learns:
+            source = node.sources[0]
+            if source not in given:
+                with torch.inference_mode():
+                    given[source] = lowered.part(list(given), [source])(*given.values())[0]
+            lowered.fit_function(node.name, given[source])
+
+
+def data_key(text: str) -> str:
+    """One hash for the data of several columns."""
+    return text if len(text) == 64 else data_hash({"": [text]})
+
+
+def _inputs(name: str, nodes: Mapping[str, Any]) -> set[str]:
+    """The input nodes that a node depends on."""
+    node = nodes[name]
+    return {name} if node.op == "input" else set().union(*(_inputs(source, nodes) for source in node.sources), set())

@@ -1,0 +1,130 @@
+"""The feature cache: what frozen priors say about a column, computed once and shared by everybody who asks again.
+
+root/<node hash>/<data hash>.npy      one array (n, D) float32; named by what it is, so it is never out of date
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Features = NDArray[np.float32]
+Compute = Callable[[Sequence[str]], Mapping[str, Features]]
+
+DEFAULT_BYTES = 4 << 30
+
+
+class FeatureCache:
+    """Arrays on disk by (node, data). Safe beside other processes and kill -9; the oldest leave when it grows too
+    large."""
+
+    def __init__(self, root: Path | str, *, max_bytes: int = DEFAULT_BYTES) -> None:
+        self.root = Path(root)
+        self.max_bytes = max_bytes
+
+    @classmethod
+    def of(cls, given: FeatureCache | Path | str | None) -> FeatureCache:
+        """The cache given, or the one in that folder, or the user's in PRIORHUB_CACHE (~/.cache/priorhub)."""
+        if isinstance(given, FeatureCache):
+            return given
+        home = os.environ.get("PRIORHUB_CACHE") or Path.home() / ".cache" / "priorhub"
+        return cls(given if given is not None else Path(home) / "features")
+
+    def get(self, nodes: Sequence[str], data: str, compute: Compute) -> dict[str, Features]:
+        """The features of every node hash on the data with hash `data`; `compute` is asked for the missing ones,
+        together.
+
+        Two processes that want the same thing at once: one computes, the other waits for it. Arrays are read-only maps.
+        """
+        found = {node: array for node in nodes if (array := self._read(node, data)) is not None}
+        if len(found) < len(set(nodes)):
+            with self._locked(data):
+                missing = [node for node in dict.fromkeys(nodes) if node not in found]
+                for node in missing:
+                    array = self._read(node, data)  # somebody else may have been first
+                    if array is not None:
+                        found[node] = array
+                missing = [node for node in missing if node not in found]
+                for node, array in (compute(missing) if missing else {}).items():
+                    self._write(node, data, array)
+                    found[node] = array
+            self._evict()
+        return found
+
+    def _path(self, node: str, data: str) -> Path:
+        return self.root / node[:64] / f"{data[:64]}.npy"
+
+    def _read(self, node: str, data: str) -> Features | None:
+        path = self._path(node, data)
+        try:
+            array: Features = np.load(path, mmap_mode="r", allow_pickle=False)
+        except FileNotFoundError:
+            return None
+        except (ValueError, OSError):
+            path.unlink(missing_ok=True)  # not what we write: a disk gone wrong. It is only a cache
+            return None
+        os.utime(path)  # the oldest leave first, by when they were last read
+        return array
+
+    def _write(self, node: str, data: str, array: Features) -> None:
+        path = self._path(node, data)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                np.save(file, np.ascontiguousarray(array, dtype=np.float32), allow_pickle=False)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    @contextmanager
+    def _locked(self, data: str) -> Iterator[None]:
+        """One computation a data set at a time; the lock goes with its process, however that ends."""
+        locks = self.root / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        with (locks / f"{data[:2]}.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _evict(self) -> None:
+        files = []
+        for path in self.root.glob("*/*.npy"):
+            try:
+                stat = path.stat()
+            except FileNotFoundError:
+                continue
+            files.append((stat.st_mtime_ns, stat.st_size, path))
+        excess = sum(size for _, size, _ in files) - self.max_bytes
+        for _, size, path in sorted(files):
+            if excess <= 0:
+                return
+            path.unlink(missing_ok=True)  # readers keep their map until they close it
+            excess -= size
+
+
+def data_hash(columns: Mapping[str, Sequence[Any]]) -> str:
+    """sha256 in hex over the values of columns: numbers and strings by value, files by their bytes."""
+    digest = hashlib.sha256()
+    for name in sorted(columns):
+        values = columns[name]
+        digest.update(f"column {len(values)}\n".encode())
+        if isinstance(values, np.ndarray):
+            digest.update(f"{values.dtype} {values.shape}\n".encode())
+            digest.update(np.ascontiguousarray(values).tobytes())
+            continue
+        for value in values:
+            if isinstance(value, Path):
+                content = hashlib.sha256(value.read_bytes()).digest()
+            else:
+                content = str(value).encode("utf-8", "surrogatepass")
+            digest.update(len(content).to_bytes(8, "little") + content)
+    return digest.hexdigest()

@@ -1,0 +1,213 @@
+"""What the ranker answers: candidates, choices, a ranking. Plain values that travel as JSON; needs neither numpy nor
+torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, Protocol
+
+from priors.errors import BadTask
+from priors.manifest import PriorManifest, PriorRef
+
+Kind = Literal["none", "single", "taps", "set"]
+
+
+class Report(Protocol):
+    """Told about progress: step `step` of `of`, in words, with numbers."""
+
+    def __call__(self, step: int, of: int, message: str, **metrics: Any) -> None: ...
+
+
+def silent(step: int, of: int, message: str, **metrics: Any) -> None:
+    """A Report that says nothing."""
+
+
+def never() -> bool:
+    """A cancellation check that never asks to stop."""
+    return False
+
+
+Cancelled = Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One block of features: a tap of a prior, read from one column (or from all number columns together)."""
+
+    ref: PriorRef
+    tap: str
+    column: str | tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """What people read: the prior's name, with the tap where there is a choice."""
+        return self.ref.name if self.tap == "out" else f"{self.ref.name} · {self.tap}"
+
+
+@dataclass(frozen=True)
+class Member:
+    """A block in a choice, with its part of the whole (parts sum to 1)."""
+
+    candidate: Candidate
+    weight: float
+
+    def to_dict(self) -> dict[str, Any]:
+        column = self.candidate.column
+        return {
+            "ref": str(self.candidate.ref),
+            "tap": self.candidate.tap,
+            "column": column if isinstance(column, str) else list(column),
+            "weight": round(self.weight, 6),
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Member:
+        column = content["column"]
+        return cls(
+            Candidate(
+                PriorRef.parse(content["ref"]),
+                content["tap"],
+                column if isinstance(column, str) else tuple(column),
+            ),
+            float(content["weight"]),
+        )
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Something to fit, and what to expect of it.
+
+    expected, low, high  leave-one-out score on the labelled rows (accuracy, or R²) with a 95 % interval
+    gain                 expected minus that of the best single block on the same rows
+    supported            the gain in leave-one-out loss is beyond two standard errors, paired row by row
+    why                  the reason, in a sentence
+    """
+
+    name: str
+    kind: Kind
+    members: tuple[Member, ...]
+    expected: float
+    low: float
+    high: float
+    gain: float
+    supported: bool
+    why: str
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The choice as JSON values."""
+        return {**asdict(self), "members": [member.to_dict() for member in self.members]}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Choice:
+        """What `to_dict` gave."""
+        return cls(**{**content, "members": tuple(Member.from_dict(one) for one in content["members"])})
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The answer to "which priors for this task?"
+
+    answer    "set": combine these; "one": a single prior is enough; "none": no prior beats the plain baseline
+    baseline  the same head on the rows without a prior
+    singles   every block alone, best expected first
+    sets      the recommended set first, then others that were tried
+    """
+
+    task: str
+    rows: int
+    classes: int
+    metric: str
+    answer: Literal["set", "one", "none"]
+    why: str
+    baseline: Choice
+    singles: tuple[Choice, ...]
+    sets: tuple[Choice, ...]
+    best: Choice
+    warnings: tuple[str, ...] = field(default=())
+
+    def to_json(self) -> str:
+        """The ranking as a JSON text."""
+        return json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The ranking as JSON values."""
+        return {
+            "task": self.task,
+            "rows": self.rows,
+            "classes": self.classes,
+            "metric": self.metric,
+            "answer": self.answer,
+            "why": self.why,
+            "baseline": self.baseline.to_dict(),
+            "singles": [one.to_dict() for one in self.singles],
+            "sets": [one.to_dict() for one in self.sets],
+            "best": self.best.to_dict(),
+            "warnings": list(self.warnings),
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Ranking:
+        """What `to_dict` gave."""
+        many = {key: tuple(Choice.from_dict(one) for one in content[key]) for key in ("singles", "sets")}
+        return cls(
+            **{
+                **content,
+                **many,
+                "baseline": Choice.from_dict(content["baseline"]),
+                "best": Choice.from_dict(content["best"]),
+                "warnings": tuple(content.get("warnings", ())),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a candidate may cost. None: no limit.
+
+    budget_mb  megabytes of its files
+    license    "sell" leaves out what may not be used commercially
+    """
+
+    budget_mb: float | None = None
+    license: Literal["any", "sell"] = "any"
+
+    def allow(self, manifest: PriorManifest) -> bool:
+        """Whether a prior may be a candidate."""
+        size = sum(info.size for info in manifest.files.values()) / 1e6
+        if self.budget_mb is not None and size > self.budget_mb:
+            return False
+        return self.license == "any" or not _noncommercial(manifest.license.spdx)
+
+    @classmethod
+    def of(cls, given: Limits | Mapping[str, Any] | None) -> Limits:
+        """Limits as they are, or from JSON values. Raises BadTask for an unknown limit."""
+        if isinstance(given, Limits):
+            return given
+        known = {field.name for field in fields(cls)}
+        for key in given or {}:
+            if key not in known:
+                raise BadTask(f"there is no limit {key!r}. Limits are {', '.join(sorted(known))}.")
+        return cls(**(given or {}))
+
+
+def _noncommercial(spdx: str) -> bool:
+    return "-NC" in spdx.upper() or "NONCOMMERCIAL" in spdx.upper().replace("-", "")
+
+
+def join_names(members: Sequence[Member]) -> str:
+    """One line for a set: priors in order of weight, taps of one prior said once."""
+    taps: dict[str, list[str]] = {}
+    for member in sorted(members, key=lambda m: -m.weight):
+        taps.setdefault(member.candidate.ref.name, []).append(member.candidate.tap)
+    parts = []
+    for name, found in taps.items():
+        if found == ["out"]:
+            parts.append(name)
+        elif len(found) == 1:
+            parts.append(f"{name} · {found[0]}")
+        else:
+            parts.append(f"{name} ({len(found)} taps)")
+    return " + ".join(parts)

@@ -1,0 +1,458 @@
+"""The command line: every command prints text for people or, with --json, one JSON document for programs.
+
+Exit codes: 0 done, 1 refused (one line on stderr with the cause and what to do), 2 wrong usage. Progress is drawn on
+stderr, and only on a terminal. Everything heavy is imported by the command that needs it: `priorhub --help` and the
+commands that only talk to a hub import neither torch nor numpy.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from composer._console import benchmark_text, emit, printable, progress, ranking_text, report_text, table
+
+if TYPE_CHECKING:
+    from composer.graph import Graph
+    from priors.client import Hub
+    from priors.library import Library
+    from priors.tasks import Task
+
+app = typer.Typer(
+    name="priorhub",
+    help="Find priors, compose them into a model for your rows, and keep what comes out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Url = Annotated[str | None, typer.Option("--url", help="The hub; PRIORHUB_URL or the last login otherwise.")]
+Local = Annotated[
+    Path | None,
+    typer.Option("--library", help="Take priors from this folder (<namespace>/<name>/) and not from a hub."),
+]
+Offline = Annotated[bool, typer.Option("--offline", help="Use only priors that were pulled before.")]
+Data = Annotated[
+    Path, typer.Option("--data", help="CSV, JSONL or Parquet; a folder of images or audio by class; a saved task.")
+]
+Target = Annotated[str | None, typer.Option("--target", help="The column to predict. Folders and tasks know theirs.")]
+Kind = Annotated[
+    Literal["multiclass", "binary", "regression"] | None,
+    typer.Option("--kind", help="What the target is, where its values mislead."),
+]
+Group = Annotated[str | None, typer.Option("--group", help="Column whose equal values must stay together in a split.")]
+Ignore = Annotated[list[str] | None, typer.Option("--ignore", help="Column to leave out; may be given again.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Same data, lock and seed: the same model, bit for bit.")]
+Fusion = Annotated[Literal["concat", "gate"], typer.Option("--fusion", help="How the parts of a set are joined.")]
+Remote = Annotated[bool, typer.Option("--remote", help="Send the rows to the hub and run there.")]
+BudgetMb = Annotated[float | None, typer.Option("--budget-mb", min=0, help="Most megabytes of weights together.")]
+License = Annotated[
+    Literal["sell", "any"], typer.Option("--license", help="sell: only priors whose license lets the model be sold.")
+]
+
+
+# ---- the hub
+
+
+@app.command()
+def login(
+    url: Annotated[str | None, typer.Option("--url", help="Address of the hub.")] = None,
+    token: Annotated[str | None, typer.Option("--token", help="Token from the hub; asked for when left out.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remember a hub and its token, after asking the hub whose it is."""
+    from priors.client import Hub
+    from priors.client.config import resolve, save_login
+
+    given = token or resolve(url).token or typer.prompt("Token", hide_input=True, err=True)
+    with Hub(url, given) as hub:
+        who = hub.whoami()
+        path = save_login(hub.url, given)
+    emit(
+        {"url": hub.url, "name": who["name"], "scopes": who["scopes"], "file": str(path)},
+        f"Logged in to {hub.url} as {who['name']} ({', '.join(who['scopes'])}). Saved in {path}.",
+        as_json=as_json,
+    )
+
+
+@app.command()
+def whoami(url: Url = None, as_json: AsJson = False) -> None:
+    """Say whose token is in use, and at which hub."""
+    with _hub(url) as hub:
+        who = hub.whoami()
+        text = f"{who['name']} ({', '.join(who['scopes'])}) at {hub.url}"
+        emit({"url": hub.url, **who}, text, as_json=as_json)
+
+
+@app.command()
+def search(
+    words: Annotated[list[str] | None, typer.Argument(help="What to look for; everything when left out.")] = None,
+    modality: Annotated[
+        Literal["text", "image", "audio", "tab"] | None, typer.Option(help="What the prior takes.")
+    ] = None,
+    kind: Annotated[Literal["network", "function"] | None, typer.Option(help="What the prior is.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most results.")] = 20,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Search the hub's priors."""
+    from dataclasses import asdict
+
+    with _hub(url) as hub:
+        found = hub.search(" ".join(words or []), modality=modality, kind=kind, limit=limit)
+    rows = [(p.repo, p.modality, p.kind, round(p.size_bytes / 1e6, 1), p.license, p.summary[:60]) for p in found]
+    text = table(("prior", "takes", "kind", "MB", "license", "summary"), rows)
+    emit([asdict(listing) for listing in found], text if found else "Nothing found. Try fewer words.", as_json=as_json)
+
+
+@app.command()
+def show(
+    repo: Annotated[str, typer.Argument(help="namespace/name[@rev]")], url: Url = None, as_json: AsJson = False
+) -> None:
+    """Describe a repository; for a prior its ports, taps and license."""
+    with _hub(url) as hub:
+        found = hub.show(repo)
+    manifest = found.get("manifest") or {}
+    lines = [f"{found.get('name', repo)} · {found.get('kind')}", str(manifest.get("summary", ""))]
+    lines += [f"  takes {port}: {kind}" for port, kind in manifest.get("inputs", {}).items()]
+    lines += [f"  gives {tap}: {kind}" for tap, kind in manifest.get("taps", {}).items()]
+    if manifest:
+        lines.append(f"  license {manifest['license']['spdx']}, {manifest.get('parameters', 0):,} parameters")
+    emit(found, printable("\n".join(line for line in lines if line)), as_json=as_json)
+
+
+@app.command()
+def pull(
+    repo: Annotated[str, typer.Argument(help="namespace/name[@rev]")],
+    to: Annotated[
+        Path | None, typer.Option("--to", help="Copy the files here; otherwise they stay in the cache.")
+    ] = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch a repository, every file checked against its sha256."""
+    with _hub(url) as hub, progress() as report:
+        folder = hub.pull(repo, to=to, report=report)
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    emit({"repo": repo, "folder": str(folder), "files": files}, str(folder), as_json=as_json)
+
+
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(help="The folder to publish.")],
+    repo: Annotated[str, typer.Argument(help="namespace/name; made when it is new")],
+    message: Annotated[str, typer.Option("--message", "-m", help="What changed.")] = "",
+    kind: Annotated[
+        Literal["prior", "composition", "task", "plain"] | None,
+        typer.Option(help="What it is; found from the files when left out."),
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Visible to its owners alone.")] = False,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Publish a folder as the next commit of a repository."""
+    with _hub(url) as hub, progress() as report:
+        oid = hub.push(folder, repo, message, kind, private, report=report)
+        emit({"repo": repo, "commit": oid, "url": hub.url}, f"{repo} is now at {oid}", as_json=as_json)
+
+
+# ---- the main job
+
+
+@app.command()
+def recommend(
+    data: Data,
+    target: Target = None,
+    budget_mb: BudgetMb = None,
+    license: License = "any",
+    kind: Kind = None,
+    group: Group = None,
+    ignore: Ignore = None,
+    remote: Remote = False,
+    library: Local = None,
+    offline: Offline = False,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say which priors to combine for these rows, what to expect of it, and why."""
+    task = _task(data, target, kind=kind, group=group, ignore=ignore)
+    limits = _limits(budget_mb, license)
+    with progress() as report:
+        if remote:
+            from composer import remote as far
+
+            with _hub(url) as hub:
+                ranking = far.recommend(hub, task, limits=limits, report=report)
+        else:
+            from composer.recommend import recommend as rank
+
+            priors = _library(library, offline, url, report)
+            ranking = json.loads(rank(task, library=priors, limits=limits, report=report).to_json())
+    emit(ranking, ranking_text(ranking), as_json=as_json)
+
+
+@app.command()
+def fit(
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the model: new, or an older model.")],
+    target: Target = None,
+    spec: Annotated[
+        Path | None, typer.Option("--spec", help="A composition.yaml; the recommended one otherwise.")
+    ] = None,
+    seed: Seed = 0,
+    fusion: Fusion = "concat",
+    kind: Kind = None,
+    group: Group = None,
+    ignore: Ignore = None,
+    remote: Remote = False,
+    push_to: Annotated[
+        str | None, typer.Option("--push-to", help="Where a --remote model is kept; NAME/<data> otherwise.")
+    ] = None,
+    library: Local = None,
+    offline: Offline = False,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fit a composition to labelled rows and save it."""
+    task = _task(data, target, kind=kind, group=group, ignore=ignore)
+    graph = _graph(spec) if spec else None
+    with progress() as report:
+        if remote:
+            from composer import remote as far
+
+            with _hub(url) as hub:
+                result = far.fit(hub, task, graph, out, push_to=push_to, seed=seed, fusion=fusion, report=report)
+        else:
+            from composer.fit import fit as fit_here
+
+            model = fit_here(
+                task, graph, library=_library(library, offline, url, report), seed=seed, fusion=fusion, report=report
+            )
+            model.save(out)
+            result = {"structure": model.structure, "model": model.model, "report": model.report}
+    emit({"folder": str(out), **result}, f"{report_text(result['report'])}\nSaved in {out}.", as_json=as_json)
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="Folder of a fitted model.")],
+    data: Annotated[Path, typer.Option("--data", help="CSV, JSONL or Parquet with the model's input columns.")],
+    out: Annotated[Path, typer.Option("--out", help="CSV to write: the input columns, prediction, p_<label> a class.")],
+    library: Local = None,
+    offline: Offline = False,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Predict rows of a table into a CSV.
+
+    Cells are written as they came. A cell that begins with = + - or @ runs as a formula in a spreadsheet: import the
+    file there as text if you do not trust where its rows come from.
+    """
+    from composer.predictions import write_predictions
+    from priors.tasks import read_table
+
+    with progress() as report:
+        composition = _composition(model, _library(library, offline, url, report))
+        rows = write_predictions(composition, read_table(data), out)
+    emit({"out": str(out), "rows": rows}, f"{rows:,} rows predicted into {out}", as_json=as_json)
+
+
+@app.command()
+def bench(
+    data: Data,
+    model: Annotated[
+        Path | None, typer.Argument(help="Folder of a fitted model to score on the rows; left out: compare priors.")
+    ] = None,
+    target: Target = None,
+    labels: Annotated[int, typer.Option("--labels", min=1, help="Labelled rows a class in each draw.")] = 16,
+    draws: Annotated[int, typer.Option(min=1, help="How many draws of the labels.")] = 5,
+    test_rows: Annotated[int, typer.Option(min=1, help="Most rows that judge a draw.")] = 1500,
+    seed: Seed = 0,
+    kind: Kind = None,
+    group: Group = None,
+    ignore: Ignore = None,
+    library: Local = None,
+    offline: Offline = False,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score a model on labelled rows, or compare no prior, every single one and the recommended set."""
+    task = _task(data, target, kind=kind, group=group, ignore=ignore)
+    with progress() as report:
+        priors = _library(library, offline, url, report)
+        if model:
+            from composer.predictions import score
+
+            scored = score(_composition(model, priors), task)
+            interval = f"[{scored['low']:.3f}, {scored['high']:.3f}]"
+            text = f"{scored['metric']} {scored['score']:.3f} {interval} on {scored['rows']:,} rows"
+            emit(scored, text, as_json=as_json)
+            return
+        from composer.benchmark import benchmark
+
+        found = benchmark(
+            task, library=priors, labels_per_class=labels, draws=draws, test_rows=test_rows, seed=seed, report=report
+        )
+        result = json.loads(found.to_json())
+    emit(result, benchmark_text(result), as_json=as_json)
+
+
+# ---- compositions
+
+
+@app.command()
+def check(
+    spec: Annotated[Path, typer.Argument(help="composition.yaml or .json")],
+    library: Local = None,
+    offline: Offline = False,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a composition's types and say which adapters it needs."""
+    from composer.check import check as check_graph
+    from priors.library import resolver
+
+    checked = check_graph(_graph(spec), resolver(_library(library, offline, url)))
+    nodes = [
+        {"name": node.name, "op": node.op, "type": node.shown_type, "inserted": node.auto} for node in checked.nodes
+    ]
+    rows = [(node["name"], node["op"], node["type"], "inserted" if node["inserted"] else "") for node in nodes]
+    emit(
+        {"structure": checked.structure, "nodes": nodes, "needs_fit": checked.needs_fit},
+        table(("node", "op", "type", ""), rows),
+        as_json=as_json,
+    )
+
+
+@app.command()
+def lock(
+    spec: Annotated[Path, typer.Argument(help="composition.yaml or .json")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Where to write it; composition.lock.json beside the spec.")
+    ] = None,
+    library: Local = None,
+    offline: Offline = False,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the lock of a composition: every type, adapter and content hash."""
+    from composer.check import check as check_graph
+    from composer.lock import Lock
+    from priors.library import resolver
+
+    locked = Lock.of(check_graph(_graph(spec), resolver(_library(library, offline, url))))
+    path = out or spec.with_name("composition.lock.json")
+    _write(path, locked.to_json())
+    emit({"lock": str(path), "structure": locked.structure}, f"{path}: structure {locked.structure}", as_json=as_json)
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(help="A fitted model, a prior, or a pulled repository.")],
+    library: Local = None,
+    offline: Offline = False,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Recompute what a folder claims: file hashes, types, and that the lock is the lock of its graph."""
+    from composer.predictions import verify_folder
+
+    found = verify_folder(folder, lambda: _library(library, offline, url))
+    emit({"folder": str(folder), **found}, f"{folder}: {found['kind']} verified, {found['identity']}", as_json=as_json)
+
+
+@app.command()
+def export(
+    model: Annotated[Path, typer.Argument(help="Folder of a fitted model.")],
+    out: Annotated[Path, typer.Option("--out", help="File to write.")],
+    format: Annotated[Literal["pt2", "onnx"], typer.Option(help="torch.export program, or ONNX.")] = "pt2",
+    library: Local = None,
+    offline: Offline = False,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a model as one program that runs without priorhub."""
+    if out.suffix != f".{format}":
+        raise typer.BadParameter(f"name it something{'.'}{format}, the format asked for", param_hint="--out")
+    with progress() as report:
+        found = _composition(model, _library(library, offline, url, report)).export(out, format=format)
+    emit(
+        {"out": str(found.path), "preprocessing": str(found.preprocessing), "max_abs_diff": found.max_abs_diff},
+        f"{found.path} written, within {found.max_abs_diff:.2g} of the model; {found.preprocessing} says what goes in.",
+        as_json=as_json,
+    )
+
+
+# ---- what several commands need
+
+
+def _hub(url: str | None) -> Hub:
+    from priors.client import Hub
+
+    return Hub(url)
+
+
+def _library(folder: Path | None, offline: bool, url: str | None, report: Any = None) -> Library:
+    from priors.client import HubLibrary
+    from priors.errors import UnknownPrior
+    from priors.library import LocalLibrary
+
+    if folder is not None:
+        if not folder.is_dir():
+            raise UnknownPrior(
+                f"the library {folder} is not a folder. Give one that holds <namespace>/<name>/prior.json."
+            )
+        return LocalLibrary(folder)
+    return HubLibrary(None if offline else _hub(url), report=report)
+
+
+def _task(data: Path, target: str | None, *, kind: Any, group: str | None, ignore: list[str] | None) -> Task:
+    from priors.tasks import Task
+
+    return Task.from_path(data, target, kind=kind, group=group, ignore=ignore or ())
+
+
+def _graph(spec: Path) -> Graph:
+    from composer.graph import Graph
+
+    return Graph.load(spec)
+
+
+def _composition(folder: Path, library: Library) -> Any:
+    from composer.composition import Composition
+
+    return Composition.load(folder, library=library)
+
+
+def _limits(budget_mb: float | None, license: str) -> dict[str, Any]:
+    return ({} if budget_mb is None else {"budget_mb": budget_mb}) | ({} if license == "any" else {"license": license})
+
+
+def _write(path: Path, text: str) -> None:
+    from composer.errors import BadGraph
+
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BadGraph(f"{path} cannot be written: {error.strerror}. Choose another place with --out.") from error
+
+
+def main() -> None:
+    """The entry point `priorhub`."""
+    from priors.errors import UserError
+
+    try:
+        app()
+    except UserError as error:
+        sys.stderr.write(f"error: {printable(' '.join(str(error).split()))}\n")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""A fitted composition: configuration and weights, no code. Saved as a folder, loaded anywhere, run on new rows.
+
+composition.json        the graph, as `composer.graph` writes it
+composition.lock.json   every node with its type and hash, and the hash of the parameters
+model.safetensors       what was learned; priors are referenced by content and fetched from a library
+report.json             how it was fitted and what it scored
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from composer.check import check
+from composer.errors import BadLock
+from composer.graph import Graph
+from composer.lock import FILE_NAME as LOCK_FILE
+from composer.lock import WEIGHTS_FILE, Lock
+from composer.lower import Lowered, lower
+from priors.errors import BadTable
+from priors.library import Library, resolver
+from priors.weights import load_weights, save_weights
+
+if TYPE_CHECKING:
+    from composer.export import ExportReport
+
+GRAPH_FILE = "composition.json"
+REPORT_FILE = "report.json"
+
+
+class Composition:
+    """A model made of priors. Made by `composer.fit` or `Composition.load`.
+
+    graph, lock  what it is;  report  JSON-able facts about the fit
+    """
+
+    def __init__(self, graph: Graph, lock: Lock, lowered: Lowered, report: Mapping[str, Any]) -> None:
+        self.graph = graph
+        self.lock = lock
+        self.lowered = lowered
+        self.report = dict(report)
+
+    @classmethod
+    def load(cls, folder: Path | str, *, library: Library | None = None) -> Composition:
+        """The composition in a folder. Priors come from `library`, by default the local cache and the hub it knows.
+
+        Raises BadLock when files are missing or not what the lock says, BadWeights for a hostile or changed parameter
+        file.
+        """
+        folder = Path(folder)
+        graph, lock = read_folder(folder)
+        lock.require_ready()
+        library = library or default_library()
+        if check(graph, resolver(library)).structure != lock.structure:
+            raise BadLock(f"{folder / GRAPH_FILE} is not the graph of its lock. Fetch both files again.")
+        lowered = lower(lock, library)
+        if lock.weights is not None:
+            lowered.load_learned(load_weights(folder / WEIGHTS_FILE, lock.weights))
+        report = folder / REPORT_FILE
+        return cls(graph, lock, lowered, json.loads(report.read_text("utf-8")) if report.is_file() else {})
+
+    def save(self, folder: Path | str) -> Path:
+        """Writes the files into `folder`, parameters first, so that a lock never names parameters that are not
+        there."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = save_weights(self.lowered.learned_state(), folder / WEIGHTS_FILE)
+        self.lock = self.lock.fitted(weights)
+        for name, text in (
+            (GRAPH_FILE, self.graph.to_json()),
+            (LOCK_FILE, self.lock.to_json()),
+            (REPORT_FILE, json.dumps(self.report, indent=1, ensure_ascii=False) + "\n"),
+            ("README.md", card(self)),
+        ):
+            temporary = folder / f".{name}.tmp"
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(folder / name)
+        return folder
+
+    @property
+    def structure(self) -> str:
+        """`sha256:<hex>` of what is computed."""
+        return self.lock.structure
+
+    @property
+    def model(self) -> str | None:
+        """`sha256:<hex>` of what is computed and learned; None until it was saved."""
+        return self.lock.model
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes in the order of `predict_proba`'s columns; empty for a regression."""
+        return tuple(self._head.attrs.get("labels", ()))
+
+    @property
+    def columns(self) -> Mapping[str, str | list[str]]:
+        """Input node -> the table column (or columns) it reads."""
+        return {n.name: n.attrs.get("column", n.name) for n in self.lock.nodes if n.op == "input"}
+
+    def predict(self, rows: Any) -> list[Any]:
+        """A label (or a number) a row. `rows`: values of the only column, or a mapping of column name to values."""
+        if not self.labels:
+            return [float(value) for value in self._outputs(rows)[:, 0]]
+        return [self.labels[i] for i in self._outputs(rows).argmax(1)]
+
+    def predict_proba(self, rows: Any) -> NDArray[np.float64]:
+        """(n, K) probabilities, columns in the order of `labels`."""
+        if not self.labels:
+            raise BadTable(f"{self.lock.name} predicts a number, which has no class probabilities. Use predict.")
+        scores = self._outputs(rows) / float(self.lowered.learned[self._head.name].get_buffer("temperature"))
+        scores = np.exp(scores - scores.max(1, keepdims=True))
+        return np.asarray(scores / scores.sum(1, keepdims=True))
+
+    def export(self, path: Path | str, *, format: str = "pt2") -> ExportReport:
+        """Writes a torch.export archive of everything after the host operations, with its parity checked."""
+        from composer.export import export
+
+        return export(self, Path(path), format=format)
+
+    def inputs(self, rows: Any) -> dict[str, Any]:
+        """Raw values by input node, from values of the only column or a mapping of columns. Raises BadTable."""
+        columns = self.columns
+        if not isinstance(rows, Mapping):
+            if len(columns) != 1 or not isinstance(only := next(iter(columns.values())), str):
+                raise BadTable(f"{self.lock.name} reads several columns. Give a mapping with: {_listed(columns)}.")
+            rows = {only: rows}
+        found: dict[str, Any] = {}
+        for node, column in columns.items():
+            names = [column] if isinstance(column, str) else column
+            missing = [name for name in names if name not in rows]
+            if missing:
+                raise BadTable(f"the rows have no column {missing[0]!r}. {self.lock.name} reads: {_listed(columns)}.")
+            if isinstance(column, str):
+                found[node] = rows[column]
+            else:
+                table = np.stack([np.asarray(rows[name], dtype=np.float32) for name in names], axis=1)
+                if not np.isfinite(table).all():
+                    at, where = np.argwhere(~np.isfinite(table))[0]
+                    raise BadTable(f"column {names[where]!r} has no finite number in row {at + 1}. Fill or remove it.")
+                found[node] = table
+        return found
+
+    @cached_property
+    def _head(self) -> Any:
+        return self.lock.node(next(iter(self.lock.outputs.values())))
+
+    def _outputs(self, rows: Any) -> NDArray[np.float64]:
+        node = self._head.name
+        return self.lowered.features(self.inputs(rows), [node])[node].astype(np.float64)
+
+
+def read_folder(folder: Path) -> tuple[Graph, Lock]:
+    """The graph and the lock in a folder. Raises BadLock when one is missing or not valid."""
+    for name in (GRAPH_FILE, LOCK_FILE):
+        if not (folder / name).is_file():
+            raise BadLock(f"{folder} has no {name}. Give the folder of a composition that was fitted and saved.")
+    return Graph.load(folder / GRAPH_FILE), Lock.from_json((folder / LOCK_FILE).read_text("utf-8"))
+
+
+def default_library() -> Library:
+    """The hub named by PRIORHUB_URL or `priorhub login`, with the local cache; the cache alone where there is none."""
+    from priors.client import Hub, HubLibrary
+
+    return HubLibrary(Hub())
+
+
+def card(model: Composition) -> str:
+    """README.md of a composition: what it is made of, what it expects, how it scored."""
+    lock, facts = model.lock, model.report
+    priors = sorted({ref.repo: str(ref) for ref in lock.priors.values()}.items())
+    licenses = sorted({node.attrs["license"] for node in lock.nodes if "license" in node.attrs})
+    lines = [
+        "---",
+        f"license: {licenses[0] if len(licenses) == 1 else 'other'}",
+        "library_name: priorhub",
+        "tags: [composition]",
+        "---",
+        "",
+        f"# {lock.name}",
+        "",
+        f"A composition of {len(priors)} prior{'s' if len(priors) != 1 else ''}"
+        + (f", which tells {len(model.labels)} classes apart." if model.labels else ", which predicts a number."),
+        "",
+        "| prior | content |",
+        "|---|---|",
+        *(f"| {repo} | `{ref.rpartition('@')[2][:23]}…` |" for repo, ref in priors),
+        "",
+        f"Licenses of the parts: {', '.join(licenses) or 'not stated'}.",
+        "",
+    ]
+    if "expected" in facts:
+        lines += [
+            f"Fitted on {facts['rows']:,} labelled rows; leave-one-out {facts['metric']} "
+            f"{facts['expected']:.3f} (95 % interval {facts['low']:.3f} to {facts['high']:.3f}).",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def _listed(columns: Mapping[str, str | Sequence[str]]) -> str:
+    names = [name for column in columns.values() for name in ([column] if isinstance(column, str) else column)]
+    return ", ".join(names[:10]) + (", …" if len(names) > 10 else "")

@@ -1,0 +1,175 @@
+"""From a lock to torch: the host side that reads raw values, and one module with everything after it.
+
+    lowered = lower(lock, library)
+    lowered.load_learned(load_weights("model.safetensors"))
+    logits = lowered.module(*lowered.encode({"text": ["free entry, text WIN"]}))[0]
+
+The cut lies at the host operations (`encode`, and functions of raw values), so the module is tensors only: it compiles
+and exports. Networks are loaded when a part that contains them is first asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from composer._lower_batches import batches
+from composer._lower_host import HostInput, HostStep
+from composer._lower_steps import lower_nodes
+from composer._lower_wiring import Wiring, needed
+from composer.errors import BadGraph
+from composer.lock import Lock
+from priors.errors import BadTable, BadWeights
+from priors.library import Library
+from priors.registry import find_function
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["HostInput", "HostStep", "Lowered", "lower"]
+
+Progress = Callable[[int, int], None]
+"""Called with (rows done, rows in all) after each batch; what it raises stops the work."""
+
+
+def lower(lock: Lock, library: Library) -> Lowered:
+    """The lock as torch modules; the priors come from `library` when they are needed.
+
+    Raises BadGraph naming the node for an operation or option that this version cannot run.
+    """
+    return Lowered(lock, library)
+
+
+class Lowered:
+    """A lowered composition.
+
+    host     the steps before the module, in the order of the lock
+    inputs   the module's positional inputs: the host steps' tensors, a mask right after its value
+    outputs  output name -> node; the module returns a tuple in this order
+    learned  node -> module, for the nodes with parameters or fitted buffers; shared by all parts
+    """
+
+    def __init__(self, lock: Lock, library: Library) -> None:
+        self.lock = lock
+        plan = lower_nodes(lock, library)
+        self.host: tuple[HostStep, ...] = tuple(plan.host)
+        self.inputs: tuple[HostInput, ...] = tuple(given for step in plan.host for given in step.inputs)
+        self.outputs = dict(lock.outputs)
+        self.learned: Mapping[str, nn.Module] = plan.learned
+        self._steps = tuple(plan.steps)
+        self._slots = plan.slots
+
+    @cached_property
+    def module(self) -> Wiring:
+        """forward(*inputs) -> tuple of the outputs, with the networks; in eval mode."""
+        return self.part([given.slot for given in self.inputs], list(self.outputs.values()))
+
+    def part(self, given: Sequence[str], wanted: Sequence[str]) -> Wiring:
+        """forward(*values of the `given` nodes) -> tuple of the values of the `wanted` nodes.
+
+        Holds, and loads, only what lies in between: a part that begins behind the networks trains on cached features.
+        Raises BadGraph when the wanted values need more than is given, masks included.
+        """
+        slots = [self._slots.get(name, name) for name in given]
+        try:
+            return Wiring(slots, self._steps, [self._slots.get(name, name) for name in wanted]).eval()
+        except LookupError as error:
+            raise BadGraph(f"{error}. Give those nodes too.") from error
+
+    def encode(self, columns: Mapping[str, Sequence[Any]]) -> tuple[Tensor, ...]:
+        """The module's inputs for raw values by input node, all rows at once."""
+        _rows(columns, {step.source for step in self.host})
+        return tuple(tensor for step in self.host for tensor in step.encode(columns[step.source]))
+
+    def features(
+        self, columns: Mapping[str, Sequence[Any]], nodes: Sequence[str], *, progress: Progress | None = None
+    ) -> dict[str, NDArray[np.float32]]:
+        """The values of `nodes` for every row: {node: (n, D) float32}, in one pass over the networks they share.
+
+        columns  raw values by input node; only the columns that the nodes depend on are needed
+
+        Rows run without gradients in batches of similar length, in the current state of `learned`. Equal calls give
+        equal bits. Raises BadGraph for a node whose value is not one row of numbers.
+        """
+        for node in nodes:
+            self._check_rows(node)
+        slots = [self._slots[node] for node in nodes]
+        used = needed([given.slot for given in self.inputs], self._steps, slots)
+        read = {slot for step in used for slot in step.takes} | set(slots)
+        host = [step for step in self.host if any(given.slot in read for given in step.inputs)]
+        inputs = [given for step in host for given in step.inputs]
+        part = self.part([given.slot for given in inputs], nodes)
+        count = _rows(columns, {step.source for step in host})
+        found: dict[str, NDArray[np.float32]] = {}
+        done = 0
+        with torch.inference_mode():
+            for rows, tensors in batches(host, columns, count):
+                for node, value in zip(nodes, part(*tensors), strict=True):
+                    if node not in found:
+                        found[node] = np.empty((count, value.shape[1]), np.float32)
+                    found[node][rows] = value.numpy()
+                done += len(rows)
+                if progress:
+                    progress(done, count)
+        return found if count else {node: np.empty((0, self._width(node)), np.float32) for node in nodes}
+
+    def fit_function(self, node: str, x: Tensor) -> None:
+        """Fit the function of a `fn` node, such as standardize, on its input's values x (n, D) for labelled rows."""
+        attrs = self.lock.node(node).attrs
+        function: Any = find_function(attrs["fn"])(dict(attrs.get("config", {})))
+        self.learned[node].load_state_dict(function.fit(x))
+
+    def learned_state(self) -> dict[str, Tensor]:
+        """Everything learned as `<node>.<parameter>` -> tensor: what model.safetensors holds, and no prior's weights.
+
+        They share memory with the modules. An inserted node's name has '/' for '~', which tensor names may not hold.
+        """
+        return {
+            f"{node.replace('~', '/')}.{name}": value
+            for node, module in self.learned.items()
+            for name, value in module.state_dict().items()
+        }
+
+    def load_learned(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what `learned_state` gave. Raises BadWeights unless names and shapes are this composition's."""
+        wanted = self.learned_state()
+        odd = sorted(wanted.keys() ^ state.keys())
+        if odd:
+            cause = "is missing from" if odd[0] in wanted else "does not belong in"
+            raise BadWeights(
+                f"{odd[0]!r} {cause} the learned parameters of this composition. Use the file saved with it."
+            )
+        for name, value in wanted.items():
+            if state[name].shape != value.shape:
+                shapes = f"{tuple(state[name].shape)}, and the composition has {tuple(value.shape)}"
+                raise BadWeights(f"learned parameter {name!r} is {shapes}. Use the file saved with it.")
+        with torch.no_grad():
+            for name, value in wanted.items():
+                value.copy_(state[name])
+
+    def _check_rows(self, node: str) -> None:
+        t = self.lock.node(node).type
+        if t is None or len(t.axes) != 2 or t.is_raw:
+            raise BadGraph(f"node {node!r} gives {t or 'weights'}, not one row of numbers a value. Pool it first.")
+
+    def _width(self, node: str) -> int:
+        t = self.lock.node(node).type
+        width = t.axes[1].dim if t else None
+        return width if isinstance(width, int) else 0
+
+
+def _rows(columns: Mapping[str, Sequence[Any]], wanted: set[str]) -> int:
+    missing = sorted(wanted - columns.keys())
+    if missing:
+        raise BadTable(
+            f"no values are given for input {missing[0]!r}. Given: {', '.join(sorted(columns)) or 'nothing'}."
+        )
+    lengths = {name: len(columns[name]) for name in wanted}
+    if len(set(lengths.values())) > 1:
+        raise BadTable(f"the inputs have different numbers of rows: {lengths}. Give one value a row for each.")
+    return next(iter(lengths.values()), 0)

@@ -1,0 +1,162 @@
+"""A fitted model over a file: predictions as CSV, a score on labelled rows, and whether a folder is what it claims."""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import numpy as np
+
+from priors.errors import BadTable, BadTask
+from priors.tasks.columns import as_text, conform
+from priors.tasks.readers import RawTable
+from priors.tasks.spec import Column, Modality
+from priors.tasks.task import Task, column_values
+
+if TYPE_CHECKING:
+    from composer.composition import Composition
+    from composer.lock import Lock
+    from priors.library import Library
+
+_MODALITY: Mapping[str, Modality] = {"text": "text", "image": "image", "audio": "audio", "tab": "num"}
+BOOTSTRAPS = 500  # resamples for the interval of R²; its 95 % ends move by under .01 from 500 to 5,000 on 200 rows
+
+
+def input_columns(lock: Lock) -> tuple[Column, ...]:
+    """The table columns a composition reads, each with what it is read as."""
+    found: dict[str, Column] = {}
+    for node in lock.nodes:
+        if node.op == "input" and node.type is not None:
+            given = node.attrs.get("column", node.name)
+            for name in [given] if isinstance(given, str) else given:
+                found[name] = Column(name, _MODALITY.get(node.type.modality, "ignored"))
+    return tuple(found.values())
+
+
+def write_predictions(model: Composition, raw: RawTable, out: Path | str, *, local: bool = True) -> int:
+    """Writes the columns of `raw`, then `prediction`, then p_<label> a class, as CSV; returns the number of rows.
+
+    out    a path, replaced only once everything is written, or "-" for stdout
+    local  False refuses absolute paths to images and audio: a server predicting for somebody else
+
+    Cells are written as they were read, also those that begin with = + - or @, which a spreadsheet takes for formulas:
+    changing data would be worse. A target among the columns is passed over. Raises BadTable for missing columns, bad
+    cells, and columns that already have the names to be written.
+    """
+    columns = input_columns(model.lock)
+    table = conform(raw, columns, local=local)
+    added = ["prediction", *(f"p_{label}" for label in model.labels)]
+    taken = [name for name in added if name in raw.table.column_names]
+    if taken:
+        raise BadTable(f"{raw.source} already has a column '{taken[0]}'. Rename or remove it, then predict again.")
+    values = {column.name: column_values(table, column, base=raw.base, local=local) for column in columns}
+    if model.labels:
+        chances = model.predict_proba(values)
+        predicted = [[model.labels[row.argmax()], *(f"{chance:.6f}" for chance in row)] for row in chances]
+    else:
+        predicted = [[repr(value)] for value in model.predict(values)]
+    given = zip(*(as_text(column).to_pylist() for column in raw.table.columns), strict=True)
+    with _replacing(out) as file:
+        writer = csv.writer(file)
+        writer.writerow([*raw.table.column_names, *added])
+        # None is written as an empty cell
+        writer.writerows([*cells, *more] for cells, more in zip(given, predicted, strict=True))
+    return len(predicted)
+
+
+def score(model: Composition, task: Task) -> dict[str, Any]:
+    """{"metric", "score", "low", "high", "rows"} of the model on a task's rows, with a 95 % interval.
+
+    Accuracy has Wilson's interval (Wilson 1927), R² a percentile bootstrap over rows. A class the model does not know
+    counts as wrong. Raises BadTask when the task is of another kind than the model.
+    """
+    if bool(model.labels) != (task.kind != "regression"):
+        kinds = ("classes", "a number") if model.labels else ("a number", "classes")
+        raise BadTask(
+            f"the model predicts {kinds[0]}, the target '{task.target}' is {kinds[1]}. Choose another target."
+        )
+    predicted = model.predict({column.name: task.values(column.name) for column in input_columns(model.lock)})
+    if model.labels:
+        truth = [task.labels[i] for i in task.y]
+        hits = sum(a == b for a, b in zip(predicted, truth, strict=True))
+        low, high = wilson(hits, len(truth))
+        return {"metric": "accuracy", "score": hits / len(truth), "low": low, "high": high, "rows": len(truth)}
+    values, found = np.asarray(task.y, np.float64), np.asarray(predicted, np.float64)
+    rng = np.random.default_rng(0)
+    resampled = [_r2(values[i], found[i]) for i in rng.integers(0, len(values), (BOOTSTRAPS, len(values)))]
+    low, high = (float(end) for end in np.nanpercentile(resampled, [2.5, 97.5]))
+    return {"metric": "r2", "score": _r2(values, found), "low": low, "high": high, "rows": len(values)}
+
+
+def wilson(hits: int, rows: int, z: float = 1.959964) -> tuple[float, float]:
+    """The 95 % interval of a share of `hits` in `rows` (> 0)."""
+    share, z2 = hits / rows, z * z / rows
+    middle = (share + z2 / 2) / (1 + z2)
+    half = z / (1 + z2) * float(np.sqrt(share * (1 - share) / rows + z2 / (4 * rows)))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def verify_folder(folder: Path, library: Callable[[], Library]) -> dict[str, Any]:
+    """{"kind", "identity", "checked"} of a composition, prior or task folder, after all it claims was recomputed.
+
+    For a composition that is its lock from its graph, its parameters, and every file of every prior it names (fetched
+    from `library` if needed). Raises BadLock, BadManifest, BadWeights or BadTask for the first difference.
+    """
+    if (folder / "composition.json").is_file():
+        return _verify_composition(folder, library())
+    if (folder / "prior.json").is_file():
+        from priors.load import load
+
+        manifest = load(folder).manifest
+        return {"kind": "prior", "identity": manifest.identity(), "checked": sorted(manifest.files)}
+    if (folder / "task.json").is_file():
+        task = Task.from_dir(folder)
+        task.check_media()
+        return {"kind": "task", "identity": f"sha256:{task.fingerprint}", "checked": ["task.json", "data.parquet"]}
+    raise BadTask(f"{folder} holds no composition.json, prior.json or task.json. Give the folder of one of these.")
+
+
+def _verify_composition(folder: Path, library: Library) -> dict[str, Any]:
+    from composer.composition import read_folder
+    from composer.lock import WEIGHTS_FILE
+    from priors.library import resolver
+    from priors.load import load
+    from priors.weights import load_weights
+
+    graph, lock = read_folder(folder)
+    lock.verify(graph, resolver(library))
+    if lock.weights is not None:
+        load_weights(folder / WEIGHTS_FILE, lock.weights)
+    refs = sorted({str(ref): ref for ref in lock.priors.values()}.items())
+    for _, ref in refs:
+        load(library.directory(ref))
+    checked = [*(name for name, _ in refs), *([WEIGHTS_FILE] if lock.weights else [])]
+    return {"kind": "composition", "identity": lock.model or lock.structure, "checked": checked}
+
+
+def _r2(values: np.ndarray, found: np.ndarray) -> float:
+    spread = float(((values - values.mean()) ** 2).sum())
+    return 1 - float(((values - found) ** 2).sum()) / spread if spread else float("nan")
+
+
+@contextmanager
+def _replacing(out: Path | str) -> Iterator[TextIO]:
+    """A file for `csv` that takes the place of `out` when the block ends well and vanishes when it does not."""
+    if str(out) == "-":
+        yield sys.stdout
+        return
+    place = Path(out)
+    fresh = place.with_name(f".{place.name}.{os.getpid()}.part")
+    try:
+        with fresh.open("w", encoding="utf-8", newline="") as file:
+            yield file
+        fresh.replace(place)
+    except OSError as error:
+        raise BadTable(f"{place} cannot be written: {error.strerror or error}. Choose another place.") from error
+    finally:
+        fresh.unlink(missing_ok=True)

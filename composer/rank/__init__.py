@@ -1,0 +1,6 @@
+"""Ranking: which priors, or sets of priors, fit a task. Works on feature matrices alone; knows no priors, files or
+torch.
+
+probe.py   exact leave-one-out scores of a block, or a weighted sum of blocks, from its Gram matrix
+sets.py    which blocks to combine and with what weight, averaged over the evidence; when to stop
+"""

@@ -1,0 +1,55 @@
+"""/blobs: bytes on their way into a commit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Any
+
+from django.http import HttpRequest, UnreadablePostError
+from ninja import Router, Status
+
+from hub.api.auth import Somebody
+from hub.api.schemas import BlobOut, HashesIn, Missing
+from hub.errors import BadRequest, LengthRequired
+from hub.repos import blobs
+from hub.repos.storage import CHUNK
+
+router = Router(tags=["blobs"])
+
+
+@router.post("/missing", auth=Somebody(), response=Missing, summary="Which of these have to be sent")
+def missing(request: Any, payload: HashesIn) -> Missing:
+    return Missing(missing=blobs.missing_blobs(payload.sha256, by=request.auth))
+
+
+@router.put(
+    "/{sha256}",
+    auth=Somebody(),
+    response={201: BlobOut},
+    summary="Send one blob: the raw bytes as the body",
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        }
+    },
+)
+def put(request: Any, sha256: str) -> Any:
+    blob = blobs.put_blob(_body(request), by=request.auth, expect=sha256)
+    return Status(HTTPStatus.CREATED, BlobOut(sha256=blob.sha256, size=blob.size))
+
+
+def _body(request: HttpRequest) -> Iterator[bytes]:
+    """The body in pieces as it arrives; never whole in memory."""
+    stream: Any = request
+    if "CONTENT_LENGTH" not in request.META:
+        # Django reads nothing of a body without a length; gunicorn marks a chunked one that ends by itself.
+        stream = request.META.get("wsgi.input") if request.META.get("wsgi.input_terminated") else None
+        if stream is None:
+            raise LengthRequired("The upload has no Content-Length. Send it with one.")
+    try:
+        while piece := stream.read(CHUNK):
+            yield piece
+    except (UnreadablePostError, OSError) as err:
+        raise BadRequest("The connection broke during the upload; nothing was stored. Send the file again.") from err

@@ -1,0 +1,116 @@
+"""/repos: repositories, their trees, commits, refs and files."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from ninja import Router, Status
+
+from hub.accounts.permissions import Action, require
+from hub.api.auth import Anyone, Somebody
+from hub.api.files import send_file
+from hub.api.schemas import (
+    CommitIn,
+    CommitMade,
+    CommitOut,
+    FileOut,
+    RefOut,
+    RepositoryIn,
+    RepositoryOut,
+    TagIn,
+    Tree,
+)
+from hub.jobs.cleanup import delete_repository
+from hub.repos import services
+from hub.repos.models import Actor, Repository
+from hub.repos.services import File
+from hub.repos.storage import store
+from priors.errors import NotFound
+
+router = Router(tags=["repositories"])
+MAX_COMMITS = 200
+
+
+def find(request: Any, ns: str, name: str, action: Action = "read") -> Repository:
+    """The repository, if the caller may do `action` with it. Raises NotFound, TokenRejected, NotAllowed."""
+    actor: Actor = request.auth
+    found = Repository.objects.visible_to(actor).for_cards().named(f"{ns}/{name}").first()
+    if found is None:
+        raise NotFound(f"There is no repository {ns}/{name} here, or it is not yours to see.")
+    if action != "read":
+        require(actor, action, found)
+    return found
+
+
+@router.post("", auth=Somebody(), response={201: RepositoryOut}, summary="Create a repository")
+def create(request: Any, payload: RepositoryIn) -> Any:
+    require(request.auth, "create", services.namespace_of(payload.name))
+    made = services.create_repository(**payload.model_dump())
+    return Status(HTTPStatus.CREATED, RepositoryOut.from_row(made))
+
+
+@router.get("/{ns}/{name}", auth=Anyone(), response=RepositoryOut, summary="One repository")
+def show(request: Any, ns: str, name: str) -> RepositoryOut:
+    return RepositoryOut.from_row(find(request, ns, name))
+
+
+@router.delete("/{ns}/{name}", auth=Somebody(), response={204: None}, summary="Delete a repository for good")
+def delete(request: Any, ns: str, name: str) -> Any:
+    delete_repository(find(request, ns, name, "delete"))
+    return Status(HTTPStatus.NO_CONTENT, None)
+
+
+@router.get("/{ns}/{name}/tree/{rev}", auth=Anyone(), response=Tree, summary="The files of a revision")
+def tree(request: Any, ns: str, name: str, rev: str) -> Tree:
+    commit = services.resolve(find(request, ns, name), rev)
+    return Tree(commit=commit.oid, files=[FileOut.from_row(entry) for entry in services.tree(commit)])
+
+
+@router.get("/{ns}/{name}/commits", auth=Anyone(), response=list[CommitOut], summary="Commits, newest first")
+def commits(request: Any, ns: str, name: str) -> list[CommitOut]:
+    found = find(request, ns, name).commits.select_related("parent").order_by("-id")[:MAX_COMMITS]
+    return [CommitOut.from_row(commit) for commit in found]
+
+
+@router.get("/{ns}/{name}/refs", auth=Anyone(), response=list[RefOut], summary="Branches and tags")
+def refs(request: Any, ns: str, name: str) -> list[RefOut]:
+    return [RefOut.from_row(ref) for ref in find(request, ns, name).refs.select_related("commit")]
+
+
+@router.post("/{ns}/{name}/tags", auth=Somebody(), response={201: RefOut}, summary="Name a revision for good")
+def tag(request: Any, ns: str, name: str, payload: TagIn) -> Any:
+    repository = find(request, ns, name, "write")
+    return Status(
+        HTTPStatus.CREATED,
+        RefOut.from_row(services.create_tag(repository=repository, name=payload.name, rev=payload.rev)),
+    )
+
+
+@router.post("/{ns}/{name}/commits", auth=Somebody(), response={201: CommitMade}, summary="Commit uploaded blobs")
+def commit(request: Any, ns: str, name: str, payload: CommitIn) -> Any:
+    made = services.commit_files(
+        repository=find(request, ns, name, "write"),
+        files=[File(file.path, file.sha256) for file in payload.files],
+        message=payload.message,
+        by=request.auth,
+        branch=payload.branch,
+        parent=payload.parent,
+        replace=payload.replace,
+    )
+    return Status(HTTPStatus.CREATED, CommitMade(oid=made.oid))
+
+
+@router.api_operation(
+    ["GET", "HEAD"],
+    "/{ns}/{name}/files/{rev}/{path:path}",
+    auth=Anyone(),
+    response={200: bytes},
+    summary="The bytes of a file; Range and If-None-Match are understood",
+)
+def file(request: HttpRequest, ns: str, name: str, rev: str, path: str) -> HttpResponse | HttpResponseBase:
+    commit = services.resolve(find(request, ns, name), rev)
+    entry = services.entry(commit, path)
+    blob = entry.blob
+    return send_file(request, store().open(blob.sha256), sha256=blob.sha256, size=blob.size, path=path)

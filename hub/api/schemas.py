@@ -1,0 +1,215 @@
+"""What the API takes and gives. The edge: pydantic here, dataclasses and models inside."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from ninja import Schema
+from pydantic import ConfigDict, Field
+
+from hub.catalog.models import Prior
+from hub.jobs.models import Job
+from hub.repos.models import Commit, Ref, Repository, TreeEntry
+
+RepositoryKind = Literal["prior", "composition", "task", "plain"]
+JobKind = Literal["recommend", "fit", "benchmark", "predict"]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Oid = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+
+
+class In(Schema):
+    """A request body: an unknown field is a mistake worth telling."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Health(Schema):
+    status: Literal["ok"]
+    version: str
+    hub_id: str
+
+
+class WhoAmI(Schema):
+    name: str
+    scopes: list[Literal["read", "write"]]
+
+
+class Problem(Schema):
+    """application/problem+json"""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+
+
+class PriorCard(Schema):
+    repo: str
+    ref: str
+    summary: str
+    kind: Literal["network", "function"]
+    modality: str
+    takes: str
+    gives: dict[str, str]
+    default_tap: str
+    parameters: int
+    size_bytes: int
+    license: str
+    tags: list[str]
+    updated_at: datetime
+
+    @classmethod
+    def from_row(cls, prior: Prior) -> PriorCard:
+        return cls(
+            repo=prior.repository.full_name, ref=prior.ref, summary=prior.summary, kind=prior.kind,  # type: ignore[arg-type]
+            modality=prior.modality, takes=prior.takes, gives=prior.gives, default_tap=prior.default_tap,
+            parameters=prior.parameters, size_bytes=prior.size_bytes, license=prior.license, tags=prior.tags,
+            updated_at=prior.updated_at,
+        )  # fmt: skip
+
+
+class PriorPage(Schema):
+    items: list[PriorCard]
+    next: str | None = Field(description="the `cursor` of the next page; null on the last")
+
+
+class RepositoryIn(In):
+    name: str = Field(description="namespace/name", max_length=200)
+    kind: RepositoryKind
+    private: bool = False
+    description: str = Field("", max_length=500)
+
+
+class RepositoryOut(Schema):
+    name: str
+    kind: RepositoryKind
+    private: bool
+    description: str
+    head: str | None = Field(description="oid of the tip of main")
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def from_row(cls, repository: Repository) -> RepositoryOut:
+        return cls(
+            name=repository.full_name, kind=repository.kind, private=repository.private,  # type: ignore[arg-type]
+            description=repository.description, head=repository.head.oid if repository.head else None,
+            created_at=repository.created_at, updated_at=repository.updated_at,
+        )  # fmt: skip
+
+
+class FileOut(Schema):
+    path: str
+    size: int
+    sha256: str
+
+    @classmethod
+    def from_row(cls, entry: TreeEntry) -> FileOut:
+        return cls(path=entry.path, size=entry.blob.size, sha256=entry.blob_id)
+
+
+class Tree(Schema):
+    commit: str
+    files: list[FileOut]
+
+
+class CommitOut(Schema):
+    oid: str
+    parent: str | None
+    message: str
+    author: str
+    created_at: datetime
+
+    @classmethod
+    def from_row(cls, commit: Commit) -> CommitOut:
+        return cls(
+            oid=commit.oid, parent=commit.parent.oid if commit.parent else None, message=commit.message,
+            author=commit.author_name, created_at=commit.created_at,
+        )  # fmt: skip
+
+
+class RefOut(Schema):
+    kind: Literal["branch", "tag"]
+    name: str
+    commit: str
+
+    @classmethod
+    def from_row(cls, ref: Ref) -> RefOut:
+        return cls(kind=ref.kind, name=ref.name, commit=ref.commit.oid)  # type: ignore[arg-type]
+
+
+class TagIn(In):
+    name: str = Field(max_length=200)
+    rev: str = Field("main", max_length=200)
+
+
+class HashesIn(In):
+    sha256: list[Sha256] = Field(max_length=10_000)
+
+
+class Missing(Schema):
+    missing: list[str]
+
+
+class BlobOut(Schema):
+    sha256: str
+    size: int
+
+
+class FileIn(In):
+    path: str = Field(max_length=2000)
+    sha256: Sha256
+
+
+class CommitIn(In):
+    message: str = Field("", max_length=10_000)
+    branch: str = Field("main", max_length=200)
+    parent: Oid | None = Field(None, description="the oid the branch must be at; null accepts any")
+    files: list[FileIn] = Field(max_length=10_000)
+    replace: bool = Field(True, description="true: files are the whole tree; false: they are laid over the parent's")
+
+
+class CommitMade(Schema):
+    oid: str
+
+
+class JobIn(In):
+    kind: JobKind
+    spec: dict[str, Any]
+    again: bool = Field(False, description="start a new job although the same one is done")
+
+
+class JobError(Schema):
+    code: str
+    detail: str
+
+
+class JobOut(Schema):
+    id: UUID
+    kind: JobKind
+    status: Literal["queued", "running", "done", "failed", "cancelled"]
+    queue: str
+    attempt: int
+    step: int
+    of: int
+    message: str
+    progress: float | None
+    cancel_requested: bool
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    result: dict[str, Any] | None
+    error: JobError | None
+
+    @classmethod
+    def from_row(cls, job: Job) -> JobOut:
+        names = set(cls.model_fields) - {"error"}
+        return cls(**{name: getattr(job, name) for name in names}, error=job.error)
+
+
+class JobPage(Schema):
+    items: list[JobOut]
+    next: str | None

@@ -1,0 +1,53 @@
+"""The API: its routers, its errors, its address below /api/v1/."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.urls import path, re_path
+from ninja import NinjaAPI
+
+from hub.api import problems
+from hub.api.auth import Somebody
+from hub.api.blobs import router as blobs
+from hub.api.catalog import router as catalog
+from hub.api.jobs import router as jobs
+from hub.api.repositories import router as repositories
+from hub.api.schemas import Health, WhoAmI
+from hub.home import hub_id
+
+api = NinjaAPI(
+    title="Priorhub",
+    version=settings.VERSION,
+    description="Publish, find, compose and run priors. Errors are application/problem+json with a stable `code`.",
+    docs_url=None,  # the interactive page loads scripts from elsewhere, which the site's policy forbids
+    urls_namespace="api",
+)
+problems.register(api)
+api.add_router("/priors", catalog)
+api.add_router("/repos", repositories)
+api.add_router("/blobs", blobs)
+api.add_router("/jobs", jobs)
+
+
+@api.get("/health", auth=None, response=Health, tags=["hub"], summary="Whether this is a hub, and which")
+def health(request: HttpRequest) -> Health:
+    return Health(status="ok", version=settings.VERSION, hub_id=hub_id())
+
+
+@api.get("/whoami", auth=Somebody(), response=WhoAmI, tags=["hub"], summary="Whose token this is")
+def whoami(request: Any) -> WhoAmI:
+    token = getattr(request, "token", None)
+    return WhoAmI(name=request.auth.username, scopes=token.scopes if token else ["read", "write"])
+
+
+def nothing_here(request: HttpRequest) -> HttpResponse:
+    """Every other address below the API: a problem, not a page."""
+    return problems.problem(
+        404, "not-found", f"The API has no {request.path}. See /api/v1/openapi.json for what it has."
+    )
+
+
+urlpatterns = [path("", api.urls), re_path(r"", nothing_here)]

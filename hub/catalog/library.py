@@ -1,0 +1,57 @@
+"""The hub's own storage as a library of priors (priors/library.py), for jobs that run beside it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from functools import cached_property
+from pathlib import Path
+
+from hub.catalog.models import Prior
+from hub.home import prior_cache
+from hub.repos.models import Actor, Commit
+from hub.repos.services import materialise
+from priors.library import Entry, find
+from priors.manifest import PriorRef, parse_manifest
+
+
+class HubStorage:
+    """Every prior that `actor` may see, as it was when first asked: one job looks at one catalogue to its end."""
+
+    def __init__(self, actor: Actor) -> None:
+        self._actor = actor
+
+    def entries(self) -> list[Entry]:
+        """All of them, by namespace and name."""
+        return [entry for entry, _ in self._rows.values()]
+
+    def directory(self, ref: PriorRef) -> Path:
+        """A read-only folder with the prior's files, the same for all jobs. Raises UnknownPrior."""
+        entry = find(self, ref)
+        return unpacked(self._rows[entry.ref.repo][1])
+
+    @cached_property
+    def _rows(self) -> dict[str, tuple[Entry, Commit]]:
+        found = Prior.objects.visible_to(self._actor).for_cards()
+        return {
+            prior.repository.full_name: (Entry(PriorRef.parse(prior.ref), parse_manifest(prior.manifest)), prior.commit)
+            for prior in found.order_by("repository__namespace__name", "repository__name")
+        }
+
+
+def unpacked(commit: Commit) -> Path:
+    """The commit's files in the cache, laid out once. Two jobs at once make two drafts, of which one is renamed in."""
+    target = prior_cache() / commit.oid
+    if target.is_dir():
+        return target
+    draft = prior_cache() / f".{commit.oid}.{os.getpid()}.{uuid.uuid4().hex}"
+    try:
+        materialise(commit, draft)
+        draft.rename(target)
+    except OSError:
+        if not target.is_dir():
+            raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return target

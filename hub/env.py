@@ -1,0 +1,104 @@
+"""Typed readers of the environment. A bad value stops the start with the variable's name; nothing is guessed."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+
+_YES, _NO = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
+
+
+def env_bool(name: str, default: bool) -> bool:
+    """1/true/yes/on or 0/false/no/off; anything else raises ImproperlyConfigured."""
+    text = os.environ.get(name)
+    if text is None:
+        return default
+    if text.lower() in _YES:
+        return True
+    if text.lower() in _NO:
+        return False
+    raise ImproperlyConfigured(f"{name}={text!r} is not a yes or no. Use 1 or 0.")
+
+
+def env_int(name: str, default: int) -> int:
+    """A decimal whole number; anything else raises ImproperlyConfigured."""
+    text = os.environ.get(name)
+    if text is None:
+        return default
+    try:
+        return int(text)
+    except ValueError as err:
+        raise ImproperlyConfigured(f"{name}={text!r} is not a whole number.") from err
+
+
+def env_list(name: str, default: list[str]) -> list[str]:
+    """Comma-separated names, blanks dropped."""
+    text = os.environ.get(name)
+    return default if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def env_secret(name: str) -> str | None:
+    """The value of NAME, or the content of the file that NAME_FILE names (Docker and systemd credentials)."""
+    if (value := os.environ.get(name)) is not None:
+        return value
+    if (file := os.environ.get(f"{name}_FILE")) is None:
+        return None
+    try:
+        return Path(file).read_text(encoding="utf-8").strip()
+    except OSError as err:
+        raise ImproperlyConfigured(f"{name}_FILE={file!r} cannot be read: {err.strerror}.") from err
+
+
+def kept_secret(file: Path) -> str:
+    """The secret in `file`, made on first use with mode 0600.
+
+    Several processes may start at once: each writes its own temporary file and links it into place, which only the
+    first can do, so all of them read the same one.
+    """
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draft = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as out:
+            out.write(secrets.token_urlsafe(48))
+        try:
+            os.link(draft, file)
+        except FileExistsError:
+            pass  # another process was first; its secret is the one
+        finally:
+            draft.unlink()
+    return file.read_text(encoding="utf-8").strip()
+
+
+def database(url: str) -> dict[str, Any]:
+    """Django's DATABASES entry for `sqlite:///relative`, `sqlite:////absolute` or `postgres://user:password@host/name`."""
+    parts = urlsplit(url)
+    if parts.scheme == "sqlite":
+        return {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": unquote(parts.path[1:]),
+            "OPTIONS": {
+                "timeout": 20,
+                # A transaction that reads first and writes later would fail with "database is locked" at once, whatever
+                # the timeout, were it not begun as a writer.
+                "transaction_mode": "IMMEDIATE",
+                "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+            },
+        }
+    if parts.scheme in {"postgres", "postgresql"}:
+        return {
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": unquote(parts.path.lstrip("/")),
+            "USER": unquote(parts.username or ""),
+            "PASSWORD": unquote(parts.password or ""),
+            "HOST": parts.hostname or "",
+            "PORT": str(parts.port or ""),
+            "CONN_MAX_AGE": 60,
+            "OPTIONS": dict(parse_qsl(parts.query)),
+        }
+    raise ImproperlyConfigured(f"DATABASE_URL scheme {parts.scheme!r} is unknown. Use sqlite:/// or postgres://.")

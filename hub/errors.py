@@ -1,0 +1,85 @@
+"""Refusals that only a hub can utter; the rest of the tree is priors/errors.py."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from priors.errors import AppError, Conflict, UserError
+
+
+class BadName(UserError):
+    """The name of a repository, file, branch or tag is not one this hub accepts."""
+
+    code: ClassVar[str] = "bad-name"
+
+
+class FileRefused(UserError):
+    """A file's content may not be published in a repository of this kind."""
+
+    code: ClassVar[str] = "file-refused"
+
+
+class BlobMissing(UserError):
+    """A commit names bytes that were not uploaded."""
+
+    code: ClassVar[str] = "blob-missing"
+
+
+class HashMismatch(UserError):
+    """The bytes that arrived are not those that were announced."""
+
+    code: ClassVar[str] = "hash-mismatch"
+
+
+class BadSpec(UserError):
+    """A job's spec is incomplete or names what is not there."""
+
+    code: ClassVar[str] = "bad-spec"
+
+
+class BadRequest(UserError):
+    """The request itself is malformed."""
+
+    code: ClassVar[str] = "bad-request"
+    status: ClassVar[int] = 400
+
+
+class LengthRequired(UserError):
+    """An upload came without a Content-Length."""
+
+    code: ClassVar[str] = "length-required"
+    status: ClassVar[int] = 411
+
+
+class ParentMoved(Conflict):
+    """The branch is not where the commit expected it."""
+
+    code: ClassVar[str] = "parent-moved"
+    status: ClassVar[int] = 412
+
+
+class TooLarge(UserError):
+    """More bytes than this hub takes."""
+
+    code: ClassVar[str] = "too-large"
+    status: ClassVar[int] = 413
+
+
+class RangeNotSatisfiable(UserError):
+    """The requested bytes lie behind the end of the file."""
+
+    code: ClassVar[str] = "range-not-satisfiable"
+    status: ClassVar[int] = 416
+
+
+class TooManyWatchers(UserError):
+    """All seats for watching jobs are taken."""
+
+    code: ClassVar[str] = "too-many-watchers"
+    status: ClassVar[int] = 503
+
+
+class BlobLost(AppError):
+    """A blob with a row in the database has no, or other, bytes on disk."""
+
+    code: ClassVar[str] = "blob-lost"

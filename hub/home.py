@@ -1,0 +1,46 @@
+"""The folders inside PRIORHUB_HOME. Functions, so that tests and two hubs in one process can move it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from django.conf import settings
+
+from hub.env import kept_secret
+
+
+def home() -> Path:
+    """The hub's home, made when missing."""
+    folder = Path(settings.PRIORHUB_HOME)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def scratch() -> Path:
+    """Work in progress of jobs, one folder an attempt. On the same disk as the blobs, so finished work is renamed."""
+    return _made(home() / "tmp")
+
+
+def prior_cache() -> Path:
+    """Published priors unpacked by commit, shared by all jobs."""
+    return _made(home() / "cache" / "priors")
+
+
+def feature_cache() -> Path:
+    """Frozen features by node hash and data hash (composer/cache.py)."""
+    return _made(home() / "cache" / "features")
+
+
+def broker_folder() -> Path:
+    """Messages of the disk:// broker."""
+    return _made(home() / "broker")
+
+
+def hub_id() -> str:
+    """A random name that stays with this home; clients use it to tell two hubs at one address apart."""
+    return kept_secret(home() / "hub_id")[:16]
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

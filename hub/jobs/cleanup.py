@@ -1,0 +1,53 @@
+"""Removing for good: a repository with everything that was made of it, and what attempts that are over left behind."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from django.db import transaction
+
+from hub.home import scratch
+from hub.jobs.models import Job
+from hub.jobs.services import request_cancel
+from hub.repos import services as repos
+from hub.repos.blobs import drop_unused
+from hub.repos.models import Blob, Repository
+
+_OF_A_JOB = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-\d+\Z")
+
+
+def delete_repository(repository: Repository) -> None:
+    """Removes a repository, cancels the jobs that read it, and removes their files: predictions repeat their rows.
+
+    Its bytes go at once, except those that something else still uses.
+    """
+    pinned = f"{repository.full_name}@"
+    with transaction.atomic():
+        hashes = set(Blob.objects.filter(entries__commit__repository=repository).values_list("sha256", flat=True))
+        for field in ("task", "data"):
+            for job in Job.objects.filter(**{f"spec__{field}__startswith": pinned}):
+                request_cancel(job)
+                if job.output_id:
+                    hashes.add(job.output_id)
+                    Job.objects.filter(pk=job.pk).update(output=None)
+        repos.delete_repository(repository)
+    drop_unused(hashes)
+
+
+def is_job_folder(path: Path) -> bool:
+    """Whether a scratch folder is that of an attempt: `<job>-<fence>`."""
+    return _OF_A_JOB.match(path.name) is not None
+
+
+def remove_job_folders() -> int:
+    """Removes scratch folders whose attempt is over: the job holds another fence by now, or ended. How many."""
+    # Folders first: one is made only after its claim is committed, so each claim of these is in the rows read next.
+    folders = [path for path in scratch().iterdir() if is_job_folder(path)]
+    running = Job.objects.filter(status=Job.Status.RUNNING).values_list("pk", "fence")
+    held = {f"{pk}-{fence}" for pk, fence in running}
+    over = [path for path in folders if path.name not in held]
+    for path in over:
+        shutil.rmtree(path, ignore_errors=True)
+    return len(over)

@@ -1,0 +1,31 @@
+"""Job `benchmark`: what composing is worth on a task, with intervals."""
+
+from __future__ import annotations
+
+import json
+
+from composer.benchmark import benchmark
+from composer.cache import FeatureCache
+from hub.catalog.library import HubStorage
+from hub.home import feature_cache
+from hub.jobs.runners import Work
+from hub.jobs.runners.inputs import read_task
+from hub.jobs.services import Outcome
+
+
+def run(work: Work) -> Outcome:
+    """The report as JSON."""
+    spec = work.spec
+    report = benchmark(
+        read_task(work),
+        library=HubStorage(work.owner),
+        cache=FeatureCache(feature_cache()),
+        labels_per_class=spec["labels_per_class"],
+        draws=spec["draws"],
+        curve=spec["curve"],
+        test_rows=spec["test_rows"],
+        seed=spec["seed"],
+        report=work.report,
+        cancelled=work.cancelled,
+    )
+    return Outcome(json.loads(report.to_json()))

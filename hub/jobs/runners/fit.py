@@ -1,0 +1,35 @@
+"""Job `fit`: a composition fitted to a task and published as a repository."""
+
+from __future__ import annotations
+
+from composer.cache import FeatureCache
+from composer.fit import fit
+from composer.graph import Graph
+from hub.catalog.library import HubStorage
+from hub.home import feature_cache
+from hub.jobs.runners import Work
+from hub.jobs.runners.inputs import read_task
+from hub.jobs.services import Outcome, Push
+from hub.repos.models import Repository
+
+
+def run(work: Work) -> Outcome:
+    """Ids and report of the fitted model; its folder becomes a commit of `push_to` together with the result."""
+    spec = work.spec
+    given = spec["composition"]
+    composition = fit(
+        read_task(work),
+        None if given is None else Graph.from_dict(given),
+        library=HubStorage(work.owner),
+        cache=FeatureCache(feature_cache()),
+        seed=spec["seed"],
+        fusion=spec["fusion"],
+        report=work.report,
+        cancelled=work.cancelled,
+    )
+    folder = work.folder / "model"
+    composition.save(folder)
+    task = spec["task"].partition("@")[0]
+    push = Push(folder, spec["push_to"], Repository.Kind.COMPOSITION, f"Fit to {task}", private=spec["private"])
+    result = {"structure": composition.structure, "model": composition.model, "report": composition.report}
+    return Outcome(result, push)

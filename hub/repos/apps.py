@@ -1,0 +1,7 @@
+from django.apps import AppConfig
+
+
+class ReposConfig(AppConfig):
+    name = "hub.repos"
+    label = "repos"
+    default_auto_field = "django.db.models.BigAutoField"

@@ -1,0 +1,154 @@
+"""What may be published in a repository of each kind. Runs inside the commit, before anything is visible.
+
+*Rule checks* only: names, magic bytes, safetensors headers, the three description files. They read the beginnings of
+files and small files whole, and execute nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from composer.graph import Graph
+from composer.lock import Lock
+from hub.errors import FileRefused
+from hub.repos.models import Blob, Repository
+from hub.repos.names import check_paths
+from hub.repos.storage import BlobStore
+from priors.manifest import PriorManifest, parse_manifest
+from priors.tasks.spec import TaskSpec, parse_task
+from priors.weights import check_header, sniff
+
+MAX_FILES = 10_000
+MAX_DESCRIPTION_BYTES = 16 * 1024 * 1024  # composition.lock.json lists every node with its type and hash
+MAX_CARD_BYTES = 64 * 1024  # Markdown of 200 kB can take seconds to render
+_HEAD = 4096
+
+Files = Mapping[str, Blob]
+"""A whole tree: blob by path."""
+
+
+@dataclass(frozen=True)
+class Described:
+    """What the checks read on their way, so that nobody has to read it again."""
+
+    manifest: PriorManifest | None = None
+    task: TaskSpec | None = None
+    card: str = ""
+
+
+def check_files(kind: str, files: Files, store: BlobStore) -> Described:
+    """Raises BadName, FileRefused, BadWeights, BadManifest, BadTask or the composer's errors for what may not stand."""
+    if len(files) > MAX_FILES:
+        raise FileRefused(
+            f"{len(files)} files in one commit; {MAX_FILES} are the most. Pack the data into fewer files."
+        )
+    check_paths(files)
+    if kind == Repository.Kind.PLAIN:
+        return Described()
+    for path, blob in files.items():
+        _check_content(path, blob, store, published=kind != Repository.Kind.TASK)
+    card = _card(files, store)
+    match kind:
+        case Repository.Kind.PRIOR:
+            manifest = parse_manifest(_description(files, "prior.json", store))
+            _check_manifest_files(manifest, files)
+            return Described(manifest=manifest, card=card)
+        case Repository.Kind.COMPOSITION:
+            _check_composition(files, store)
+        case Repository.Kind.TASK:
+            task = parse_task(_description(files, "task.json", store))
+            if task.data not in files:
+                raise FileRefused(f"task.json says the rows lie in {task.data!r}, which is not in the commit. Add it.")
+            return Described(task=task, card=card)
+    return Described(card=card)
+
+
+def _check_content(path: str, blob: Blob, store: BlobStore, *, published: bool) -> None:
+    suffix = PurePosixPath(path).suffix.lower()
+    with store.open(blob.sha256) as file:
+        head = file.read(_HEAD)
+        if published or suffix not in _TASK_DATA:
+            sniff(head, path)
+        if suffix == ".safetensors":
+            file.seek(0)
+            check_header(file)
+    known = _MAGIC.get(suffix)
+    if known is not None and not known(head):
+        raise FileRefused(f"{path!r} does not begin like a {suffix} file. Rename it to what it is, or export it again.")
+
+
+def _check_manifest_files(manifest: PriorManifest, files: Files) -> None:
+    for path, promised in manifest.files.items():
+        blob = files.get(path)
+        if blob is None:
+            raise FileRefused(
+                f"prior.json lists {path!r}, which is not in the commit. Add it, or drop it from the list."
+            )
+        if blob.sha256 != promised.sha256 or blob.size != promised.size:
+            raise FileRefused(
+                f"prior.json promises {path!r} with sha256 {promised.sha256} and {promised.size} bytes; the commit has "
+                f"{blob.sha256} and {blob.size}. Write the manifest again from the files."
+            )
+
+
+def _check_composition(files: Files, store: BlobStore) -> None:
+    """The graph reads; the lock, where there is one, has right hashes and names these very parameters."""
+    Graph.from_json(_text("composition.json", _description(files, "composition.json", store)))
+    if "composition.lock.json" not in files:
+        return
+    lock = Lock.from_json(_text("composition.lock.json", _description(files, "composition.lock.json", store)))
+    learned = files.get("model.safetensors")
+    if lock.weights is not None and (learned is None or learned.sha256 != lock.weights):
+        raise FileRefused(
+            f"composition.lock.json names parameters with sha256 {lock.weights}; the commit has "
+            f"{learned.sha256 if learned else 'no model.safetensors'}. Commit the folder as it was saved."
+        )
+
+
+def _card(files: Files, store: BlobStore) -> str:
+    blob = files.get("README.md")
+    if blob is None:
+        return ""
+    if blob.size > MAX_CARD_BYTES:
+        raise FileRefused(
+            f"README.md has {blob.size} bytes; {MAX_CARD_BYTES} are the most. Move details to other files."
+        )
+    with store.open(blob.sha256) as file:
+        return _text("README.md", file.read())
+
+
+def _description(files: Files, name: str, store: BlobStore) -> bytes:
+    blob = files.get(name)
+    if blob is None:
+        raise FileRefused(f"The commit has no {name}, which a repository of this kind needs. Add it at the top level.")
+    if blob.size > MAX_DESCRIPTION_BYTES:
+        raise FileRefused(f"{name} has {blob.size} bytes; {MAX_DESCRIPTION_BYTES} are the most.")
+    with store.open(blob.sha256) as file:
+        return file.read()
+
+
+def _text(name: str, content: bytes) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError as err:
+        raise FileRefused(f"{name} is not UTF-8 at byte {err.start}. Save it as UTF-8.") from err
+
+
+_TASK_DATA = frozenset(
+    [".csv", ".jsonl", ".parquet", ".npy", ".wav", ".flac", ".png", ".jpg", ".jpeg", ".webp", ".txt"]
+)
+"""Rows of a task, whose beginnings may look like anything: a text column can start with the letters of an archive."""
+
+_MAGIC: dict[str, Callable[[bytes], bool]] = {
+    ".png": lambda head: head.startswith(b"\x89PNG\r\n\x1a\n"),
+    ".jpg": lambda head: head.startswith(b"\xff\xd8\xff"),
+    ".jpeg": lambda head: head.startswith(b"\xff\xd8\xff"),
+    ".webp": lambda head: head.startswith(b"RIFF") and head[8:12] == b"WEBP",
+    ".wav": lambda head: head.startswith((b"RIFF", b"RF64")) and head[8:12] == b"WAVE",
+    ".flac": lambda head: head.startswith(b"fLaC"),
+    ".parquet": lambda head: head.startswith(b"PAR1"),
+    ".npy": lambda head: head.startswith(b"\x93NUMPY") and b"'O'" not in head[:256] and b"|O" not in head[:256],
+    ".json": lambda head: head.lstrip()[:1] in (b"{", b"["),
+}

@@ -1,0 +1,177 @@
+"""All settings of the hub. What differs between machines comes from the environment; README lists every variable."""
+
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+
+from hub.env import database, env_bool, env_int, env_list, env_secret, kept_secret
+
+# ── where things are ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VERSION: str = tomllib.loads((BASE_DIR / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+
+# pytest-django imports the settings before any conftest runs: tests must not write into a real home.
+TESTING = "pytest" in sys.modules
+PRIORHUB_HOME = Path(
+    tempfile.mkdtemp(prefix="priorhub-test-") if TESTING else env_secret("PRIORHUB_HOME") or BASE_DIR / "var"
+).resolve()
+"""Everything a hub writes lies in here: database, blobs, broker, caches, secrets."""
+
+# ── the basics ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+DEBUG = env_bool("DEBUG", False)
+DATABASES = {"default": database(env_secret("DATABASE_URL") or f"sqlite:///{PRIORHUB_HOME / 'db.sqlite3'}")}
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    # A file, not memory: tests of races use several connections, and a shared memory database ignores the timeout.
+    DATABASES["default"]["TEST"] = {"NAME": str(PRIORHUB_HOME / "test.sqlite3")}
+
+SECRET_KEY = env_secret("SECRET_KEY") or ""
+if not SECRET_KEY:
+    if not DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+        raise ImproperlyConfigured(
+            "SECRET_KEY is not set. Machines that share a database must share it: set it on each."
+        )
+    SECRET_KEY = kept_secret(PRIORHUB_HOME / "secret_key")
+
+HTTPS = env_bool("HTTPS", False)
+ALLOWED_HOSTS = env_list("ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env_list("CSRF_TRUSTED_ORIGINS", [])
+ROOT_URLCONF = "hub.urls"
+WSGI_APPLICATION = "hub.wsgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+LANGUAGE_CODE, USE_I18N, USE_TZ, TIME_ZONE = "en", False, True, "UTC"
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "template_partials",
+    "django_htmx",
+    "csp",
+    "hub.accounts",
+    "hub.repos",
+    "hub.catalog",
+    "hub.jobs",
+    "hub.boards",
+    "hub.api",
+    "hub.web",
+    "hub.ops",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+# ── accounts ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+AUTH_USER_MODEL = "accounts.User"
+LOGIN_URL, LOGIN_REDIRECT_URL, LOGOUT_REDIRECT_URL = "/login", "/", "/"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+
+# ── security headers ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'none'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'"],
+        "img-src": ["'self'"],
+        "connect-src": ["'self'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+        "base-uri": ["'none'"],
+    }
+}
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+if HTTPS:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_HSTS_SECONDS = 365 * 24 * 3600
+
+# ── static files: collected into the home by `up`, named by content, kept by browsers for a year ─────────────────────
+
+STATIC_URL = "/static/"
+STATIC_ROOT = PRIORHUB_HOME / "static"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = DEBUG or TESTING
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG or TESTING
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+
+# ── uploads: bodies of blobs are streamed and never pass through these ───────────────────────────────────────────────
+
+DATA_UPLOAD_MAX_MEMORY_SIZE = 10 * 1024 * 1024
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000
+
+# ── blobs ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+STORAGE_URL = env_secret("STORAGE_URL") or f"file://{PRIORHUB_HOME / 'blobs'}"
+if urlsplit(STORAGE_URL).scheme != "file":
+    raise ImproperlyConfigured(f"STORAGE_URL={STORAGE_URL!r} is not supported. Use file:///absolute/folder.")
+BLOB_MAX_BYTES = env_int("BLOB_MAX_BYTES", 16 * 1024**3)
+BLOB_GRACE_SECONDS = env_int("BLOB_GRACE_SECONDS", 24 * 3600)
+"""An unreferenced blob younger than this may belong to a commit that is on its way; `sweep` leaves it."""
+
+# ── jobs ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+BROKER_URL = env_secret("BROKER_URL") or "disk://"
+JOB_HEARTBEAT_SECONDS = env_int("JOB_HEARTBEAT_SECONDS", 5)
+JOB_DEAD_AFTER_SECONDS = env_int("JOB_DEAD_AFTER_SECONDS", 60)
+JOB_MAX_ATTEMPTS = env_int("JOB_MAX_ATTEMPTS", 2)
+JOB_MAX_WATCHERS = env_int("JOB_MAX_WATCHERS", 16)
+"""Each watcher of a job's events holds one web thread: fewer watchers than threads leaves room for requests."""
+
+# ── logging: one line an event on stderr ─────────────────────────────────────────────────────────────────────────────
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": env_secret("LOG_LEVEL") or "INFO"},
+    "loggers": {"django": {"handlers": ["stderr"], "level": "ERROR", "propagate": False}},
+}

@@ -1,0 +1,10 @@
+"""The root of all addresses: the API, the operator's admin, and the pages."""
+
+from django.contrib import admin
+from django.urls import include, path
+
+urlpatterns = [
+    path("api/v1/", include("hub.api.urls")),
+    path("admin/", admin.site.urls),
+    path("", include("hub.web.urls")),
+]

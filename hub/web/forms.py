@@ -1,0 +1,80 @@
+"""What visitors type. Errors say what to do; typed values stay."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import PurePath
+from typing import Any
+
+from django import forms
+from django.core.files.uploadedfile import UploadedFile
+from django.utils import timezone
+
+from hub.accounts.models import ApiToken
+
+MAX_UPLOAD_BYTES = 20 * 1000 * 1000
+SUFFIXES = (".csv", ".tsv")
+
+
+class TableField(forms.FileField):
+    """A CSV of at most 20 MB."""
+
+    def clean(self, data: Any, initial: Any = None) -> UploadedFile:
+        upload: UploadedFile = super().clean(data, initial)
+        name = upload.name or ""
+        if PurePath(name).suffix.lower() not in SUFFIXES:
+            raise forms.ValidationError(f"{name} is not a .csv or .tsv file. Export your table as CSV.")
+        if upload.size is not None and upload.size > MAX_UPLOAD_BYTES:
+            size = upload.size / 1e6
+            raise forms.ValidationError(
+                f"The file has {size:.1f} MB; 20 MB are the most here. Take fewer rows, or use the command line."
+            )
+        return upload
+
+
+class UploadForm(forms.Form):
+    """Step one of trying your own data."""
+
+    file = TableField(error_messages={"required": "Choose a CSV file.", "empty": "The file is empty. Choose another."})
+
+
+class PredictForm(UploadForm):
+    """Rows to predict: the columns the model was fitted on, a target column is not needed."""
+
+
+class TargetForm(forms.Form):
+    """Step two: which of the detected columns to learn."""
+
+    target = forms.ChoiceField(error_messages={"required": "Choose the column to learn."})
+
+    def __init__(self, *args: Any, columns: list[str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field = self.fields["target"]
+        assert isinstance(field, forms.ChoiceField)  # noqa: S101 -- for the type checker; declared above
+        field.choices = [(name, name) for name in columns]
+
+
+class SetupForm(forms.Form):
+    """The first administrator."""
+
+    name = forms.CharField(max_length=96, help_text="Letters, digits and . _ - inside. It is also your namespace.")
+    password = forms.CharField(widget=forms.PasswordInput, help_text="At least 10 characters; paste from a manager.")
+
+
+class TokenForm(forms.Form):
+    """A new API token."""
+
+    name = forms.CharField(max_length=100, label="What it is for")
+    scope = forms.ChoiceField(choices=ApiToken.Scope.choices, initial=ApiToken.Scope.WRITE)
+    days = forms.TypedChoiceField(
+        label="Expires",
+        coerce=int,
+        choices=[("30", "in 30 days"), ("90", "in 90 days"), ("365", "in a year"), ("0", "never")],
+        initial="90",
+    )
+
+    def options(self) -> dict[str, Any]:
+        """The keywords of accounts.services.create_token."""
+        days = self.cleaned_data["days"]
+        expires_at = timezone.now() + timedelta(days=days) if days else None
+        return {"name": self.cleaned_data["name"], "scope": self.cleaned_data["scope"], "expires_at": expires_at}

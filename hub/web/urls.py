@@ -1,0 +1,44 @@
+"""Addresses of the pages. First segments are reserved names (hub/repos/names.py), so no namespace can hide one."""
+
+from __future__ import annotations
+
+from django.urls import URLPattern, path
+
+from hub.web.pages import View, explained
+from hub.web.views import accounts, home, jobs, own, priors, repositories, results
+
+
+def at(route: str, view: View, name: str) -> URLPattern:
+    return path(route, explained(view), name=name)
+
+
+urlpatterns = [
+    at("", home.home, "home"),
+    at("docs", home.docs, "docs"),
+    at("account/theme", home.theme, "theme"),
+    at("robots.txt", home.robots, "robots"),
+    at("priors", priors.search, "priors"),
+    at("tasks", repositories.tasks, "tasks"),
+    at("results", results.index, "results"),
+    at("results/<int:result_id>", results.show, "result"),
+    at("results/<int:result_id>.json", results.as_json, "result-json"),
+    at("results/<int:result_id>.csv", results.as_csv, "result-csv"),
+    at("jobs", jobs.index, "jobs"),
+    at("jobs/<uuid:job_id>", jobs.show, "job"),
+    at("jobs/<uuid:job_id>/cancel", jobs.cancel, "job-cancel"),
+    at("jobs/<uuid:job_id>/again", jobs.again, "job-again"),
+    at("try", own.upload, "own"),
+    at("try/<uuid:number>", own.target, "own-target"),
+    at("login", accounts.sign_in, "login"),
+    at("logout", accounts.sign_out, "logout"),
+    at("setup", accounts.setup, "setup"),
+    at("setup/<str:token>", accounts.setup, "setup-link"),
+    at("account", accounts.account, "account"),
+    at("account/tokens/<int:token_id>/revoke", accounts.revoke, "token-revoke"),
+    at("<str:owner>/<str:name>", repositories.show, "repository"),
+    at("<str:owner>/<str:name>/v/<str:rev>", repositories.show, "repository-version"),
+    at("<str:owner>/<str:name>/run", repositories.run, "repository-run"),
+    at("<str:owner>/<str:name>/predict", repositories.predict, "repository-predict"),
+    at("<str:owner>/<str:name>/predict-rows", own.predict, "own-predict"),
+    at("<str:owner>/<str:name>/delete", repositories.delete, "repository-delete"),
+]

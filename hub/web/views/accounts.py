@@ -1,0 +1,77 @@
+"""Signing in, the first administrator, and one's tokens."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.contrib.auth import login
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.views import LoginView, LogoutView
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.views.decorators.http import require_POST
+
+from hub.accounts.models import ApiToken
+from hub.accounts.services import (
+    consume_setup_link,
+    create_token,
+    needs_setup,
+    revoke_token,
+    setup_link_is_valid,
+)
+from hub.web.forms import SetupForm, TokenForm
+from hub.web.pages import page
+from priors.errors import NotFound, UserError
+
+sign_in = LoginView.as_view(
+    template_name="accounts/login.html", redirect_authenticated_user=True, extra_context={"section": "login"}
+)
+sign_out = LogoutView.as_view()
+
+
+def setup(request: HttpRequest, token: str = "") -> HttpResponse:
+    """The page behind the link that `manage.py up` prints. Works once."""
+    secret = token or request.POST.get("token") or request.GET.get("token", "")
+    if not setup_link_is_valid(secret):
+        return page(request, "accounts/setup_gone.html", {"needs_setup": needs_setup()}, status=404)
+    form = SetupForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            user = consume_setup_link(secret, **form.cleaned_data)
+            login(request, user, backend="django.contrib.auth.backends.ModelBackend")
+            return redirect("home")
+        except UserError as error:
+            form.add_error("password" if "password" in str(error).lower() else "name", str(error))
+    context = {"form": form, "token": secret}
+    response = page(request, "accounts/setup.html", context, status=422 if form.errors else 200)
+    response["Referrer-Policy"] = "no-referrer"  # the address holds a secret
+    return response
+
+
+@login_required
+def account(request: HttpRequest) -> HttpResponse:
+    """One's tokens. A new one is shown in the answer to the form that made it, and never again."""
+    form, fresh = TokenForm(request.POST or None), ""
+    if request.method == "POST" and form.is_valid():
+        fresh, _ = create_token(user=request.user, **form.options())  # type: ignore[arg-type]
+        form = TokenForm()
+    context = {
+        "form": form,
+        "fresh": fresh,
+        "tokens": ApiToken.objects.visible_to(request.user),
+        "address": request.build_absolute_uri("/").rstrip("/"),
+    }
+    response = page(request, "accounts/account.html", context, section="account", status=422 if form.errors else 200)
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+@login_required
+@require_POST
+def revoke(request: HttpRequest, token_id: int) -> HttpResponse:
+    """Makes one of one's tokens useless."""
+    token = ApiToken.objects.visible_to(request.user).filter(pk=token_id).first()
+    if token is None:
+        raise NotFound("There is no such token, or it is not yours.")
+    revoke_token(token)
+    messages.success(request, f"The token {token.prefix}… works no more.")
+    return redirect("account")

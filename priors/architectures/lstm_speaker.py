@@ -1,0 +1,118 @@
+"""GE2E speaker encoder: an LSTM over mel windows whose averaged embedding says who speaks, not what is said.
+
+Wan et al. 2018, "Generalized end-to-end loss for speaker verification", arXiv:1710.10467, section 2 and 3.2 (windows).
+"""
+
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from priors.architectures._config import ArchitectureConfig, check_taps, read_config
+from priors.registry import architecture
+
+Size = Annotated[int, Field(ge=1, le=8_192)]
+
+
+class LstmSpeakerConfig(ArchitectureConfig):
+    """Sizes of the network, and the windows its training used: `window` frames, a new one every `step` frames.
+
+    77 frames are 1.3 windows a second at 10 ms a frame, the rate the published weights are used with. The last window
+    counts when at least `min_coverage` of it is sound.
+    """
+
+    mels: Size = 40
+    hidden: Size = 256
+    layers: Annotated[int, Field(ge=1, le=16)] = 3
+    embedding: Size = 256
+    rate: Annotated[int, Field(ge=1, le=1_000_000)] = 16_000
+    window: Annotated[int, Field(ge=1, le=4_096)] = 160
+    step: Annotated[int, Field(ge=1, le=4_096)] = 77
+    min_coverage: Annotated[float, Field(gt=0, le=1)] = 0.75
+
+
+@architecture("lstm-speaker")
+class LstmSpeaker:
+    """Mel frames (B, T, F) in, one embedding of unit length (B, D) out; every entry is at least 0.
+
+    A recording shorter than one window is filled with silence to one window; `mask` says which frames are sound, and
+    windows beyond a recording's end do not count. Weights are named as PyTorch's LSTM names them, plus `linear.*`.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.config = read_config(LstmSpeakerConfig, config, "lstm-speaker")
+
+    def inputs(self) -> dict[str, str]:
+        return {"mel": f"audio.mel[B,T,F:{self.config.mels}]:f32{{mask=mel_mask,sr={self.config.rate}}}"}
+
+    def taps(self) -> dict[str, str]:
+        return {"embedding": f"vec.feat[B,D:{self.config.embedding}]:f32"}
+
+    def averages(self) -> dict[str, list[str]]:
+        return {}
+
+    def build(self, taps: tuple[str, ...]) -> nn.Module:
+        """A module of `forward(mel (B, T, F) float32, mask (B, T) bool) -> tuple of (B, D)`."""
+        return _SpeakerModule(self.config, len(check_taps(taps, self.taps(), "lstm-speaker")))
+
+    def key_map(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        return dict(state)
+
+
+class _SpeakerModule(nn.Module):
+    def __init__(self, config: LstmSpeakerConfig, copies: int) -> None:
+        super().__init__()
+        self.lstm = _Lstm(config.mels, config.hidden, config.layers)
+        self.linear = nn.Linear(config.hidden, config.embedding)
+        self._window, self._step, self._copies = config.window, config.step, copies
+        # A window counts when at least this many of its frames lie before the recording's last frame: the samples of n
+        # hops are n + 1 centred frames, so the last frame adds no samples.
+        self._needed = round(config.min_coverage * config.window)
+
+    def forward(self, mel: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        mel = mel * mask.unsqueeze(-1)  # what lies beyond the end is silence, whatever the padding held
+        # Silence after the end, so that there is a window at every start. There are always two or more of them:
+        # torch.export takes a dimension that may be 1 for a constant.
+        padded = F.pad(mel, (0, 0, 0, self._window + self._step))
+        start = torch.arange(mel.shape[1] // self._step + 2, device=mel.device) * self._step  # (N,)
+        frames = start.unsqueeze(1) + torch.arange(self._window, device=mel.device)  # (N, window)
+        windows = padded[:, frames]  # (B, N, window, F)
+        last_frame = mask.sum(1, keepdim=True) - 1
+        counts = (last_frame - start >= self._needed) | (start == 0)  # (B, N)
+        if torch.compiler.is_exporting():
+            partial = self._embed(windows.flatten(0, 1)).view(*counts.shape, -1)
+            total = (partial * counts.unsqueeze(-1)).sum(1)
+        else:  # the same sum without running the windows that do not count: how many those are depends on the data
+            total = mel.new_zeros(len(mel), self.linear.out_features)
+            total = total.index_add(0, counts.nonzero()[:, 0], self._embed(windows[counts]))
+        return (F.normalize(total, dim=-1),) * self._copies
+
+    def _embed(self, windows: Tensor) -> Tensor:
+        """(n, window, F) -> (n, D), each of unit length."""
+        return F.normalize(F.relu(self.linear(self.lstm(windows))), dim=-1)
+
+
+class _Lstm(nn.Module):
+    """nn.LSTM's parameters and arithmetic, giving only the last layer's state after the last step: (n, T, F) -> (n, D).
+
+    nn.LSTM itself keeps a second list of its parameters, about which torch.export warns.
+    """
+
+    def __init__(self, size: int, hidden: int, layers: int) -> None:
+        super().__init__()
+        self._layers, self._hidden = layers, hidden
+        for layer in range(layers):
+            for kind, width in (("ih", hidden if layer else size), ("hh", hidden)):
+                self.register_parameter(f"weight_{kind}_l{layer}", nn.Parameter(torch.empty(4 * hidden, width)))
+            for kind in ("ih", "hh"):
+                self.register_parameter(f"bias_{kind}_l{layer}", nn.Parameter(torch.empty(4 * hidden)))
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -(hidden**-0.5), hidden**-0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        zero = x.new_zeros(self._layers, x.shape[0], self._hidden)
+        # Parameters lie in the order torch.lstm wants them: a layer's two weights, then its two biases.
+        _, hidden, _ = torch.lstm(x, (zero, zero), list(self.parameters()), True, self._layers, 0.0, False, False, True)
+        return hidden[-1]

@@ -1,0 +1,73 @@
+"""Tabular multi-layer perceptron: rows of numbers through hidden layers to outputs."""
+
+from itertools import pairwise
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from priors.architectures._config import ArchitectureConfig, check_taps, read_config
+from priors.registry import architecture
+
+Width = Annotated[int, Field(ge=1, le=65_536)]
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
+
+
+class MlpConfig(ArchitectureConfig):
+    """`columns` numbers in, hidden layers of `widths`, `outputs` numbers out."""
+
+    columns: Width
+    widths: list[Width] = Field(min_length=1, max_length=64)
+    outputs: Width
+    activation: Literal["relu", "gelu", "silu", "tanh"] = "relu"
+
+
+@architecture("mlp")
+class Mlp:
+    """Linear layers with an activation between them; weights are named `layers.<i>.weight` and `layers.<i>.bias`.
+
+    Taps: `penultimate`, what the last hidden layer gives after its activation, and `output`, the last linear layer.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.config = read_config(MlpConfig, config, "mlp")
+
+    def inputs(self) -> dict[str, str]:
+        return {"x": f"tab.num[B,C:{self.config.columns}]:f32"}
+
+    def taps(self) -> dict[str, str]:
+        return {
+            "penultimate": f"vec.feat[B,D:{self.config.widths[-1]}]:f32",
+            "output": f"vec.feat[B,D:{self.config.outputs}]:f32",
+        }
+
+    def averages(self) -> dict[str, list[str]]:
+        return {}
+
+    def build(self, taps: tuple[str, ...]) -> nn.Module:
+        """A module of `forward(x (B, C) float32) -> tuple of (B, D)`; the output layer is there only if asked for."""
+        return _MlpModule(self.config, check_taps(taps, self.taps(), "mlp"))
+
+    def key_map(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        return dict(state)
+
+
+class _MlpModule(nn.Module):
+    def __init__(self, config: MlpConfig, taps: tuple[str, ...]) -> None:
+        super().__init__()
+        self._taps = taps
+        sizes = [config.columns, *config.widths]
+        if "output" in taps:
+            sizes.append(config.outputs)
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
+        self._hidden = len(config.widths)
+        self.activation = ACTIVATIONS[config.activation]()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        for layer in self.layers[: self._hidden]:
+            x = self.activation(layer(x))
+        found = {"penultimate": x}
+        if "output" in self._taps:
+            found["output"] = self.layers[self._hidden](x)
+        return tuple(found[tap] for tap in self._taps)

@@ -1,0 +1,319 @@
+"""Hub: everything a person or a program asks of a hub, over its HTTP API."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+from urllib.parse import quote
+
+import httpx
+
+from priors.client import _events, _transfer
+from priors.client._transfer import Report
+from priors.client._transport import Transport, error_for
+from priors.client.cache import Cache, file_sha256
+from priors.client.config import resolve
+from priors.client.paths import safe_paths, split_repo, split_revision
+from priors.client.records import Job, JobEvent, Listing, Tree
+from priors.errors import Conflict, HubError, HubUnreachable, NotFound
+
+RepoKind = Literal["prior", "composition", "task", "plain"]
+_MARKERS: dict[str, RepoKind] = {"prior.json": "prior", "composition.json": "composition", "task.json": "task"}
+
+
+class Hub:
+    """One hub. `url` and `token` default to PRIORHUB_URL and PRIORHUB_TOKEN, then to what `priorhub login` saved.
+
+        hub = Hub("http://127.0.0.1:8000")
+        folder = hub.pull("demo/topics")
+
+    Every method raises a subclass of HubError when the hub is away or refuses; no other error comes from the network.
+    Safe to share between threads; `close()` or `with` frees its connections.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        *,
+        cache: Cache | str | Path | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        address = resolve(url, token)
+        self.url = address.url
+        self.cache = cache if isinstance(cache, Cache) else Cache(cache)
+        self._transport = Transport(address, transport=transport)
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Hub({self.url!r})"
+
+    # ---- asking
+
+    def health(self) -> dict[str, Any]:
+        """{"status", "version", "hub_id"}"""
+        return _mapping(self._transport.json("GET", "/health"))
+
+    def whoami(self) -> dict[str, Any]:
+        """{"name", "scopes"} of the token."""
+        return _mapping(self._transport.json("GET", "/whoami"))
+
+    def search(
+        self, q: str = "", *, modality: str | None = None, kind: str | None = None, limit: int | None = None
+    ) -> list[Listing]:
+        """Priors by words, modality and kind, best first; all of them when `limit` is None."""
+        found: list[Listing] = []
+        cursor: str | None = None
+        while limit is None or len(found) < limit:
+            page = _mapping(
+                self._transport.json(
+                    "GET",
+                    "/priors",
+                    query={
+                        "q": q or None,
+                        "modality": modality,
+                        "kind": kind,
+                        "limit": 100 if limit is None else min(100, limit - len(found)),
+                        "cursor": cursor,
+                    },
+                )
+            )
+            found += [Listing.read(item) for item in page.get("items", [])]
+            cursor = page.get("next")
+            if not cursor or not page.get("items"):
+                break
+        return found[:limit]
+
+    def show(self, repo: str) -> dict[str, Any]:
+        """The repository as the hub describes it; for a prior with its manifest under "manifest"."""
+        repo, rev = split_revision(repo)
+        found = _mapping(self._transport.json("GET", f"/repos/{repo}"))
+        if found.get("kind") == "prior":
+            found["manifest"] = self.manifest(repo, rev)
+        return found
+
+    def manifest(self, repo: str, rev: str = "main") -> dict[str, Any]:
+        """The content of prior.json at `rev`."""
+        namespace, name = split_repo(repo)
+        return _mapping(self._transport.json("GET", f"/priors/{namespace}/{name}/manifest", query={"rev": rev}))
+
+    def tree(self, repo: str, rev: str = "main") -> Tree:
+        """The commit `rev` means, and its files."""
+        namespace, name = split_repo(repo)
+        path = f"/repos/{namespace}/{name}/tree/{quote(rev, safe='')}"
+        return Tree.read(_mapping(self._transport.json("GET", path)))
+
+    def commits(self, repo: str) -> list[dict[str, Any]]:
+        """The commits of the repository, newest first."""
+        namespace, name = split_repo(repo)
+        found = self._transport.json("GET", f"/repos/{namespace}/{name}/commits")
+        return list(found["items"] if isinstance(found, dict) else found)
+
+    # ---- moving files
+
+    def pull(self, repo: str, rev: str = "main", to: str | Path | None = None, *, report: Report | None = None) -> Path:
+        """A folder with the files of `repo` at `rev`, every sha256 checked; `repo` may be 'ns/name@rev'.
+
+        The folder lies in the cache and is not to be written to; with `to` its files are copied there instead, each
+        complete or not at all. When the hub is away, what `rev` last meant is taken from the cache, if it is there.
+        """
+        repo, rev = split_revision(repo, default=rev)
+        try:
+            tree = self.tree(repo, rev)
+        except HubUnreachable:
+            cached = self.cache.recall(repo, rev)
+            if cached is None:
+                raise
+            return cached if to is None else _copy(cached, Path(to))
+        _transfer.download(self._transport, self.cache, repo, tree, report=report)
+        place = self.cache.snapshot(repo, tree)
+        self.cache.remember(repo, rev, tree.commit)
+        return place if to is None else _copy(place, Path(to))
+
+    def push(
+        self,
+        folder: str | Path,
+        repo: str,
+        message: str = "",
+        kind: RepoKind | None = None,
+        private: bool = False,
+        *,
+        report: Report | None = None,
+    ) -> str:
+        """Makes the folder's files the next commit of `repo` and returns its id. Creates the repository when new.
+
+        kind  what the repository is; found from prior.json, composition.json or task.json in the folder, else plain
+
+        Only files the hub lacks are sent, and nothing when `repo` already is what the folder is; the commit appears
+        whole or not at all. Hidden files stay here. Raises Conflict when somebody else pushed in between.
+        """
+        folder = Path(folder)
+        files = _listed(folder)
+        namespace, name = split_repo(repo)
+        kind = kind or next((kind for marker, kind in _MARKERS.items() if marker in files), "plain")
+        hashes = {path: file_sha256(folder / path) for path in files}
+        with suppress(Conflict):  # it exists; whether we may write to it the commit decides
+            self._transport.json("POST", "/repos", body={"name": repo, "kind": kind, "private": private})
+        head = self._head(repo)
+        if head and {file.path: file.sha256 for file in head.files} == hashes:
+            return head.commit
+        wanted = sorted(set(hashes.values()))
+        missing = set(_mapping(self._transport.json("POST", "/blobs/missing", body={"sha256": wanted}))["missing"])
+        by_hash = {sha256: folder / path for path, sha256 in hashes.items()}
+        _transfer.upload(
+            self._transport,
+            [(path, sha256, path.stat().st_size) for sha256, path in by_hash.items() if sha256 in missing],
+            report=report,
+            what=f"pushing {repo}",
+        )
+        answer = self._transport.json(
+            "POST",
+            f"/repos/{namespace}/{name}/commits",
+            body={
+                "message": message or f"Push {len(files)} files",
+                "branch": "main",
+                "parent": head.commit if head else None,
+                "files": [{"path": path, "sha256": sha256} for path, sha256 in sorted(hashes.items())],
+                "replace": True,
+            },
+        )
+        return str(_mapping(answer)["oid"])
+
+    def delete(self, repo: str) -> None:
+        """Deletes the repository and its commits on the hub."""
+        namespace, name = split_repo(repo)
+        self._transport.json("DELETE", f"/repos/{namespace}/{name}")
+
+    def _head(self, repo: str) -> Tree | None:
+        try:
+            return self.tree(repo)
+        except NotFound:
+            return None  # no commit yet
+
+    # ---- jobs
+
+    def submit(self, kind: str, spec: Mapping[str, Any], *, again: bool = False) -> Job:
+        """Queues a job of this kind on the hub's workers. The same request gives the same job, unless `again`."""
+        body = {"kind": kind, "spec": dict(spec), "again": again}
+        return Job.read(_mapping(self._transport.json("POST", "/jobs", body=body)))
+
+    def job(self, job_id: str) -> Job:
+        """The job as it stands now."""
+        return Job.read(_mapping(self._transport.json("GET", f"/jobs/{_job_id(job_id)}")))
+
+    def events(self, job_id: str, after: int = 0) -> Iterator[JobEvent]:
+        """What the job reports, from event number `after` on until it has finished; outlives broken connections."""
+        return _events.follow(self._transport, _job_id(job_id), after, job=lambda: self.job(job_id))
+
+    def wait(self, job: Job | str, report: Report | None = None) -> Any:
+        """The job's result once it is done. Raises the error it failed with; HubError when it was cancelled."""
+        job_id = job if isinstance(job, str) else job.id
+        for event in self.events(job_id):
+            if report and "step" in event.data:
+                of, message = int(event.data.get("of") or 0), str(event.data.get("message") or "")
+                report(int(event.data["step"] or 0), of, message)
+        ended = self.job(job_id)
+        match ended.status:
+            case "done":
+                return ended.result
+            case "failed":
+                error = ended.error or {}
+                detail = error.get("detail") or "the job failed without saying why. Ask the operator for its log."
+                raise error_for(error.get("code", ""), detail)
+            case status:
+                raise HubError(f"job {job_id} is {status}. Submit it again if its result is still wanted.")
+
+    def job_file(self, job: Job | str, to: str | Path) -> Path:
+        """Writes the file a finished job made (the predictions of a `predict` job, as CSV) to `to`."""
+        job_id = _job_id(job if isinstance(job, str) else job.id)
+        place = Path(to)
+        fresh = place.with_name(f".{place.name}.{os.getpid()}.part")
+        try:
+            with self._transport.stream("GET", f"/jobs/{job_id}/file") as answer, fresh.open("wb") as file:
+                for chunk in answer.iter_bytes():
+                    file.write(chunk)
+            fresh.replace(place)
+        except OSError as error:
+            raise HubError(f"{place} cannot be written: {error.strerror or error}. Choose another place.") from error
+        finally:
+            fresh.unlink(missing_ok=True)
+        return place
+
+    def cancel(self, job_id: str) -> Job:
+        """Asks the job to stop at its next step."""
+        return Job.read(_mapping(self._transport.json("POST", f"/jobs/{_job_id(job_id)}/cancel")))
+
+
+def verify(folder: str | Path, tree: Tree) -> None:
+    """Raises HubError naming the first files of the commit that are missing from the folder or differ."""
+    bad = [
+        f"{file.path} ({'differs' if (Path(folder) / file.path).is_file() else 'is missing'})"
+        for file in tree.files
+        if not (Path(folder) / file.path).is_file() or file_sha256(Path(folder) / file.path) != file.sha256
+    ]
+    if bad:
+        raise HubError(f"{folder}: {', '.join(bad[:3])} and {max(0, len(bad) - 3)} more. Pull it again.")
+
+
+def _listed(folder: Path) -> list[str]:
+    """The folder's files as sorted relative paths, without hidden ones. Links that leave the folder are refused."""
+    if not folder.is_dir():
+        raise HubError(f"{folder} is not a folder. Give the folder that holds the files to push.")
+    root = folder.resolve()
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            path = Path(place) / name
+            if name.startswith("."):
+                continue
+            if not path.resolve().is_relative_to(root):
+                raise HubError(f"{path} is a link that leads out of {folder}. Copy the file in, then push.")
+            found.append(path.relative_to(folder).as_posix())
+    if not found:
+        raise HubError(f"{folder} holds no files. Put something in before pushing.")
+    safe_paths(found)
+    return sorted(found)
+
+
+def _copy(place: Path, to: Path) -> Path:
+    """Copies a snapshot's files over `to`, each renamed into place; other files there are left alone."""
+    for source in sorted(path for path in place.rglob("*") if path.is_file()):
+        target = to / source.relative_to(place)
+        fresh = target.with_name(f".{target.name[:100]}.{os.getpid()}.part")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, fresh)
+            fresh.replace(target)
+        except OSError as error:
+            raise HubError(f"{target} cannot be written: {error.strerror or error}. Choose another folder.") from error
+        finally:
+            fresh.unlink(missing_ok=True)
+    return to
+
+
+def _mapping(answer: Any) -> dict[str, Any]:
+    if not isinstance(answer, dict):
+        raise HubError("the hub's answer is not what this client knows. Is its version the client's?")
+    return answer
+
+
+def _job_id(text: str) -> str:
+    if not text or not all(char.isalnum() or char == "-" for char in text):
+        raise NotFound(f"'{text[:80]}' is no job id. Take it from `hub.submit(...)` or the job's page.")
+    return text

@@ -1,0 +1,129 @@
+"""What a hub answers, as frozen dataclasses. Fields a newer hub adds are passed over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from priors.errors import HubError
+
+JobStatus = Literal["queued", "running", "done", "failed", "cancelled"]
+FINISHED: frozenset[str] = frozenset({"done", "failed", "cancelled"})
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One prior in search results."""
+
+    repo: str
+    ref: str
+    summary: str
+    kind: str
+    modality: str
+    takes: Mapping[str, str] | str
+    gives: Mapping[str, str]
+    default_tap: str
+    parameters: int
+    size_bytes: int
+    license: str
+    tags: tuple[str, ...]
+    updated_at: str | None
+
+    @classmethod
+    def read(cls, content: Mapping[str, Any]) -> Listing:
+        return cls(
+            repo=_text(content, "repo"),
+            ref=_text(content, "ref"),
+            summary=str(content.get("summary") or ""),
+            kind=str(content.get("kind") or ""),
+            modality=str(content.get("modality") or ""),
+            takes=content.get("takes") or {},
+            gives=content.get("gives") or {},
+            default_tap=str(content.get("default_tap") or ""),
+            parameters=int(content.get("parameters") or 0),
+            size_bytes=int(content.get("size_bytes") or 0),
+            license=str(content.get("license") or ""),
+            tags=tuple(content.get("tags") or ()),
+            updated_at=content.get("updated_at"),
+        )
+
+
+@dataclass(frozen=True)
+class RepoFile:
+    """One file of a commit."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The files of one commit."""
+
+    commit: str
+    files: tuple[RepoFile, ...]
+
+    @classmethod
+    def read(cls, content: Mapping[str, Any]) -> Tree:
+        try:
+            files = tuple(RepoFile(str(f["path"]), int(f["size"]), str(f["sha256"])) for f in content["files"])
+            commit = str(content["commit"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise HubError(f"the hub's list of files lacks {error}. Is its version the client's?") from error
+        if any(file.size < 0 for file in files):
+            raise HubError("the hub's list of files has a negative size. Is its version the client's?")
+        return cls(commit=commit, files=files)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job as the hub last reported it. `result` when done, `error` ({code, detail}) when failed."""
+
+    id: str
+    kind: str
+    status: JobStatus
+    step: int = 0
+    of: int = 0
+    message: str = ""
+    result: Any = None
+    error: Mapping[str, str] | None = None
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def finished(self) -> bool:
+        return self.status in FINISHED
+
+    @classmethod
+    def read(cls, content: Mapping[str, Any]) -> Job:
+        status = _text(content, "status")
+        if status not in {"queued", "running"} | FINISHED:
+            raise HubError(f"the hub says a job is '{status[:40]}', which this client does not know. Update priorhub.")
+        return cls(
+            id=_text(content, "id"),
+            kind=str(content.get("kind") or ""),
+            status=status,  # type: ignore[arg-type]  # checked against the literal's values above
+            step=int(content.get("step") or 0),
+            of=int(content.get("of") or 0),
+            message=str(content.get("message") or ""),
+            result=content.get("result"),
+            error=content.get("error"),
+            raw=dict(content),
+        )
+
+
+@dataclass(frozen=True)
+class JobEvent:
+    """One thing a job reported: its number (what to resume after), its kind and its data."""
+
+    id: int
+    kind: str
+    data: Mapping[str, Any]
+
+
+def _text(content: Mapping[str, Any], key: str) -> str:
+    value = content.get(key)
+    if not isinstance(value, str):
+        raise HubError(f"the hub's answer has no '{key}'. Is its version the client's?")
+    return value

@@ -1,0 +1,105 @@
+"""Puts a block of features on the footing it needs to be combined with others: centred, of one size, no column too loud."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from priors.functions._config import FunctionConfig, read_config
+from priors.registry import function, function_signature
+from priors.types import parse
+
+TINY = 1e-3
+"""Columns that vary less than this part of the block's typical spread are held to it, or noise would be blown up."""
+
+
+class _Config(FunctionConfig):
+    mode: Literal["rows", "counts", "columns"] = "rows"
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class _Scales:
+    shift: Tensor
+    scale: Tensor
+
+
+class BlockNormModule(nn.Module):
+    """y = gain * (r(scale * (x - shift)) - center), r dividing rows by their length unless the mode is "columns".
+
+    forward(x (B, D)) -> (B, D) float32; shift, scale, center (D,) and gain () are buffers that `BlockNorm.fit` computes.
+    """
+
+    shift: Tensor
+    scale: Tensor
+    center: Tensor
+    gain: Tensor
+
+    def __init__(self, width: int, unit_rows: bool) -> None:
+        super().__init__()
+        self.unit_rows = unit_rows
+        for name, value in (("shift", 0.0), ("scale", 1.0), ("center", 0.0)):
+            self.register_buffer(name, torch.full((width,), value))
+        self.register_buffer("gain", torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = (x.to(torch.float32) - self.shift) * self.scale
+        if self.unit_rows:
+            z = z / z.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+        return (z - self.center) * self.gain
+
+
+@function("block_norm")
+class BlockNorm:
+    """Fitted normalisation of one block of features before blocks are put side by side.
+
+    mode    "rows"     columns standardised, rows to length 1: dense features of networks and statistics
+            "counts"   columns times their inverse document frequency, rows to length 1: hashed counts
+            "columns"  columns standardised, rows as they are: table columns, whose size means something
+    weight  the block's part: the training rows get mean squared length `weight`, so that the Gram matrix of several
+            blocks side by side is the weighted sum of theirs
+
+    Inverse document frequency ln((1 + n) / (1 + df)) + 1: Salton & Buckley 1988 with add-one smoothing.
+    """
+
+    host: ClassVar[bool] = False
+    fitted: ClassVar[bool] = True
+    input_type: ClassVar[str] = "vec.feat[B,D]:f32"
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.config = read_config(_Config, config, "block_norm")
+
+    def output_type_for(self, in_type: str) -> str:
+        """The output's type for an input's."""
+        return str(function_signature("block_norm", self.config.model_dump(), parse(in_type)))
+
+    def module(self, in_type: str) -> nn.Module:
+        """The unfitted module: the identity, but for rows brought to length 1."""
+        width = parse(self.output_type_for(in_type)).dim("D")
+        return BlockNormModule(int(str(width)), self.config.mode != "columns")
+
+    def fit(self, x: Tensor) -> dict[str, Tensor]:
+        """Buffers from the training rows x (n, D), computed in float64."""
+        rows = x.to(torch.float64)
+        scales = self._counts(rows) if self.config.mode == "counts" else self._columns(rows)
+        z = (rows - scales.shift) * scales.scale
+        if self.config.mode != "columns":
+            z = z / z.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+        center = z.mean(0)
+        size = (z - center).square().sum(1).mean().sqrt()
+        gain = (self.config.weight**0.5 / size) if size > 0 else torch.zeros(())
+        found = {"shift": scales.shift, "scale": scales.scale, "center": center, "gain": gain}
+        return {name: value.to(torch.float32) for name, value in found.items()}
+
+    @staticmethod
+    def _columns(rows: Tensor) -> _Scales:
+        spread = rows.std(0, correction=0)
+        least = TINY * float(spread.square().mean().sqrt())
+        return _Scales(rows.mean(0), 1.0 / spread.clamp(min=least) if least > 0 else torch.zeros_like(spread))
+
+    @staticmethod
+    def _counts(rows: Tensor) -> _Scales:
+        seen = (rows != 0).sum(0)
+        return _Scales(torch.zeros(rows.shape[1], dtype=rows.dtype), torch.log((1.0 + len(rows)) / (1.0 + seen)) + 1.0)

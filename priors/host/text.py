@@ -1,0 +1,100 @@
+"""Texts to token ids, by a tokenizer.json of the tokenizers library."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from priors.errors import BadManifest, BadText
+from priors.host._config import HostConfig, read_host
+
+MAX_CHARACTERS = 100_000
+"""A text is read up to here. Tasks refuse longer ones; the cut keeps time and memory bounded for any caller."""
+
+
+class TextConfig(HostConfig):
+    """`file` in the prior's folder; `max_tokens` a text is cut to, special tokens included; `pad_id` after its end."""
+
+    encoder: Literal["tokenizer"]
+    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$")]
+    max_tokens: Annotated[int, Field(ge=4, le=8_192)]
+    pad_id: Annotated[int, Field(ge=0)] | None = None
+
+
+class TextEncoder:
+    """Token ids (n, T) int64 and their mask (n, T) bool, padded at the end to the longest text of the call.
+
+    Without `pad_id` padding uses the tokenizer's own pad token, or else 0; networks never read masked positions.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, config: TextConfig, *, sha256: str) -> None:
+        self.config = config
+        self._sha256 = sha256
+        self._tokenizer = tokenizer
+        self._pad_id = self._find_pad_id()
+        tokenizer.no_padding()  # done here: the file's own setting may pad everything to one fixed length
+        tokenizer.enable_truncation(config.max_tokens)
+
+    @classmethod
+    def from_host(cls, host: Mapping[str, Any], directory: Path) -> TextEncoder:
+        """Reads the tokenizer named in `host`. Raises BadManifest when it is missing or not a tokenizer."""
+        config = read_host(TextConfig, host)
+        try:
+            content = (directory / config.file).read_bytes()
+        except OSError as err:
+            raise BadManifest(f"{config.file} cannot be read ({err.strerror}). Fetch the prior again.") from err
+        try:
+            tokenizer = Tokenizer.from_str(content.decode())
+        except Exception as err:  # the library raises plain Exception for whatever its parser dislikes
+            raise BadManifest(
+                f"{config.file} is not a tokenizer of the tokenizers library ({err}). Export tokenizer.json again."
+            ) from err
+        return cls(tokenizer, config, sha256=hashlib.sha256(content).hexdigest())
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        return {
+            "encoder": "tokenizer",
+            "file": self.config.file,
+            "sha256": self._sha256,
+            "max_tokens": self.config.max_tokens,
+            "max_characters": MAX_CHARACTERS,
+            "pad_id": self._pad_id,
+            "padding": "end, to the longest of the batch",
+        }
+
+    def encode(self, values: Sequence[Any]) -> tuple[Tensor, Tensor]:
+        """(ids (n, T) int64, mask (n, T) bool). Raises BadText naming a value that is no text."""
+        encodings = self._tokenizer.encode_batch([_cut(value, at) for at, value in enumerate(values)])
+        longest = max((len(encoding.ids) for encoding in encodings), default=0)
+        # At least one position, so that a network always has something to (not) look at.
+        ids = torch.full((len(encodings), max(longest, 1)), self._pad_id, dtype=torch.int64)
+        mask = torch.zeros(ids.shape, dtype=torch.bool)
+        for row, encoding in enumerate(encodings):
+            ids[row, : len(encoding.ids)] = torch.tensor(encoding.ids, dtype=torch.int64)
+            mask[row, : len(encoding.ids)] = True
+        return ids, mask
+
+    def _find_pad_id(self) -> int:
+        if self.config.pad_id is not None:
+            return self.config.pad_id
+        if self._tokenizer.padding:
+            return int(self._tokenizer.padding["pad_id"])
+        found = (self._tokenizer.token_to_id(token) for token in ("[PAD]", "<pad>"))
+        return next((token for token in found if token is not None), 0)
+
+
+def _cut(value: Any, position: int) -> str:
+    if not isinstance(value, str):
+        raise BadText(
+            f"value {position} is {type(value).__name__}, not text. Fill missing texts with '' or drop their rows."
+        )
+    # The library refuses lone surrogates, which JSON can carry; they become question marks.
+    return value[:MAX_CHARACTERS].encode("utf-8", "replace").decode()

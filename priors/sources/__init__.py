@@ -1,0 +1,1 @@
+"""Importers: each module turns what lies elsewhere into prior folders. `starter` reads installed packages."""

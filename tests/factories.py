@@ -1,0 +1,108 @@
+"""Plain functions that make what tests need, through the services that make it in production."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from hub.accounts import services as accounts
+from hub.accounts.models import ApiToken, User
+from hub.repos import services as repos
+from hub.repos.blobs import put_blob
+from hub.repos.models import Blob, Commit, Repository
+from hub.repos.services import File
+
+_numbers = itertools.count(1)
+
+
+def make_user(name: str | None = None, *, password: str | None = None, admin: bool = False) -> User:
+    """A user with a namespace of the same name."""
+    return accounts.create_user(name=name or f"user{next(_numbers)}", password=password, admin=admin)
+
+
+def make_token(user: User, *, scope: str = ApiToken.Scope.WRITE, **fields: Any) -> str:
+    """The text of a token."""
+    return accounts.create_token(user=user, name="test", scope=scope, **fields)[0]
+
+
+def bearer(user: User, *, scope: str = ApiToken.Scope.WRITE) -> dict[str, str]:
+    """Headers of a request with a token of `user`, for Django's test client."""
+    return {"Authorization": f"Bearer {make_token(user, scope=scope)}"}
+
+
+def sha256(data: bytes) -> str:
+    """Hex digest."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def make_blob(data: bytes, *, by: User | None = None) -> Blob:
+    """Stored bytes."""
+    return put_blob([data], by=by)
+
+
+def make_repository(
+    owner: User, name: str | None = None, *, kind: str = Repository.Kind.PLAIN, private: bool = False
+) -> Repository:
+    """An empty repository in the owner's namespace."""
+    full_name = f"{owner.username}/{name or f'repo{next(_numbers)}'}"
+    return repos.create_repository(name=full_name, kind=kind, private=private)
+
+
+def make_commit(
+    repository: Repository, files: Mapping[str, bytes], *, by: User | None = None, **options: Any
+) -> Commit:
+    """A commit of these bytes by path."""
+    stored = [File(path, make_blob(data, by=by).sha256) for path, data in files.items()]
+    return repos.commit_files(repository=repository, files=stored, message="A change", by=by, **options)
+
+
+def function_manifest(name: str = "char-ngrams", **changes: Any) -> dict[str, Any]:
+    """A valid prior.json of a function prior, which needs no weights."""
+    return {
+        "prior": 1,
+        "name": name,
+        "version": "1.0.0",
+        "summary": "Counts of character n-grams, hashed.",
+        "kind": "function",
+        "function": {"id": "char_ngrams", "config": {}},
+        "inputs": {"x": "text.raw[B]:str"},
+        "taps": {"out": "vec.feat[B,D:4096]:f32"},
+        "default_tap": "out",
+        "license": {"spdx": "Apache-2.0", "file": None},
+        "tags": ["text"],
+        **changes,
+    }
+
+
+def make_prior(
+    owner: User, name: str = "char-ngrams", *, private: bool = False, card: str = "", **changes: Any
+) -> Commit:
+    """A published function prior."""
+    repository = make_repository(owner, name, kind=Repository.Kind.PRIOR, private=private)
+    files = {"prior.json": json.dumps(function_manifest(name, **changes)).encode()}
+    if card:
+        files["README.md"] = card.encode()
+    return make_commit(repository, files, by=owner)
+
+
+GRAPH = (
+    '{"composition": 1, "nodes": {"x": {"op": "input", "type": "vec.feat[B,D:4]:f32"}, '
+    '"y": {"op": "head", "in": ["x"], "labels": ["a", "b"]}}, "outputs": {"y": "y"}}'
+)
+"""A composition.json that reads."""
+
+TASK_CSV = b"text,topic\nhello there,talk\nno lunch today,food\ngood morning,talk\nsoup is good,food\n"
+
+
+def make_task(owner: User, name: str = "topics", *, private: bool = False) -> Commit:
+    """A task repository of four rows and two classes."""
+    document = {
+        "task": 1, "name": name, "target": "topic", "kind": "binary", "metric": "accuracy", "group": None,
+        "columns": [{"name": "text", "modality": "text"}, {"name": "topic", "modality": "target"}],
+        "labels": ["food", "talk"], "rows": 4, "unlabelled": 0, "splits": {}, "data": "data.csv",
+    }  # fmt: skip
+    repository = make_repository(owner, name, kind=Repository.Kind.TASK, private=private)
+    return make_commit(repository, {"task.json": json.dumps(document).encode(), "data.csv": TASK_CSV}, by=owner)

@@ -1,0 +1,458 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.http import HttpResponse
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import URLPattern, get_resolver
+
+from hub.accounts.models import ApiToken, User
+from hub.accounts.services import new_setup_link
+from hub.jobs.models import Job
+from hub.repos.models import Repository
+from hub.repos.names import RESERVED
+from hub.web.urls import urlpatterns
+from tests.factories import make_prior, make_repository, make_task, make_user
+from tests.web.world import make_job, make_result, ranking
+
+World = dict[str, Any]
+KB = 1000
+
+PUBLIC = {
+    "home": "/",
+    "search": "/priors?q=ngrams&modality=text",
+    "prior": "/ada/char-ngrams",
+    "composition": "/ada/topics-model",
+    "task": "/ada/topics",
+    "tasks": "/tasks",
+    "results": "/results",
+    "try": "/try",
+    "login": "/login",
+    "docs": "/docs",
+    "missing": "/ada/no-such-thing",
+}
+
+
+def body(response: HttpResponse) -> str:
+    return response.content.decode()
+
+
+@pytest.fixture(params=PUBLIC.values(), ids=PUBLIC.keys())
+def public_page(request: pytest.FixtureRequest, client: Client, world: World) -> HttpResponse:
+    return client.get(request.param)  # type: ignore[return-value]
+
+
+@pytest.fixture
+def job_page(signed_in: Client, world: World) -> Callable[[str], str]:
+    return lambda name: body(signed_in.get(f"/jobs/{world[name].pk}"))  # type: ignore[arg-type]
+
+
+# ── every page ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_page_is_there_and_small(public_page: HttpResponse) -> None:
+    assert public_page.status_code in {200, 404}
+    assert len(public_page.content) < 60 * KB
+
+
+def test_a_page_asks_nobody_else_for_anything(public_page: HttpResponse) -> None:
+    loaded = re.findall(r'(?:src|href|action|srcset)="([^"]*)"', body(public_page))
+
+    assert not [url for url in loaded if re.match(r"(https?:)?//", url)]
+
+
+def test_a_page_has_no_inline_script_or_style(public_page: HttpResponse) -> None:
+    html = body(public_page)
+
+    assert not re.findall(r"<script(?![^>]*\bsrc=)[^>]*>", html)
+    assert not re.findall(r"<style|\sstyle=|\son[a-z]+=|javascript:", html)
+    assert "unsafe" not in public_page["Content-Security-Policy"]
+
+
+def test_a_page_has_one_heading_a_title_and_landmarks(public_page: HttpResponse) -> None:
+    html = body(public_page)
+
+    assert html.count("<h1") == 1
+    assert html.count("<main") == html.count("<header") == html.count("<footer") == 1
+    assert re.search(r"<title>[^<]+Priorhub|<title>Priorhub", html)
+    assert 'href="#main"' in html
+
+
+def test_every_field_has_a_label(public_page: HttpResponse) -> None:
+    html = body(public_page)
+
+    for field in re.findall(r"<(?:input|select|textarea)\b[^>]*>", html):
+        if re.search(r'type="(hidden|radio|file)"', field):
+            continue
+        name = re.search(r'id="([^"]+)"', field)
+        assert name and f'for="{name[1]}"' in html, field
+
+
+def test_every_first_segment_is_a_name_no_namespace_can_take() -> None:
+    routes = [str(each.pattern) for each in urlpatterns if isinstance(each, URLPattern)]
+    first = {route.split("/")[0] for route in routes if route and not route.startswith("<")}
+
+    assert first <= RESERVED, f"add {sorted(first - RESERVED)} to RESERVED in hub/repos/names.py"
+
+
+def test_the_stylesheet_is_small_and_asks_nobody() -> None:
+    from django.contrib.staticfiles.finders import find
+
+    with open(find("site.css"), "rb") as file:  # noqa: PTH123 -- finders give strings
+        css = file.read()
+
+    assert len(css) < 40 * KB
+    assert b"@import" not in css and b"http" not in css and b"@font-face" not in css
+
+
+# ── queries do not grow with rows ───────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("address", ["/", "/priors", "/tasks", "/results", "/jobs"])
+def test_the_number_of_queries_is_constant(signed_in: Client, ada: User, world: World, address: str) -> None:
+    with CaptureQueriesContext(connection) as few:
+        signed_in.get(address)
+    for number in range(8):
+        make_prior(ada, f"more-{number}")
+        task = make_task(ada, f"task-{number}").repository
+        make_result(ada, task)
+        make_job(ada, "fit", "running")
+
+    with CaptureQueriesContext(connection) as many:
+        signed_in.get(address)
+
+    assert len(many) <= len(few) + 1 <= 16  # one more where a first page becomes one of several
+
+
+@pytest.mark.parametrize("address", ["/ada/char-ngrams", "/ada/topics", "/ada/topics-model", "/results/{result}"])
+def test_a_page_of_one_thing_takes_few_queries(client: Client, world: World, address: str) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        response = client.get(address.format(result=world["result"].pk))
+
+    assert response.status_code == 200
+    assert len(queries) <= 15
+
+
+# ── home ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_empty_hub_shows_the_first_steps(client: Client, db: None) -> None:
+    html = body(client.get("/"))  # type: ignore[arg-type]
+
+    assert "First steps on this hub" in html
+    assert "manage.py seed" in html
+
+
+def test_home_shows_what_the_hub_measured(client: Client, world: World) -> None:
+    html = body(client.get("/"))  # type: ignore[arg-type]
+
+    assert "12 labels a class saved" in html
+    assert "char-ngrams" in html
+    assert "First steps" in html  # nobody administers this hub yet
+
+
+def test_the_definition_of_a_prior_takes_about_forty_words(client: Client, db: None) -> None:
+    lead = re.search(r'class="lead">([^<]+)<', body(client.get("/")))  # type: ignore[arg-type]
+
+    assert lead and 30 <= len(lead[1].split()) <= 50
+
+
+# ── search ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_search_finds_words_and_counts_facets_without_their_own_filter(client: Client, world: World) -> None:
+    html = body(client.get("/priors?q=character&modality=text"))  # type: ignore[arg-type]
+
+    assert "ada/" in html and "char-ngrams" in html
+    assert "1 prior<" in html
+    assert re.search(r"Functions <span class=\"count\">1</span>", html)
+
+
+def test_an_empty_search_says_what_each_filter_costs(client: Client, world: World) -> None:
+    html = body(client.get("/priors?q=ngrams&modality=audio"))  # type: ignore[arg-type]
+
+    assert "No prior matches all of this" in html
+    assert re.search(r"Without Audio: 2 priors", html)
+
+
+def test_htmx_gets_the_results_alone(client: Client, world: World) -> None:
+    response = client.get("/priors?q=character", headers={"HX-Request": "true"})
+
+    assert body(response).lstrip().startswith('<div id="results"')  # type: ignore[arg-type]
+    assert "HX-Request" in response["Vary"]
+
+
+def test_an_unknown_filter_counts_as_not_given(client: Client, world: World) -> None:
+    assert "2 priors" in body(client.get("/priors?modality=smell&kind=magic&page=999"))  # type: ignore[arg-type]
+
+
+# ── repositories ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_prior_page_pins_its_snippets_to_the_version(client: Client, world: World) -> None:
+    repository = Repository.objects.named("ada/char-ngrams").get()
+    html = body(client.get("/ada/char-ngrams"))  # type: ignore[arg-type]
+
+    assert repository.head is not None and repository.head.oid[:12] in html
+    assert "vec.feat[B,D:4096]:f32" in html
+    assert "<strong>pieces</strong>" in html  # the card
+    assert "Results it took part in" in html
+
+
+def test_an_old_version_says_that_it_is_old(client: Client, ada: User, world: World) -> None:
+    old = Repository.objects.named("ada/char-ngrams").get().head
+    assert old is not None
+    html = body(client.get(f"/ada/char-ngrams/v/{old.oid}"))  # type: ignore[arg-type]
+
+    assert "See the newest" not in html
+    assert client.get("/ada/char-ngrams/v/0123456789").status_code == 404
+
+
+def test_a_composition_is_drawn(client: Client, world: World) -> None:
+    html = body(client.get("/ada/topics-model"))  # type: ignore[arg-type]
+
+    assert "from data to prediction, using char-ngrams" in html
+    assert 'href="/ada/char-ngrams"' in html
+
+
+def test_a_private_repository_looks_like_none(client: Client, ada: User) -> None:
+    make_task(ada, "secret", private=True)
+
+    private, unknown = client.get("/ada/secret"), client.get("/ada/nothing")
+
+    assert private.status_code == unknown.status_code == 404
+    strip = re.compile(r'value="[A-Za-z0-9]{64}"|/ada/\w+|%2Fada%2F\w+|next=[^"]*')
+    assert strip.sub("", body(private)) == strip.sub("", body(unknown))  # type: ignore[arg-type]
+
+
+def test_a_repository_without_a_commit_says_how_to_push(client: Client, ada: User) -> None:
+    make_repository(ada, "fresh")
+
+    assert "priorhub push" in body(client.get("/ada/fresh"))  # type: ignore[arg-type]
+
+
+def test_running_needs_an_account(client: Client, world: World) -> None:
+    response = client.post("/ada/topics/run", {"kind": "recommend"})
+
+    assert response.status_code == 302 and response["Location"].startswith("/login")
+    assert "sign in" in body(client.get("/ada/topics"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["recommend", "fit", "benchmark"])
+def test_a_task_runs_from_its_page(signed_in: Client, ada: User, kind: str) -> None:
+    make_task(ada)
+
+    response = signed_in.post("/ada/topics/run", {"kind": kind})
+
+    job = Job.objects.get()
+    assert response["Location"] == f"/jobs/{job.pk}"
+    assert (job.kind, job.owner, job.status) == (kind, ada, "queued")
+
+
+def test_an_unknown_kind_of_job_is_explained(signed_in: Client, ada: User) -> None:
+    make_task(ada)
+
+    response = signed_in.post("/ada/topics/run", {"kind": "mine-bitcoin"})
+
+    assert response.status_code == 422
+    assert "is no kind of job" in body(response)  # type: ignore[arg-type]
+
+
+def test_deleting_asks_for_the_name(signed_in: Client, ada: User) -> None:
+    make_task(ada)
+
+    refused = signed_in.post("/ada/topics/delete", {"name": "topics"})
+    assert refused.status_code == 422 and Repository.objects.exists()
+
+    assert signed_in.post("/ada/topics/delete", {"name": "ada/topics"})["Location"] == "/"
+    assert not Repository.objects.exists()
+
+
+def test_somebody_else_cannot_delete(client: Client, ada: User) -> None:
+    make_task(ada)
+    client.force_login(make_user("eve"))
+
+    response = client.post("/ada/topics/delete", {"name": "ada/topics"})
+
+    assert response.status_code == 403
+    assert Repository.objects.exists()
+
+
+# ── jobs ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_running_job_says_how_far_it_is(job_page: Callable[[str], str]) -> None:
+    html = job_page("running")
+
+    assert "Step 3 of 9" in html and 'max="9" value="3"' in html
+    assert 'data-live="true"' in html and "Features of char-ngrams" in html
+    assert '<noscript><meta http-equiv="refresh"' in html
+
+
+def test_a_failed_job_gives_its_cause_first(job_page: Callable[[str], str]) -> None:
+    html = job_page("failed")
+
+    assert "column &#x27;x&#x27; is NaN in row 3" in html
+    assert "Run it again" in html
+
+
+def test_a_recommendation_shows_sets_intervals_and_reasons(job_page: Callable[[str], str]) -> None:
+    html = job_page("recommended")
+
+    assert "layers_2_6 + char-ngrams" in html
+    assert "the set is 3 points above the best single one" in html
+    assert 'role="img"' in html and "sentence meaning from the middle layers" in html
+
+
+def test_no_recommendation_is_said_plainly(signed_in: Client, ada: User) -> None:
+    make_task(ada)
+    job = make_job(ada, "recommend", "done", result={**ranking(), "answer": "none"})
+
+    assert "We do not expect a prior to help here." in body(signed_in.get(f"/jobs/{job.pk}"))  # type: ignore[arg-type]
+
+
+def test_a_fit_leads_to_its_model(job_page: Callable[[str], str]) -> None:
+    html = job_page("fitted")
+
+    assert 'href="/ada/topics-model"' in html
+    assert "Why these priors" in html
+
+
+@pytest.mark.parametrize("result", [{}, {"singles": [{}], "sets": [{"name": "x"}]}, {"best": {"name": "x"}}])
+def test_a_result_with_fields_missing_is_still_shown(signed_in: Client, ada: User, result: dict[str, Any]) -> None:
+    for kind in ("recommend", "fit", "benchmark", "predict"):
+        job = make_job(ada, kind, "done", result=result)
+
+        assert signed_in.get(f"/jobs/{job.pk}").status_code == 200
+
+
+def test_jobs_of_others_do_not_exist(client: Client, world: World) -> None:
+    client.force_login(make_user("eve"))
+
+    assert client.get(f"/jobs/{world['running'].pk}").status_code == 404
+    assert client.post(f"/jobs/{world['running'].pk}/cancel").status_code == 404
+
+
+def test_cancel_asks_the_job_to_stop(signed_in: Client, world: World) -> None:
+    signed_in.post(f"/jobs/{world['running'].pk}/cancel")
+
+    world["running"].refresh_from_db()
+    assert world["running"].cancel_requested
+    assert "Stopping at the next step" in body(signed_in.get(f"/jobs/{world['running'].pk}"))  # type: ignore[arg-type]
+
+
+# ── results ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_result_has_table_plots_and_sentence(client: Client, world: World) -> None:
+    html = body(client.get(f"/results/{world['result'].pk}"))  # type: ignore[arg-type]
+
+    assert html.count('role="img"') == 2
+    assert "16 labels a class with the recommended set" in html
+    assert "73.9\u00a0%" in html and "Show as table" in html
+
+
+def test_a_result_comes_as_csv_and_json(client: Client, world: World) -> None:
+    number = world["result"].pk
+    csv = body(client.get(f"/results/{number}.csv"))  # type: ignore[arg-type]
+
+    assert csv.splitlines()[0] == "name,kind,priors,accuracy,low,high,seconds"
+    assert len(csv.splitlines()) == 9
+    assert client.get(f"/results/{number}.json").json()["labels_per_class"] == 16
+
+
+def test_a_spreadsheet_formula_in_a_name_is_defused(client: Client, ada: User) -> None:
+    result = make_result(ada, make_task(ada).repository)
+    result.report["rows"][0]["name"] = "=HYPERLINK(1)"
+    result.save()
+
+    assert "'=HYPERLINK(1)" in body(client.get(f"/results/{result.pk}.csv"))  # type: ignore[arg-type]
+
+
+def test_results_on_private_data_are_private(client: Client, ada: User) -> None:
+    result = make_result(ada, make_task(ada, private=True).repository)
+
+    for address in (f"/results/{result.pk}", f"/results/{result.pk}.json", f"/results/{result.pk}.csv"):
+        assert client.get(address).status_code == 404
+    assert "ada/topics" not in body(client.get("/results"))  # type: ignore[arg-type]
+
+
+# ── accounts and colors ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_setup_link_makes_the_first_administrator_once(client: Client, db: None) -> None:
+    secret = new_setup_link()
+    answers = {"token": secret, "name": "root", "password": "correct horse battery"}
+
+    assert "Set up this hub" in body(client.get(f"/setup?token={secret}"))  # type: ignore[arg-type]
+    assert client.post("/setup", answers)["Location"] == "/"
+    assert User.objects.get().is_superuser
+    assert client.get(f"/setup/{secret}").status_code == 404
+
+
+def test_a_weak_password_keeps_the_name_that_was_typed(client: Client, db: None) -> None:
+    answers = {"token": new_setup_link(), "name": "root", "password": "12345"}
+
+    response = client.post("/setup", answers)
+
+    assert response.status_code == 422
+    assert 'value="root"' in body(response) and "12345" not in body(response)  # type: ignore[arg-type]
+    assert not User.objects.exists()
+
+
+def test_a_token_is_shown_once(signed_in: Client, ada: User) -> None:
+    html = body(signed_in.post("/account", {"name": "laptop", "scope": "write", "days": "30"}))  # type: ignore[arg-type]
+    token = re.search(r"ph_\w{38}", html)
+
+    assert token and ApiToken.objects.get().expires_at is not None
+    assert token[0] not in body(signed_in.get("/account"))  # type: ignore[arg-type]
+    assert token[0][:8] in body(signed_in.get("/account"))  # type: ignore[arg-type]
+
+    signed_in.post(f"/account/tokens/{ApiToken.objects.get().pk}/revoke")
+    assert not ApiToken.objects.get().is_usable
+
+
+def test_tokens_of_others_cannot_be_revoked(client: Client, signed_in: Client, ada: User) -> None:
+    signed_in.post("/account", {"name": "laptop", "scope": "read", "days": "0"})
+    client.force_login(make_user("eve"))
+
+    assert client.post(f"/account/tokens/{ApiToken.objects.get().pk}/revoke").status_code == 404
+    assert ApiToken.objects.get().is_usable
+
+
+def test_colors_are_kept_in_a_cookie_and_in_the_first_byte(client: Client, db: None) -> None:
+    response = client.post("/account/theme", {"theme": "dark", "next": "/docs"})
+
+    assert response["Location"] == "/docs"
+    assert 'data-theme="dark"' in body(client.get("/docs"))  # type: ignore[arg-type]
+
+
+def test_the_color_switch_leads_nowhere_else(client: Client, db: None) -> None:
+    assert client.post("/account/theme", {"theme": "dark", "next": "https://evil.example/"})["Location"] == "/"
+
+
+def test_sign_in_comes_back_to_where_it_was_asked(client: Client, ada: User) -> None:
+    answers = {"username": "ada", "password": "correct horse battery", "next": "/jobs"}
+
+    assert client.post("/login", answers)["Location"] == "/jobs"
+    client.post("/logout")
+    assert "do not match" in body(client.post("/login", {"username": "ada", "password": "wrong"}))  # type: ignore[arg-type]
+
+
+def test_a_page_of_ours_answers_an_old_form(ada: User) -> None:
+    strict = Client(enforce_csrf_checks=True)
+    strict.force_login(ada)
+
+    response = strict.post("/account", {"name": "x"})
+
+    assert response.status_code == 403
+    assert "This form is too old" in body(response)  # type: ignore[arg-type]
+
+
+def test_every_page_is_reachable_by_its_name() -> None:
+    assert {"home", "priors", "repository", "job", "result", "own", "account"} <= set(get_resolver().reverse_dict)

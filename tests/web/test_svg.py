@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from hub.web.svg import graph_svg, interval_plot, label_curve
+from tests.web.world import CURVE, ranking, report
+
+SVG = "{http://www.w3.org/2000/svg}"
+HOSTILE = "<script>alert(1)</script> \"'&\u202e\x00\x1b[31m"
+
+
+def texts(svg: str) -> str:
+    return " | ".join(element.text or "" for element in ElementTree.fromstring(svg).iter(f"{SVG}text"))
+
+
+def test_every_row_is_named_and_valued() -> None:
+    svg = interval_plot(report()["rows"])
+
+    assert "words (TF-IDF)" in texts(svg)
+    assert "73.9 %  (71.8 to 75.8)" in texts(svg)
+    assert len(list(ElementTree.fromstring(svg).iter(f"{SVG}circle"))) == len(report()["rows"])
+
+
+def test_a_plot_says_its_finding_to_a_screen_reader() -> None:
+    said = ElementTree.fromstring(interval_plot(report()["rows"])).attrib
+
+    assert said["role"] == "img"
+    assert said["aria-label"].startswith("all-minilm-l6-v2 · layers_2_6 + char-ngrams + word-ngrams: 73.9 %")
+    assert "words (TF-IDF): 57.8 %" in said["aria-label"]
+
+
+def test_choices_of_a_ranking_can_be_drawn_too() -> None:
+    found = ranking()
+
+    svg = interval_plot([*found["sets"], *found["singles"]])
+
+    assert "layers_2_6 + char-ngrams" in texts(svg)
+
+
+def test_a_regression_is_not_written_in_percent() -> None:
+    svg = interval_plot([{"name": "x", "kind": "single", "expected": -0.25, "low": -0.5, "high": 0.1}], percent=False)
+
+    assert "-0.250" in texts(svg)
+    assert "%  (" not in svg
+
+
+@pytest.mark.parametrize("missing", [None, math.nan, "0.5", True])
+def test_a_row_without_a_number_is_left_out(missing: Any) -> None:
+    assert interval_plot([{"name": "x", "kind": "single", "accuracy": missing}]) == ""
+
+
+def test_one_row_with_no_spread_still_has_an_axis() -> None:
+    svg = interval_plot([{"name": "x", "kind": "single", "accuracy": 1.0, "low": 1.0, "high": 1.0}])
+
+    assert ElementTree.fromstring(svg) is not None
+    assert "nan" not in svg
+
+
+@pytest.mark.parametrize(
+    "svg",
+    [
+        interval_plot([{"name": HOSTILE, "kind": HOSTILE, "accuracy": 0.5}], title=HOSTILE),
+        label_curve(CURVE, {"labels": 16, "single_needs": 28, "text": HOSTILE}, title=HOSTILE),
+        graph_svg({"nodes": {HOSTILE: {"op": HOSTILE, "type": HOSTILE, "attrs": {"prior": HOSTILE, "tap": HOSTILE}}}}),
+    ],
+    ids=["intervals", "curve", "graph"],
+)
+def test_what_people_wrote_is_escaped_and_cleaned(svg: str) -> None:
+    assert ElementTree.fromstring(svg) is not None
+    assert "<script" not in svg
+    assert not {"\u202e", "\x00", "\x1b"} & set(svg)
+
+
+def test_the_curve_shows_the_way_to_the_labels_saved() -> None:
+    saved = report()["labels_saved"]
+
+    svg = label_curve(CURVE, saved)
+
+    assert "12 labels a class saved" in texts(svg)
+    assert ElementTree.fromstring(svg).attrib["aria-label"] == saved["text"]
+
+
+def test_a_single_prior_that_never_gets_there_is_said_so() -> None:
+    assert "never gets here" in texts(label_curve(CURVE, {"labels": 16, "single_needs": None}))
+
+
+def test_a_curve_with_gaps_is_drawn_where_it_is_known() -> None:
+    gaps = [{**row, "none": None} for row in CURVE]
+
+    assert "no prior" not in texts(label_curve(gaps))
+    assert label_curve(CURVE[:1]) == ""
+
+
+def test_names_at_the_ends_of_lines_do_not_overlap() -> None:
+    close = [{"labels": n, "none": 0.70, "best_single": 0.701, "recommended": 0.702} for n in (4, 64)]
+
+    root = ElementTree.fromstring(label_curve(close))
+    names = {"recommended", "best single prior", "no prior"}
+    heights = sorted(float(each.attrib["y"]) for each in root.iter(f"{SVG}text") if each.text in names)
+
+    assert min(b - a for a, b in pairwise(heights)) >= 15
+
+
+def boxes(svg: str) -> list[tuple[float, float, float, float]]:
+    found = ElementTree.fromstring(svg).iter(f"{SVG}rect")
+    shown = [each.attrib for each in found if "graph-box" in each.attrib.get("class", "")]
+    return [tuple(float(each[key]) for key in ("x", "y", "width", "height")) for each in shown]  # type: ignore[misc]
+
+
+def chain(count: int) -> dict[str, Any]:
+    nodes = {f"n{i}": {"op": "proj", "in": [f"n{i - 1}"] if i else []} for i in range(count)}
+    return {"nodes": nodes | {"y": {"op": "head", "in": [f"n{count - 1}", "n0"], "labels": ["a", "b"]}}}
+
+
+def test_boxes_of_a_graph_do_not_overlap_and_lie_inside() -> None:
+    wide: dict[str, Any] = {f"p{i}": {"op": "fn", "in": ["x"], "fn": "pixels"} for i in range(5)}
+    svg = graph_svg({"nodes": {"x": {"op": "input"}, **wide, "y": {"op": "concat", "in": list(wide)}}})
+
+    width, height = (float(ElementTree.fromstring(svg).attrib[key]) for key in ("width", "height"))
+    found = boxes(svg)
+    assert len(found) == 7
+    for number, (x, y, w, h) in enumerate(found):
+        assert x >= 0 and x + w <= width and y >= 0 and y + h <= height
+        assert all(x + w <= a or a + c <= x or y + h <= b or b + d <= y for a, b, c, d in found[:number])
+
+
+def test_weights_are_named_in_the_box_that_runs_them() -> None:
+    lock = {
+        "nodes": {
+            "w": {"op": "load", "attrs": {"prior": "prior://a/minilm@sha256:00"}},
+            "d": {"op": "delta", "in": ["w"]},
+            "e": {"op": "net", "in": {"w": "d"}, "attrs": {"tap": "layer_3"}},
+        }
+    }
+
+    assert "minilm · layer_3" in texts(graph_svg(lock))
+    assert "load" not in texts(graph_svg(lock))
+
+
+@pytest.mark.parametrize(
+    "lock",
+    [{}, {"nodes": None}, {"nodes": []}, {"nodes": {"x": 3}}, {"nodes": {"w": {"op": "load"}}}],
+)
+def test_a_lock_without_anything_to_draw_gives_nothing(lock: dict[str, Any]) -> None:
+    assert graph_svg(lock) == ""
+
+
+def test_a_cycle_in_a_hostile_file_ends() -> None:
+    svg = graph_svg({"nodes": {"a": {"op": "sum", "in": ["b"]}, "b": {"op": "sum", "in": ["a", "a", 7]}}})
+
+    assert len(boxes(svg)) == 2
+
+
+@pytest.mark.parametrize("svg", [interval_plot(report()["rows"]), label_curve(CURVE), graph_svg(chain(40))])
+def test_plots_stay_under_30_kilobytes(svg: str) -> None:
+    assert len(svg.encode()) < 30_000
