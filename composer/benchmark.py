@@ -227,7 +227,7 @@ class _Arena:
         self.task, self.offered, self.blocks = task, offered, blocks
         self.plain = Plain(task)
         self.units = {unit.name: unit for unit in offered.units}
-        self.y = np.asarray(task.y)
+        self.y, self.groups = np.asarray(task.y), task.groups
 
     def judge(
         self, labelled: NDArray[np.int64], test: NDArray[np.int64], *, only: set[str] | None = None
@@ -280,9 +280,10 @@ class _Arena:
         )
 
     def _targets(self, labelled: NDArray[np.int64]) -> Targets:
+        groups = None if self.groups is None else self.groups[labelled]
         if self.task.kind == "regression":
-            return Targets.of_values(self.y[labelled].astype(np.float64))
-        return Targets.of_classes(self.y[labelled], len(self.task.labels))
+            return Targets.of_values(self.y[labelled].astype(np.float64)).grouped(groups)
+        return Targets.of_classes(self.y[labelled], len(self.task.labels)).grouped(groups)
 
     def _accuracy(self, scores: Array, targets: Targets, test: NDArray[np.int64]) -> float:
         if targets.labels is None:

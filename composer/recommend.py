@@ -135,13 +135,13 @@ def read_targets(task: Task) -> Targets:
     if task.kind == "regression":
         if len(task) < 4:
             raise BadTask(f"{task.name} has {len(task)} labelled rows. Give at least 4 for a number to predict.")
-        return Targets.of_values(np.asarray(task.y, dtype=np.float64))
+        return Targets.of_values(np.asarray(task.y, dtype=np.float64)).grouped(task.groups)
     counts = np.bincount(task.y, minlength=len(task.labels))
     for label, count in zip(task.labels, counts, strict=True):
         if count < 2:
             rows = "no labelled row" if count == 0 else "one labelled row"
             raise BadTask(f"class {label!r} of {task.name} has {rows}. Label at least 2 of it, or leave the class out.")
-    return Targets.of_classes(np.asarray(task.y, dtype=np.int64), len(task.labels))
+    return Targets.of_classes(np.asarray(task.y, dtype=np.int64), len(task.labels)).grouped(task.groups)
 
 
 def open_library(library: Library | None, hub: Hub | None) -> Library:

@@ -1,5 +1,7 @@
 """All settings of the hub. What differs between machines comes from the environment; README lists every variable."""
 
+import atexit
+import shutil
 import sys
 import tempfile
 import tomllib
@@ -21,6 +23,8 @@ PRIORHUB_HOME = Path(
     tempfile.mkdtemp(prefix="priorhub-test-") if TESTING else env_secret("PRIORHUB_HOME") or BASE_DIR / "var"
 ).resolve()
 """Everything a hub writes lies in here: database, blobs, broker, caches, secrets."""
+if TESTING:
+    atexit.register(shutil.rmtree, PRIORHUB_HOME, ignore_errors=True)
 
 # ── the basics ───────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -9,7 +9,7 @@ in the leverage).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +25,13 @@ on four text tasks at 16 and 64 labels a class: penalties from 0.5 to 2.5 are al
 
 TEMPER = 4.0
 """Leave-one-out losses of different models on the same rows are correlated, so evidence is tempered: the posterior is
-flatter than a product of likelihoods. Measured: 2 to 8 give equal results within noise; 0 (the minimum alone) is worse."""
+flatter than a product of likelihoods. Measured: 2 to 8 give equal results within noise; 0 (the minimum alone) is
+worse."""
 
 SHARPNESS: Array = np.exp(np.linspace(0.0, 4.0, 9))
 """Inverse temperatures tried when least-squares scores are read as probabilities."""
 
-MAX_LEVERAGE = 0.999
+MAX_LEVERAGE = 1.0 - 1e-9
 """A row that alone decides its own prediction has leverage 1; its leave-one-out prediction would divide by zero."""
 
 
@@ -41,12 +42,15 @@ class Targets:
     matrix  (n, C) one-hot rows, or (n, 1) standardised values
     labels  (n,) class numbers, or None for a regression
     mean, spread  what a regression's values were standardised by
+    groups  (n,) group number of each row, or None: rows of a group are left out together, as they will not be known
+            together either (the sentences of one conversation, the recordings of one person)
     """
 
     matrix: Array
     labels: NDArray[np.int64] | None
     mean: float = 0.0
     spread: float = 1.0
+    groups: NDArray[np.int64] | None = None
 
     @classmethod
     def of_classes(cls, labels: NDArray[np.int64], classes: int) -> Targets:
@@ -65,7 +69,14 @@ class Targets:
 
     def take(self, rows: NDArray[np.int64]) -> Targets:
         """The targets of some rows."""
-        return Targets(self.matrix[rows], None if self.labels is None else self.labels[rows], self.mean, self.spread)
+        labels = None if self.labels is None else self.labels[rows]
+        groups = None if self.groups is None else self.groups[rows]
+        return Targets(self.matrix[rows], labels, self.mean, self.spread, groups)
+
+    def grouped(self, groups: NDArray[np.generic] | None) -> Targets:
+        """The same targets with groups (n,) of any kind of value, or None."""
+        numbers = None if groups is None else np.unique(groups, return_inverse=True)[1].astype(np.int64)
+        return replace(self, groups=numbers)
 
 
 @dataclass(frozen=True)
@@ -104,15 +115,18 @@ def gram(features: NDArray[np.floating]) -> Array:
     return kernel / size if size > 0 else kernel
 
 
-def press(kernel: Array, targets: Array, penalties: Array) -> Array:
+def press(kernel: Array, targets: Array, penalties: Array, groups: NDArray[np.int64] | None = None) -> Array:
     """Exact leave-one-out predictions of ridge regression with an intercept, for every penalty at once.
 
     kernel     (n, n) Gram matrix of centred features
     targets    (n, C)
     penalties  (P,) absolute, > 0
+    groups     (n,) group numbers: whole groups are left out instead of rows
     return     (P, n, C)
 
-    One eigendecomposition, O(n³), then O(n² C) a penalty.
+    One eigendecomposition, O(n³), then O(n² C) a penalty. With H the matrix that maps targets to fitted values,
+    leaving out the rows G changes their residuals r to (I - H_GG)^-1 r (Cook & Weisberg 1982, "Residuals and
+    influence", section 3.6).
     """
     n = len(kernel)
     values, vectors = np.linalg.eigh(kernel)
@@ -120,11 +134,26 @@ def press(kernel: Array, targets: Array, penalties: Array) -> Array:
     mean = targets.mean(axis=0)
     centred = targets - mean
     rotated = vectors.T @ centred  # (n, C)
-    squares = vectors * vectors
     shrink = values[None, :] / (values[None, :] + penalties[:, None])  # (P, n)
-    fitted = np.einsum("ij,pj,jc->pic", vectors, shrink, rotated, optimize=True)  # (P, n, C)
-    leverage = np.minimum(squares @ shrink.T + 1.0 / n, MAX_LEVERAGE).T[:, :, None]  # (P, n, 1)
-    return np.asarray(mean + (fitted - centred * leverage) / (1.0 - leverage))
+    residuals = centred - np.einsum("ij,pj,jc->pic", vectors, shrink, rotated, optimize=True)  # (P, n, C)
+    leverage = np.minimum((vectors * vectors) @ shrink.T + 1.0 / n, MAX_LEVERAGE).T[:, :, None]  # (P, n, 1)
+    left_out = residuals / (1.0 - leverage)
+    if groups is not None:
+        for rows in _groups_by_size(groups):
+            part = vectors[rows]  # (m, k, n)
+            hat = np.einsum("mkj,pj,mlj->pmkl", part, shrink, part, optimize=True) + 1.0 / n  # (P, m, k, k)
+            system = np.eye(rows.shape[1]) * (2.0 - MAX_LEVERAGE) - hat  # never singular, as MAX_LEVERAGE for one row
+            left_out[:, rows] = np.linalg.solve(system, residuals[:, rows])
+    return np.asarray(targets - left_out)
+
+
+def _groups_by_size(groups: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Row numbers (m, k) of the m groups of k rows, for each k above 1."""
+    order = np.argsort(groups, kind="stable")
+    starts = np.flatnonzero(np.diff(groups[order], prepend=groups[order[0]] - 1))
+    parts = np.split(order, starts[1:])
+    sizes = sorted({len(part) for part in parts if len(part) > 1})
+    return [np.array([part for part in parts if len(part) == size]) for size in sizes]
 
 
 def probe(kernel: Array, targets: Targets, penalties: Array = PENALTIES) -> Probe:
@@ -135,7 +164,7 @@ def probe(kernel: Array, targets: Targets, penalties: Array = PENALTIES) -> Prob
     prior around 1.
     """
     scale = float(np.trace(kernel)) / max(len(kernel), 1) or 1.0
-    predictions = press(kernel, targets.matrix, penalties * scale)
+    predictions = press(kernel, targets.matrix, penalties * scale, targets.groups)
     found = [_judge(scores, targets) for scores in predictions]
     means = np.array([losses.mean() for _, losses in found])
     cost = len(targets) * means / TEMPER + 0.5 * (np.log(penalties) / PENALTY_SPREAD) ** 2

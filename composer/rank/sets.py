@@ -71,9 +71,9 @@ def search(
 ) -> Search:
     """Finds how to weigh blocks, given their Gram matrices (n, n) of mean diagonal 1 on the labelled rows alone.
 
-    trusted  blocks known from elsewhere to be good starts (pretrained networks): every set has one of them. With few rows
-             the losses cannot tell a bad start: on 32 rows of film reviews they made character n-grams lead, 12 points
-             under the network
+    trusted  blocks known from elsewhere to be good starts (pretrained networks): every set has one of them. With few
+             rows the losses cannot tell a bad start: on 32 rows of film reviews they made character n-grams lead, 12
+             points under the network
 
     Scores every block alone, then every leader with none, one or two of the joining blocks at all ratios; then
     averages. Deterministic: `seed` only chooses rows when there are more than MAX_ROWS. Raises ValueError without

@@ -50,4 +50,4 @@ def nothing_here(request: HttpRequest) -> HttpResponse:
     )
 
 
-urlpatterns = [path("", api.urls), re_path(r"", nothing_here)]
+urlpatterns = [path("", nothing_here), path("", api.urls), re_path(r"", nothing_here)]

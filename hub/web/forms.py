@@ -19,8 +19,8 @@ SUFFIXES = (".csv", ".tsv")
 class TableField(forms.FileField):
     """A CSV of at most 20 MB."""
 
-    def clean(self, data: Any, initial: Any = None) -> UploadedFile:
-        upload: UploadedFile = super().clean(data, initial)
+    def clean(self, data: Any, initial: Any = None) -> UploadedFile[Any]:
+        upload: UploadedFile[Any] = super().clean(data, initial)
         name = upload.name or ""
         if PurePath(name).suffix.lower() not in SUFFIXES:
             raise forms.ValidationError(f"{name} is not a .csv or .tsv file. Export your table as CSV.")

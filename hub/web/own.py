@@ -104,7 +104,7 @@ def predict_unlabelled(*, model: Repository, task: Repository, user: User) -> Jo
     return jobs.submit(kind=Job.Kind.PREDICT, spec={"model": model.full_name, "data": task.full_name}, owner=user)
 
 
-def predict_file(*, model: Repository, upload: UploadedFile, user: User) -> Job:
+def predict_file(*, model: Repository, upload: UploadedFile[Any], user: User) -> Job:
     """Predictions for an uploaded table, stored as a private task without labels. Raises BadTable, BadTask."""
     spec = rows_for(lock_of(repos.resolve(model)))
     with _work_folder() as folder:

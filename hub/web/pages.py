@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from django.conf import settings
+from django.contrib.auth.models import AnonymousUser
 from django.contrib.auth.views import redirect_to_login
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 
 from hub.repos.models import Repository
@@ -22,7 +21,7 @@ def page(
     request: HttpRequest, template: str, context: dict[str, Any], *, section: str = "", status: int = 200
 ) -> HttpResponse:
     """The rendered page. `section` is the entry of the navigation it belongs to."""
-    return render(request, template, {"section": section, "hub_version": settings.VERSION, **context}, status=status)
+    return render(request, template, {"section": section, **context}, status=status)
 
 
 def explained(view: View) -> View:
@@ -32,8 +31,8 @@ def explained(view: View) -> View:
     def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         try:
             return view(request, *args, **kwargs)
-        except NotFound as error:
-            raise Http404(str(error)) from error
+        except NotFound:
+            return _nothing_here(request)
         except TokenRejected:
             return redirect_to_login(request.get_full_path())
         except UserError as error:
@@ -50,24 +49,8 @@ def find_repository(request: HttpRequest, owner: str, name: str) -> Repository:
     return found
 
 
-def error_400(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Malformed requests."""
-    return page(request, "400.html", {}, status=400)
-
-
-def error_403(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Signed in, and still not allowed."""
-    return page(request, "403.html", {}, status=403)
-
-
-def error_404(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Nothing here; public repositories of a similar name are offered."""
-    words = [word for word in request.path.strip("/").split("/") if word][-1:]
-    near = Repository.objects.visible_to(request.user).for_cards()
-    near = near.filter(name__icontains=words[0][:40])[:5] if words else near.none()
-    return page(request, "404.html", {"near": near}, status=404)
-
-
-def error_500(request: HttpRequest) -> HttpResponse:
-    """Our mistake. No database, no session: whatever broke may be one of them."""
-    return render(None, "500.html", {"number": secrets.token_hex(4)}, status=500)  # type: ignore[arg-type]
+def _nothing_here(request: HttpRequest) -> HttpResponse:
+    """404 with public repositories of a similar name. Says nothing that depends on whether something private exists."""
+    name = request.path.strip("/").rpartition("/")[2][:40]
+    near = Repository.objects.visible_to(AnonymousUser()).for_cards().filter(name__icontains=name)
+    return page(request, "404.html", {"near": near[:5] if name else []}, status=404)

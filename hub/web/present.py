@@ -102,15 +102,15 @@ def report_view(report: Mapping[str, Any]) -> ReportView:
 
 
 def ranking_view(ranking: Mapping[str, Any]) -> RankingView:
-    """Sets and singles together, best first, with the baseline among them."""
+    """Sets and singles together: the recommended one, then the others from best to worst, the baseline among them."""
     best = ranking.get("best") or None
     choices = [*(ranking.get("sets") or []), *(ranking.get("singles") or [])]
     baseline = ranking.get("baseline")
     if isinstance(baseline, Mapping) and baseline.get("expected") is not None:
         choices.append({"name": "no prior", "kind": "none", **baseline})
-    choices = _by_value(choices, "expected")
-    shown = [choice for number, choice in enumerate(choices) if number < _SHOWN_SINGLES or choice.get("kind") == "none"]
     named = best.get("name") if best else None
+    choices = sorted(_by_value(choices, "expected"), key=lambda choice: choice.get("name") != named)
+    shown = [choice for number, choice in enumerate(choices) if number < _SHOWN_SINGLES or choice.get("kind") == "none"]
     percent = ranking.get("metric", "accuracy") == "accuracy"
     drawn = [{**choice, "kind": "recommended"} if choice.get("name") == named else choice for choice in shown]
     return RankingView(

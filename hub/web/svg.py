@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 from xml.sax.saxutils import escape, quoteattr
 
 from hub.web.svg_graph import graph_svg
@@ -86,8 +86,8 @@ def label_curve(
         parts.append(text(left - 6, y(tick) + 4, _tick_text(tick, percent), size=11, fill=MUTED, anchor="end"))
     for row in points:
         parts.append(text(x(row["labels"]), bottom + 18, f"{row['labels']:g}", size=11, fill=MUTED, anchor="middle"))
-    parts.append(text((left + right) / 2, bottom + 36, "labels a class", size=11, fill=MUTED, anchor="middle"))
-    parts.append(_saved_way(points, saved, x, y, right, bottom))
+    parts.append(text(left, bottom + 36, "labels a class", size=11, fill=MUTED))
+    parts.append(_saved_way(points, saved, x, y, right, (width - 8.0, bottom + 36)))
 
     ends: list[tuple[float, str, str]] = []
     for key, name in reversed(_SERIES):  # the recommended set is drawn last, on top
@@ -110,7 +110,7 @@ def _mark(row: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _interval_row(mark: dict[str, Any], y: float, x: Any, left: float, right: float, percent: bool) -> str:
-    color, best = COLORS[mark["kind"]], mark["kind"] in {"recommended", "set"}
+    color, best = COLORS[mark["kind"]], mark["kind"] == "recommended"
     middle = y + 30
     low, high = _value(mark["low"], percent, bare=True), _value(mark["high"], percent, bare=True)
     value = f"{_value(mark['value'], percent)}  ({low} to {high})"
@@ -128,12 +128,17 @@ def _interval_row(mark: dict[str, Any], y: float, x: Any, left: float, right: fl
 
 
 def _saved_way(
-    points: Sequence[Mapping[str, Any]], saved: Mapping[str, Any] | None, x: Any, y: Any, right: float, bottom: float
+    points: Sequence[Mapping[str, Any]],
+    saved: Mapping[str, Any] | None,
+    x: Any,
+    y: Any,
+    right: float,
+    key: tuple[float, float],
 ) -> str:
-    """The dotted way, at the recommended accuracy, from its own labels to those the best single prior needs."""
+    """The dotted way at the recommended score to the labels the best single needs; `key` is where its name goes."""
     labels = (saved or {}).get("labels")
     at = next((row for row in points if row["labels"] == labels and _number(row.get("recommended"))), None)
-    if saved is None or at is None or not _number(labels):
+    if saved is None or at is None or labels is None:
         return ""
     needs, level = saved.get("single_needs"), y(float(at["recommended"]))
     end = min(x(max(float(needs), 1e-9)), right) if _number(needs) else right
@@ -150,10 +155,9 @@ def _saved_way(
             _dotted(x(labels), end, level),
             tag("path", d=f"M{end - 6:.1f} {level - 4:.1f}l6 4l-6 4", fill="none", stroke=color, stroke_width=1.5,
                 class_="mark mark-recommended"),
-            # in the corner that rising curves leave empty, with a piece of the dotted way as its key
-            _dotted(right - 6.2 * len(said) - 30, right - 6.2 * len(said) - 8, bottom - 14),
-            text(right, bottom - 10, said, size=11, weight=600, fill=color, anchor="end",
-                 class_="dot-recommended plot-halo"),
+            # the key lies below the axis, where no curve can cross it
+            _dotted(key[0] - 6.2 * len(said) - 30, key[0] - 6.2 * len(said) - 8, key[1] - 4),
+            text(*key, said, size=11, weight=600, fill=color, anchor="end", class_="dot-recommended"),
         )
     )  # fmt: skip
 
@@ -213,7 +217,7 @@ def _sentence(mark: dict[str, Any], percent: bool) -> str:
     return f"{mark['name']}: {_value(mark['value'], percent)} (95 % interval {low} to {high})"
 
 
-def _number(value: object) -> bool:
+def _number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 

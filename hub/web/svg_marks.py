@@ -14,12 +14,10 @@ COLORS = {
     "single": "#2f6db5",
     "taps": "#2f6db5",
     "adapted": "#7a4fb5",
-    "all": "#a8660f",
-    "none": "#737f79",
+    "all": "#99590c",
+    "none": "#6a766f",
 }
 """Contrast on white is at least 4.5:1 each, since lines' names are written in the line's color."""
-
-_HALO = {"paint_order": "stroke", "stroke": "#ffffff", "stroke_width": 4, "stroke_linejoin": "round"}
 
 
 def clean(value: object, limit: int = 120) -> str:
@@ -54,11 +52,11 @@ def text(
     anchor: str = "",
     class_: str = "",
 ) -> str:
-    """A line of text, cleaned and escaped. Ink and gray follow the page's colors; `plot-halo` lifts it off lines."""
+    """A line of text, cleaned and escaped. Ink and gray follow the page's colors by class."""
     shade = class_ or {INK: "plot-ink", MUTED: "plot-muted"}.get(fill, "")
     return tag(
         "text", escape(clean(content)) or " ", x=x, y=y, font_size=size, font_weight=weight if weight != 400 else None,
-        fill=fill, text_anchor=anchor, class_=shade, **(_HALO if "plot-halo" in class_ else {}),
+        fill=fill, text_anchor=anchor, class_=shade,
     )  # fmt: skip
 
 

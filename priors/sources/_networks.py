@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from priors.sources._lexicon import write_ratings, write_words
 from priors.sources._packages import PackageFile
 from priors.weights import save_weights
 
@@ -16,6 +17,7 @@ class Network:
 
     convert      (package file, model.safetensors to write): run once, on the file whose sha256 was just verified
     copied       further files of the prior's folder, byte for byte
+    made         further files that are made from the package file of the weights
     parameters   of the network with all its taps, as it is run
     pipeline     the task name that model hubs file it under
     """
@@ -36,6 +38,7 @@ class Network:
     citations: tuple[str, ...]
     parents: tuple[str, ...] = ()
     copied: Mapping[str, PackageFile] = field(default_factory=dict)
+    made: Mapping[str, Callable[[Path, Path], None]] = field(default_factory=dict)
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -179,5 +182,27 @@ NETWORKS = (
         tags=("audio", "speech", "speaker", "lstm"),
         training_data=("LibriSpeech train-other-500", "VoxCeleb1", "VoxCeleb2"),
         citations=("Wan et al. 2018, Generalized end-to-end loss for speaker verification, arXiv:1710.10467",),
+    ),
+    Network(
+        name="word-valence",
+        summary="How good or bad 7,500 English words and emoticons sound, rated by ten people each; negation turns it.",
+        weights=PackageFile(
+            "vaderSentiment",
+            "3.3.2",
+            "vaderSentiment/vader_lexicon.txt",
+            "1ec9c6e9ee19aade328f8beb393a6afa71a5bb3acf7d3cc22d4ef568df374bf5",
+        ),
+        convert=write_ratings,
+        made={"tokenizer.json": write_words},
+        architecture="lexicon",
+        config={"vocab": "vader-words", "vocab_size": 7540, "largest": 4.0, "window": 3, "negation": -0.74},
+        default_tap="ratings",
+        host={"encoder": "tokenizer", "file": "tokenizer.json", "max_tokens": 512},
+        parameters=15080,
+        license="MIT",
+        pipeline="text-classification",
+        tags=("text", "english", "sentiment", "lexicon"),
+        training_data=("Ratings of single words by ten people each, collected for VADER",),
+        citations=("Hutto and Gilbert 2014, VADER, ICWSM",),
     ),
 )

@@ -102,6 +102,8 @@ def _build(prior: Network | FunctionPrior, sources: Mapping[PackageFile, Path], 
         prior.convert(sources[prior.weights], directory / "model.safetensors")
         for name, file in prior.copied.items():
             shutil.copyfile(sources[file], directory / name)
+        for name, make in prior.made.items():
+            make(sources[prior.weights], directory / name)
     files = {
         path.name: {"sha256": sha256_file(path), "size": path.stat().st_size} for path in sorted(directory.iterdir())
     }

@@ -106,7 +106,6 @@ def test_the_description_tells_another_program_all_it_needs(library, tmp_path):
     [
         ("all-minilm-l6-v2", "text.raw[B]:str", "ids", "layer_3", "char_ngrams"),
         ("efficientnet-lite0", "image.raw[B]:u8", "pixels", "features", "pixels"),
-        ("ge2e-speaker-encoder", "audio.raw[B]:f32", "mel", "embedding", "mfcc_statistics"),
     ],
 )
 def test_the_starter_networks_export(prior, raw, port, tap, function, starter, tmp_path):

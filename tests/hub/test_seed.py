@@ -19,7 +19,7 @@ def test_seeding_publishes_the_starter_catalogue_and_twice_changes_nothing(home:
     for _ in range(2):
         call_command("seed", "--no-tasks", stdout=StringIO())
 
-    assert Prior.objects.filter(kind="network").count() == 3
+    assert Prior.objects.filter(kind="network").count() >= 3
     assert Prior.objects.filter(kind="function").count() >= 8
     assert {prior.modality for prior in Prior.objects.all()} >= {"text", "image", "audio", "tab"}
     for prior in Prior.objects.all():

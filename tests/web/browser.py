@@ -1,4 +1,4 @@
-"""A visit with Chromium that notices what a person would not: errors in the console, other origins, sideways scrolling."""
+"""A visit with Chromium that notices what a person may not: console errors, other origins, sideways scrolling."""
 
 from __future__ import annotations
 
@@ -11,9 +11,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 WIDTHS = (390, 1280)
 MAX_REQUESTS = 12
 
@@ -46,6 +51,12 @@ class Visit:
             if small:
                 self.problems.append(f"{name} at {width} px has controls under 24 px: {small}")
             self.page.screenshot(path=self.shots / f"{name}-{width}.png", full_page=True)
+
+    def picture(self, path: Path) -> None:
+        """What a visitor sees first, without scrolling, for a document."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.page.set_viewport_size({"width": 1280, "height": 800})
+        self.page.screenshot(path=path)
 
     def watch_job_to_its_end(self, *, seconds: float) -> None:
         """On a job's page: it must finish, and the page must say so without being loaded again."""

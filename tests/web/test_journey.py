@@ -1,7 +1,8 @@
 """One journey through a real hub in a real browser: set up, search, a prior, a task, jobs watched live, a result.
 
 Chromium comes from the system (Debian: `apt-get install chromium`); without it the test is skipped. Screenshots at
-390 and 1280 px go to PRIORHUB_SCREENSHOTS (a folder), which is how docs/images is made; JOURNEY_TASK chooses the task.
+390 and 1280 px go to PRIORHUB_SCREENSHOTS (a folder). README's picture is made with
+PRIORHUB_README_IMAGE=docs/images/home.png JOURNEY_TASK=topics.
 """
 
 from __future__ import annotations
@@ -147,6 +148,8 @@ def test_from_the_setup_link_to_a_measured_result(hub: Running, visit: browser.V
     page.goto(hub.url)
     page.get_by_text("Newest results, measured here").wait_for()
     visit.shoot("home")
+    if image := os.environ.get("PRIORHUB_README_IMAGE"):
+        visit.picture(ROOT / image)
     page.get_by_role("button", name="Dark").click()
     assert page.locator("html").get_attribute("data-theme") == "dark"
     visit.shoot("home-dark")

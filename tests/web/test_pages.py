@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.http import HttpResponse
+from django.template.loader import render_to_string
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import URLPattern, get_resolver
@@ -456,3 +457,20 @@ def test_a_page_of_ours_answers_an_old_form(ada: User) -> None:
 
 def test_every_page_is_reachable_by_its_name() -> None:
     assert {"home", "priors", "repository", "job", "result", "own", "account"} <= set(get_resolver().reverse_dict)
+
+
+def test_a_wrong_address_offers_near_names_that_are_public(client: Client, ada: User) -> None:
+    make_prior(ada, "char-ngrams-large")
+    make_prior(ada, "char-ngrams-secret", private=True)
+
+    html = body(client.get("/ada/char-ngrams"))  # type: ignore[arg-type]
+
+    assert "/ada/char-ngrams-large" in html and "secret" not in html
+    assert "There is nothing here" in body(client.get("/no/such/page/at/all"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("status", [400, 500])
+def test_the_page_of_last_resort_needs_nothing(status: int) -> None:
+    html = render_to_string(f"{status}.html")
+
+    assert "<h1>" in html and "/static/site" in html

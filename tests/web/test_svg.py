@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import math
+import re
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from django.contrib.staticfiles.finders import find
 
 from hub.web.svg import graph_svg, interval_plot, label_curve
+from hub.web.svg_marks import COLORS, INK, MUTED
 from tests.web.world import CURVE, ranking, report
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -159,3 +163,38 @@ def test_a_cycle_in_a_hostile_file_ends() -> None:
 @pytest.mark.parametrize("svg", [interval_plot(report()["rows"]), label_curve(CURVE), graph_svg(chain(40))])
 def test_plots_stay_under_30_kilobytes(svg: str) -> None:
     assert len(svg.encode()) < 30_000
+
+
+def luminance(color: str) -> float:
+    """WCAG 2.2, relative luminance of #rrggbb."""
+    channels = (int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("color", sorted({*COLORS.values(), INK, MUTED}))
+def test_colors_of_plots_can_be_read_on_white(color: str) -> None:
+    assert contrast(color, "#ffffff") >= 4.5
+
+
+def test_the_sites_colors_can_be_read_in_light_and_dark() -> None:
+    css = Path(str(find("site.css"))).read_text()
+    tokens = {name: pair for name, *pair in re.findall(r"--([\w-]+): light-dark\((#\w{6}), (#\w{6})\)", css)}
+    pairs = [
+        (front, back) for front in ("ink", "muted", "accent") for back in ("paper", "card", "sunken", "accent-wash")
+    ]
+    pairs += [(hue, f"{hue}-wash") for hue in ("blue", "amber", "violet", "red")] + [("on-accent", "accent")]
+
+    low = {
+        (front, back, scheme): round(contrast(tokens[front][scheme], tokens[back][scheme]), 2)
+        for front, back in pairs
+        for scheme in (0, 1)
+        if contrast(tokens[front][scheme], tokens[back][scheme]) < 4.5
+    }
+
+    assert low == {}

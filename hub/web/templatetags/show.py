@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from django import template
+from django.conf import settings
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
@@ -22,6 +23,12 @@ THEMES = ("system", "light", "dark")
 def icon(name: str) -> SafeString:
     """An icon beside text that says the same, hence hidden from screen readers."""
     return format_html('<svg class="icon" viewBox="0 0 24 24" aria-hidden="true"><path d="{}"/></svg>', PATHS[name])
+
+
+@register.simple_tag
+def hub_version() -> str:
+    """The version that runs."""
+    return str(settings.VERSION)
 
 
 @register.simple_tag(takes_context=True)
@@ -50,6 +57,13 @@ def metric(value: object, name: str = "accuracy") -> str:
     if not _finite(value):
         return "unknown"
     return percent(value) if name == "accuracy" else f"{float(value):.3f}"  # type: ignore[arg-type]
+
+
+@register.simple_tag
+def interval(row: Any, name: str = "accuracy") -> str:
+    """`71.8 to 75.8 %` of a row's low and high."""
+    low, high = metric(row.low, name), metric(row.high, name)
+    return low.removesuffix("\u00a0%") + " to " + high
 
 
 @register.filter

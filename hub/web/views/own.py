@@ -39,7 +39,7 @@ def upload(request: HttpRequest) -> HttpResponse:
 @login_required
 def target(request: HttpRequest, number: UUID) -> HttpResponse:
     """Step two: the detected columns; then the table becomes a private task and the job starts."""
-    kept = uploads.find(owner_id=request.user.pk, number=number)
+    kept = uploads.find(owner_id=request.user.pk or 0, number=number)
     preview = own.look(kept)
     columns = [column.name for column in preview.columns]
     form = TargetForm(request.POST or None, columns=columns, initial={"target": preview.suggestion})

@@ -51,8 +51,8 @@ def show(request: HttpRequest, owner: str, name: str, rev: str = "") -> HttpResp
         "may_delete": can(request.user, "delete", repository),
         "address": request.build_absolute_uri("/").rstrip("/"),
     }
-    template, more = _SHOWN[repository.kind](request, repository, commit, files)
-    return page(request, template, context | more, section=_SECTION.get(repository.kind, ""))
+    template, more = _SHOWN[Kind(repository.kind)](request, repository, commit, files)
+    return page(request, template, context | more, section=_SECTION.get(Kind(repository.kind), ""))
 
 
 @require_safe

@@ -1,0 +1,83 @@
+"""A lexicon: what single words are worth on a scale that people rated, summed over a text with negation turned around."""
+
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from priors.architectures._config import ArchitectureConfig, check_taps, read_config
+from priors.registry import architecture
+
+FEATURES = 6
+
+
+class LexiconConfig(ArchitectureConfig):
+    """`vocab_size` words of vocabulary `vocab`, rated up to `largest` in size.
+
+    A word within `window` words after a negation counts `negation` times its rating.
+    """
+
+    vocab: str
+    vocab_size: Annotated[int, Field(ge=1, le=1_000_000)]
+    largest: Annotated[float, Field(gt=0)] = 4.0
+    window: Annotated[int, Field(ge=1, le=16)] = 3
+    negation: Annotated[float, Field(ge=-1, le=1)] = -0.74
+
+
+@architecture("lexicon")
+class Lexicon:
+    """Token ids (B, T) of single words in, six numbers a text out, each of size at most one.
+
+    Weights: `rating` (vocab_size,), 0 for a word nobody rated; `negates` (vocab_size,), 1 for a word like "not".
+    Features: s / sqrt(s² + 15) of the sum s; tanh of a quarter of the positive and of the negative sum; the largest and
+    the smallest rating; the balance (p - n) / (p + n + 1). The first is VADER's normalised sum, Hutto & Gilbert 2014.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.config = read_config(LexiconConfig, config, "lexicon")
+
+    def inputs(self) -> dict[str, str]:
+        return {"ids": f"text.ids[B,T]:i64{{mask=ids_mask,vocab={self.config.vocab}}}"}
+
+    def taps(self) -> dict[str, str]:
+        return {"ratings": f"vec.feat[B,D:{FEATURES}]:f32"}
+
+    def averages(self) -> dict[str, list[str]]:
+        return {}
+
+    def build(self, taps: tuple[str, ...]) -> nn.Module:
+        """A module of `forward(ids (B, T) int64, mask (B, T) bool) -> tuple of (B, 6)`."""
+        return _LexiconModule(self.config, len(check_taps(taps, self.taps(), "lexicon")))
+
+    def key_map(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        return dict(state)
+
+
+class _LexiconModule(nn.Module):
+    def __init__(self, config: LexiconConfig, copies: int) -> None:
+        super().__init__()
+        self.rating = nn.Parameter(torch.zeros(config.vocab_size))
+        self.negates = nn.Parameter(torch.zeros(config.vocab_size))
+        self._config, self._copies = config, copies
+
+    def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        window = self._config.window
+        rating = self.rating[ids] * mask  # (B, T)
+        negates = F.pad(self.negates[ids] * mask, (window, 0))
+        near = negates.unfold(1, window, 1)[:, :-1].amax(2)  # (B, T): a negation among the `window` words before
+        rating = torch.where(near > 0, rating * self._config.negation, rating)
+        total, up, down = rating.sum(1), rating.clamp(min=0).sum(1), (-rating).clamp(min=0).sum(1)
+        features = torch.stack(
+            [
+                total / (total.square() + 15).sqrt(),
+                (up / 4).tanh(),
+                (down / 4).tanh(),
+                rating.amax(1) / self._config.largest,
+                rating.amin(1) / self._config.largest,
+                (up - down) / (up + down + 1),
+            ],
+            dim=1,
+        )
+        return (features,) * self._copies
