@@ -24,6 +24,9 @@ GATE_WIDTH = 128
 DEEP = 1_000_000
 """Parameters from which a pretrained network is trusted to start a set (composer.rank.sets)."""
 
+NARROW = 8
+"""Blocks of so few features keep their size: a row of one number brought to length 1 says only its sign."""
+
 PLAIN: Mapping[str, str] = {
     "text": "word_ngrams",
     "image": "pixels",
@@ -166,7 +169,7 @@ class _Wiring:
         manifest = self._manifests[candidate]
         source = self._features(candidate, manifest)
         mode = "rows"
-        if manifest.modality == "tab":
+        if manifest.modality == "tab" or _width(manifest, candidate.tap) <= NARROW:
             mode = "columns"
         elif manifest.function is not None and manifest.function.id in _COUNTS:
             mode = "counts"
@@ -219,6 +222,13 @@ def _document(name: str, nodes: Mapping[str, Any], outputs: Mapping[str, str], *
         "outputs": dict(outputs),
         "fit": {"seed": seed},
     }
+
+
+def _width(manifest: PriorManifest, tap: str) -> float:
+    """How many features a tap has; infinite where that depends on the input."""
+    found = manifest.tap(tap)
+    axis = found.axis("D") or found.axes[-1]
+    return axis.dim if isinstance(axis.dim, int) else float("inf")
 
 
 def _columns(task: Task) -> list[tuple[str | tuple[str, ...], str]]:

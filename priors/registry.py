@@ -23,7 +23,7 @@ from priors.functions.signatures import function_signature as function_signature
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-ARCHITECTURE_IDS = ("bert", "efficientnet-lite", "lexicon", "lstm-speaker", "mlp")
+ARCHITECTURE_IDS = ("bert", "bert-directions", "efficientnet-lite", "lexicon", "lstm-speaker", "mlp")
 """What `priors.architectures` registers, known without torch so that a manifest can be checked; a test compares."""
 
 

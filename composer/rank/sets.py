@@ -2,15 +2,15 @@
 
 Picking the one set with the lowest leave-one-out loss among hundreds is a lottery with few rows: measured on five text
 tasks at 16 labels a class, greedy selection lost up to 3 points to its own starting block. So sets are *averaged*:
-every set tried gets a posterior weight exp(-n · loss / TEMPER - members), and a block's weight is its mean weight
-over the sets. As a set of blocks is the weighted sum of their Gram matrices, the average is again one set, and it is
-what is fitted. Blocks the evidence does not speak for end below `LEAST` and are left out (docs/ranking.md has the
-table).
+every set tried gets a posterior weight exp(-n · loss / TEMPER - MEMBER_COST · members), and a block's weight is its
+mean weight over the sets. As a set of blocks is the weighted sum of their Gram matrices, the average is again one
+set, and it is what is fitted. Blocks the evidence does not speak for end below `LEAST` and are left out
+(docs/ranking.md has the table).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Set
 from dataclasses import dataclass
 from itertools import combinations, product
 
@@ -18,14 +18,20 @@ import numpy as np
 
 from composer.rank.probe import TEMPER, Array, Probe, Targets, probe
 
-RATIOS = (0.1, 0.25, 0.6, 1.2)
+RATIOS = (0.03, 0.1, 0.3, 0.6)
 """Weights tried for a block that joins, relative to the set's first block."""
 
 LEADERS = 2
 """How many blocks a set may start from."""
 
-JOINERS = 5
+CLOSE = 2.0
+"""A second leader is followed while its loss is within this many standard errors (paired) of the best one's."""
+
+JOINERS = 4
 """How many blocks, the best single ones, may join a leader; all their pairs are tried."""
+
+MEMBER_COST = 1.0
+"""What each block must bring in log evidence before its set is as probable as the set without it."""
 
 LEAST = 0.03
 """A block with less than this part of the total weight is left out."""
@@ -97,7 +103,7 @@ def search(
         return found[key]
 
     singles = sorted((score({name: 1.0}) for name in kernels), key=_loss)
-    leaders = _leaders(singles, trusted)
+    leaders = _leaders(singles, frozenset(trusted))
     for i, lead in enumerate(leaders):
         joiners = [name for one in singles for name in one.weights if name != lead][:JOINERS]
         for members in range(min(max_members - 1, 2) + 1):
@@ -126,7 +132,7 @@ def search(
 
 def average(tried: list[Scored], rows: int, *, max_members: int) -> dict[str, float]:
     """The posterior mean of the weights of all sets tried on `rows` rows, at most `max_members` blocks, sum 1."""
-    evidence = np.array([-rows * one.probe.loss / TEMPER - len(one.weights) for one in tried])
+    evidence = np.array([-rows * one.probe.loss / TEMPER - MEMBER_COST * len(one.weights) for one in tried])
     posterior = np.exp(evidence - evidence.max())
     posterior /= posterior.sum()
     mean: dict[str, float] = {}
@@ -139,10 +145,16 @@ def average(tried: list[Scored], rows: int, *, max_members: int) -> dict[str, fl
     return {name: weight / total for name, weight in kept}
 
 
-def _leaders(singles: list[Scored], trusted: Collection[str]) -> list[str]:
+def _leaders(singles: list[Scored], trusted: Set[str]) -> list[str]:
     """Names of the blocks that sets start from, best first; `singles` are sorted by loss."""
-    names = [next(iter(one.weights)) for one in singles]
-    return [name for name in names if name in trusted][:LEADERS] or names[:LEADERS]
+    starts = [one for one in singles if trusted.intersection(one.weights)] or singles
+    best = starts[0].probe.losses
+    leaders = []
+    for one in starts[:LEADERS]:
+        gap = one.probe.losses - best
+        if gap.mean() <= CLOSE * gap.std() / np.sqrt(len(gap)):
+            leaders += one.weights
+    return leaders
 
 
 def mix(kernels: Mapping[str, Array], weights: Weights) -> Array:

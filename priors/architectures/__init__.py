@@ -4,6 +4,6 @@ A manifest names an id and a JSON config; nothing of a prior's own code is ever 
 with a class under `@architecture("<id>")` (or a row in `transformers_.FAMILIES`) and import it here.
 """
 
-from priors.architectures import efficientnet_lite, lexicon, lstm_speaker, mlp, transformers_
+from priors.architectures import directions, efficientnet_lite, lexicon, lstm_speaker, mlp, transformers_
 
-__all__ = ["efficientnet_lite", "lexicon", "lstm_speaker", "mlp", "transformers_"]
+__all__ = ["directions", "efficientnet_lite", "lexicon", "lstm_speaker", "mlp", "transformers_"]

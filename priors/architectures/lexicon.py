@@ -1,4 +1,4 @@
-"""A lexicon: what single words are worth on a scale that people rated, summed over a text with negation turned around."""
+"""A lexicon: what single words are worth on a scale that people rated, summed over a text, negation turned around."""
 
 from typing import Annotated, Any
 

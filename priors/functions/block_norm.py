@@ -1,4 +1,4 @@
-"""Puts a block of features on the footing it needs to be combined with others: centred, of one size, no column too loud."""
+"""Puts a block of features on the footing it needs beside others: centered, of one size, no column too loud."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class _Scales:
 class BlockNormModule(nn.Module):
     """y = gain * (r(scale * (x - shift)) - center), r dividing rows by their length unless the mode is "columns".
 
-    forward(x (B, D)) -> (B, D) float32; shift, scale, center (D,) and gain () are buffers that `BlockNorm.fit` computes.
+    forward(x (B, D)) -> (B, D) float32; shift, scale, center (D,) and gain () are buffers from `BlockNorm.fit`.
     """
 
     shift: Tensor
@@ -53,7 +53,7 @@ class BlockNormModule(nn.Module):
 
 @function("block_norm")
 class BlockNorm:
-    """Fitted normalisation of one block of features before blocks are put side by side.
+    """Fitted normalization of one block of features before blocks are put side by side.
 
     mode    "rows"     columns standardised, rows to length 1: dense features of networks and statistics
             "counts"   columns times their inverse document frequency, rows to length 1: hashed counts

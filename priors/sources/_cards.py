@@ -18,7 +18,7 @@ or name it in a composition as `prior://{namespace}/{name}`. Its ports, taps and
 def card(manifest: PriorManifest, *, namespace: str, pipeline: str | None) -> str:
     """The whole README.md of a starter prior."""
     front = {
-        "license": manifest.license.spdx.lower(),
+        "license": manifest.license.spdx.lower() if " " not in manifest.license.spdx else "other",
         "library_name": "priorhub",
         **({"pipeline_tag": pipeline} if pipeline else {}),
         "tags": ["prior", manifest.kind, *manifest.tags],
@@ -33,8 +33,8 @@ def card(manifest: PriorManifest, *, namespace: str, pipeline: str | None) -> st
 
 
 def license_text(spdx: str) -> str:
-    """The full text of a license, as its publisher words it."""
-    return _text("licenses", f"{spdx}.txt")
+    """The full text of a license, as its publisher words it; of all licenses of an `A AND B` expression."""
+    return "\n\n".join(_text("licenses", f"{one}.txt") for one in spdx.split(" AND "))
 
 
 def _provenance(manifest: PriorManifest) -> str:

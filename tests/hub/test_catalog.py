@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import AnonymousUser
+from django.db import connection
 
 from hub.catalog import cards
 from hub.catalog.library import HubStorage
@@ -121,7 +122,7 @@ def test_searching_costs_the_same_queries_for_one_and_for_many(ann: Any, django_
     for number in range(5):
         make_prior(ann, f"p{number}")
 
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(2 if connection.vendor == "sqlite" else 1):  # SQLite asks its word index first
         found = list(search(visible_to=AnonymousUser(), q="ngrams"))
         assert [prior.ref for prior in found if prior.takes and prior.gives]
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from django.conf import settings
@@ -32,14 +33,14 @@ def worker(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
     environment = {
         **os.environ,
         "PRIORHUB_HOME": str(home),
-        "DATABASE_URL": f"sqlite:///{connection.settings_dict['NAME']}",
+        "DATABASE_URL": database_url(),
         "SECRET_KEY": "only for this test",
         "ATTEMPTS": str(home / "attempts"),
         "PYTHONWARNINGS": "ignore",
     }
 
     def send(job_id: str, name: str) -> None:
-        with Connection("disk://localhost/", transport_options={"folder": str(home / "broker")}) as broker:
+        with this_broker(home) as broker:
             app.send_task("jobs.run", args=[job_id], queue=name, connection=broker)
 
     def start() -> subprocess.Popen[bytes]:
@@ -52,6 +53,22 @@ def worker(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
     for process in started:
         process.kill()
         process.wait()
+
+
+def database_url() -> str:
+    """The address of this test's database, as the settings of another process read it."""
+    found = {key: str(value) for key, value in connection.settings_dict.items()}
+    if connection.vendor == "sqlite":
+        return f"sqlite:///{found['NAME']}"
+    who = f"{quote(found['USER'], safe='')}:{quote(found['PASSWORD'], safe='')}"
+    return f"postgres://{who}@{found['HOST']}:{found['PORT']}/{found['NAME']}"
+
+
+def this_broker(home: Path) -> Connection:
+    """The folder in this test's home, or the server that BROKER_URL names."""
+    if settings.BROKER_URL.startswith("disk://"):
+        return Connection("disk://localhost/", transport_options={"folder": str(home / "broker")})
+    return Connection(settings.BROKER_URL)
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 40) -> None:

@@ -14,16 +14,20 @@ from priors.registry import ARCHITECTURE_IDS, architectures, find_architecture
 from priors.types import parse
 from priors.weights import load_weights, save_weights
 
+TINY_BERT = {
+    "vocab": "tiny",
+    "vocab_size": 50,
+    "hidden_size": 16,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "max_position_embeddings": 40,
+}
+
 TINY = {
-    "bert": {
-        "vocab": "tiny",
-        "vocab_size": 50,
-        "hidden_size": 16,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 2,
-        "intermediate_size": 32,
-        "max_position_embeddings": 40,
-    },
+    "bert": TINY_BERT,
+    "bert-directions": {**TINY_BERT, "layers": [1, 3]},
+    "lexicon": {"vocab": "tiny", "vocab_size": 50},
     "efficientnet-lite": {"width": 0.25, "depth": 0.5, "image_size": 64, "classes": 5},
     "lstm-speaker": {"mels": 6, "hidden": 8, "layers": 2, "embedding": 7, "window": 16, "step": 6},
     "mlp": {"columns": 3, "widths": [8, 4], "outputs": 2, "activation": "gelu"},
@@ -52,7 +56,7 @@ def some_input(family: str, rows: int, length: int) -> tuple[Tensor, ...]:
     lengths[0] = length
     mask = torch.arange(length) < lengths.unsqueeze(1)
     match family:
-        case "bert":
+        case "bert" | "bert-directions" | "lexicon":
             return torch.randint(0, 50, (rows, length), generator=generator), mask
         case "efficientnet-lite":
             return (torch.randn(rows, 3, 64, 64, generator=generator),)
@@ -231,7 +235,7 @@ def test_the_exported_graph_gives_the_same_at_other_sizes(family):
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a warning of the exporter is a mistake in a module
         inputs = some_input(family, 3, 21)
-        lengths = family in ("bert", "lstm-speaker")
+        lengths = family in ("bert", "bert-directions", "lexicon", "lstm-speaker")
         shapes = tuple({0: batch, 1: length} if lengths else {0: batch} for _ in inputs)
         program = export(module, inputs, dynamic_shapes=shapes)
     exported = program.module()

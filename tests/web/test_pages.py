@@ -17,6 +17,7 @@ from hub.accounts.services import new_setup_link
 from hub.jobs.models import Job
 from hub.repos.models import Repository
 from hub.repos.names import RESERVED
+from hub.web.templatetags import show
 from hub.web.urls import urlpatterns
 from tests.factories import make_prior, make_repository, make_task, make_user
 from tests.web.world import make_job, make_result, ranking
@@ -474,3 +475,23 @@ def test_the_page_of_last_resort_needs_nothing(status: int) -> None:
     html = render_to_string(f"{status}.html")
 
     assert "<h1>" in html and "/static/site" in html
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (show.short_seconds(0.0412), "41 ms"),
+        (show.short_seconds(200), "3 min 20 s"),
+        (show.bytes_short(90_868_376), "90.9 MB"),
+        (show.count(22_565_376), "22.6 M"),
+        (show.count(1440), "1,440"),
+        (show.percent(None), "unknown"),
+        (show.metric(0.5, "r2"), "0.500"),
+        (show.points(0.021), "+2.1 points"),
+        (show.port_short("text.tokens[B,T,D:384]:f32@bert/layer_3"), "text.tokens 384"),
+        (show.port_short("text.raw[B]:str"), "text.raw"),
+        (show.prior_name("prior://priorhub/char-ngrams@sha256:00"), "priorhub/char-ngrams"),
+    ],
+)
+def test_values_are_written_with_their_units(written: str, said: str) -> None:
+    assert written == said

@@ -74,10 +74,12 @@ def metric_name(name: str) -> str:
 
 @register.filter
 def short_seconds(value: object) -> str:
-    """`0.4 s`, `12 s`, `3 min 20 s`."""
+    """`40 ms`, `2.4 s`, `12 s`, `3 min 20 s`."""
     if not _finite(value):
         return "unknown"
     seconds = float(value)  # type: ignore[arg-type]
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 10:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
