@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -136,8 +137,10 @@ class Demo:
         graph = set_graph(task, Ranking.from_dict(ranking).best.members or plain_members(offered), offered, seed=SEED)
         checked = check(graph, resolver(library))
         self.say(f"\n4. The composition: {len(graph.nodes)} nodes, {len(checked.inserted)} adapters inserted")
-        for node in checked.inserted:
-            self.say(f"   {node.sources[0]} -> {node.op} -> {node.shown_type}")
+        for (op, kind), count in Counter(
+            (node.op, node.shown_type.partition("@")[0]) for node in checked.inserted
+        ).items():
+            self.say(f"   {count} x {op} -> {kind}")
         self.say(f"   structure {checked.structure[:23]}…; a worker fits it on cached frozen features")
         rows = [int(row) for row in draw.train]
         spec = {"task": rev, "rows": rows, "composition": graph.to_dict(), "push_to": self.repo, "seed": SEED}
@@ -152,10 +155,8 @@ class Demo:
         self.say("\n5. The verdict: 5 draws of the labels, the rest of the rows as test")
         result = self._job("benchmark", {"task": rev, "labels_per_class": LABELS, "seed": SEED})
         for row in result["rows"]:
-            low, high = row["low"], row["high"]
-            self.say(
-                f"   {row['accuracy']:.3f} [{low:.3f}, {high:.3f}] {row['seconds']:6.2f} s  {row['name']} ({row['kind']})"
-            )
+            interval = f"[{row['low']:.3f}, {row['high']:.3f}]"
+            self.say(f"   {row['accuracy']:.3f} {interval} {row['seconds']:6.2f} s  {row['name']} ({row['kind']})")
         for note in result["notes"]:
             self.say(f"   {note}")
         (self.out / "accuracy.svg").write_text(interval_plot(result["rows"], title=f"{self.name}: accuracy"), "utf-8")

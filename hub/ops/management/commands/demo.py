@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import Any
 
 from django.core.management import call_command
@@ -15,9 +16,12 @@ from priors.errors import PriorhubError
 
 TASKS = ("topics", "sms", "movie", "digits", "wine")
 USER = "demo"
+EVERY_S = 5.0
+"""Where nobody watches a terminal, progress is a line this often."""
 
 
 class Command(BaseCommand):
+    _written = 0.0
     help = "Do the main job end to end on real data: recommend, fit, judge, publish, pull, predict, export."
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -51,6 +55,7 @@ class Command(BaseCommand):
         if sys.stdout.isatty():
             sys.stdout.write(f"\r\x1b[2K{line[:110]}")
             sys.stdout.flush()
-        elif line and line != getattr(self, "_last", None):
-            self._last = line
+        elif line and time.monotonic() - self._written > EVERY_S:
+            self._written = time.monotonic()
             self.stdout.write(line)
+            self.stdout.flush()
