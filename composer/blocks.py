@@ -18,12 +18,20 @@ from composer.choices import Cancelled, Candidate, Report, never, silent
 from composer.errors import Cancelled as Stopped
 from composer.lock import Lock
 from composer.lower import Lowered, lower
+from priors.errors import BadTask
 from priors.library import Library, resolver
 
 if TYPE_CHECKING:
     from priors.tasks import Task
 
 Rows = NDArray[np.int64]
+
+_READ_FROM: Mapping[str, tuple[str, ...]] = {
+    "text": ("text", "category"),
+    "image": ("image",),
+    "audio": ("audio",),
+}
+"""Modality of an input node -> the columns it may read; others read numbers."""
 
 
 class Blocks:
@@ -61,16 +69,23 @@ class Blocks:
 
 
 def column_values(lock: Lock, task: Task) -> dict[str, Any]:
-    """The raw values of a task's columns by input node."""
+    """The raw values of a task's columns by input node. Raises BadTask for a column it lacks or has as another type."""
+    held = {column.name: column.modality for column in task.inputs}
     found: dict[str, Any] = {}
     for node in lock.nodes:
-        if node.op == "input":
-            column = node.attrs.get("column", node.name)
-            found[node.name] = (
-                task.values(column)
-                if isinstance(column, str)
-                else np.stack([np.asarray(task.values(name), dtype=np.float32) for name in column], axis=1)
-            )
+        if node.op != "input" or node.type is None:
+            continue
+        column = node.attrs.get("column", node.name)
+        for name in [column] if isinstance(column, str) else column:
+            if held.get(name) not in _READ_FROM.get(node.type.modality, ("num",)):
+                raise BadTask(
+                    f"{lock.name} reads {node.type.modality} from column {name!r}, which is "
+                    f"{held.get(name, 'no input')} in {task.name}. Correct the composition's input {node.name!r}."
+                )
+        if isinstance(column, str):
+            found[node.name] = task.values(column)
+        else:
+            found[node.name] = np.stack([np.asarray(task.values(name), dtype=np.float32) for name in column], axis=1)
     return found
 
 
@@ -83,11 +98,11 @@ def frozen_values(
     """
     lock = lowered.lock
     columns = column_values(lock, task)
-    hashes = {name: data_hash({"": values}) for name, values in columns.items()}
     nodes = {node.name: node for node in lock.nodes}
+    keys = data_keys(lock, {name: data_hash({"": values}) for name, values in columns.items()})
     by_data: dict[str, list[str]] = {}
     for name in lock.frontier:
-        by_data.setdefault("+".join(sorted({hashes[s] for s in _inputs(name, nodes)})), []).append(name)
+        by_data.setdefault(keys[name], []).append(name)
     found: dict[str, Tensor] = {}
     for data, names in by_data.items():
 
@@ -102,11 +117,11 @@ def frozen_values(
             features = lowered.features(columns, list(wanted.values()), progress=progress)
             return {key: features[name] for key, name in wanted.items()}
 
-        held = cache.get([nodes[name].hash for name in names], data_key(data), compute)
-        # A copy: torch has no read-only tensors, and a shared map must not be written by accident.
+        held = cache.get([nodes[name].hash for name in names], data, compute)
+        # A copy: torch has no read-only tensors, and a map must not be written by accident.
         found |= {name: torch.from_numpy(np.array(held[nodes[name].hash])) for name in names}
     for node in lock.nodes:
-        if node.op == "input" and node.type is not None and not node.type.is_raw:
+        if node.name in columns and node.type is not None and not node.type.is_raw:
             found[node.name] = torch.as_tensor(np.asarray(columns[node.name], dtype=np.float32))
     return found
 
@@ -123,12 +138,18 @@ def fit_functions(lowered: Lowered, values: Mapping[str, Tensor], labelled: Rows
             lowered.fit_function(node.name, given[source])
 
 
-def data_key(text: str) -> str:
-    """One hash for the data of several columns."""
-    return text if len(text) == 64 else data_hash({"": [text]})
+def data_keys(lock: Lock, inputs: Mapping[str, str]) -> dict[str, str]:
+    """Node -> a hash of everything its value depends on besides its own hash, given the hashes of the inputs' values.
 
-
-def _inputs(name: str, nodes: Mapping[str, Any]) -> set[str]:
-    """The input nodes that a node depends on."""
-    node = nodes[name]
-    return {name} if node.op == "input" else set().union(*(_inputs(source, nodes) for source in node.sources), set())
+    Node hashes leave out which column feeds an input and the seed of projections. So the key of a node that reads one
+    column is that column's, whatever lies between; of one that reads several, their order counts.
+    """
+    keys: dict[str, str] = dict(inputs)
+    for node in lock.nodes:
+        if node.name in keys:
+            continue
+        parts = [keys[source] for _, source in sorted(node.inputs) if keys.get(source)]
+        if node.has_parameters:
+            parts.append(f"seed {lock.seed}")
+        keys[node.name] = parts[0] if len(parts) == 1 else data_hash({"": parts}) if parts else ""
+    return keys

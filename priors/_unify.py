@@ -85,8 +85,10 @@ def resolve(dim: Dim, bindings: Bindings) -> Dim:
         return Sym(base, dim.op, dim.value)
     if isinstance(base, int):
         return _compute(base, dim)
-    if base.op == dim.op == "*":
-        return Sym(base.symbol, "*", base.value * dim.value)
+    if base.op == dim.op:
+        value = base.value * dim.value if dim.op in "*/" else base.value + dim.value
+        if value <= MAX_DIM:
+            return Sym(base.symbol, dim.op, value)
     raise BadType(f"length {dim} of {base} takes two steps of arithmetic. Give one of the lengths as a number.")
 
 
@@ -137,14 +139,34 @@ def _solve(mine: Dim, theirs: Dim, found: dict[str, Dim], rigid: frozenset[str])
     if isinstance(mine, str) and mine not in rigid:
         return _bind(mine, theirs, found)
     if isinstance(mine, Sym) and isinstance(theirs, Sym):
-        if (mine.op, mine.value) != (theirs.op, theirs.value):
-            return False
-        return _solve(mine.symbol, theirs.symbol, found, rigid)
+        return _solve_computed(mine, theirs, found, rigid)
     sym, length = (mine, theirs) if isinstance(mine, Sym) else (theirs, mine)
     if not isinstance(sym, Sym) or not isinstance(length, int) or sym.symbol in rigid:
         return False
     solution = _invert(length, sym)
     return solution is not None and _bind(sym.symbol, solution, found)
+
+
+def _solve_computed(mine: Sym, theirs: Sym, found: dict[str, Dim], rigid: frozenset[str]) -> bool:
+    """n*4 = k*2 is k = n*2, n+3 = k+1 is k = n+2, n/4 = k/2 is k = n/2: only what holds for every n is used."""
+    for given, sought in ((mine, theirs), (theirs, mine)):
+        rest = _rest(given, sought)
+        if rest is not None and sought.symbol not in rigid:
+            return _bind(sought.symbol, rest, found)
+    return False
+
+
+def _rest(given: Sym, sought: Sym) -> Dim:
+    """`sought.symbol` in terms of `given.symbol` where both are the same length; None when no symbol says it."""
+    if given.op != sought.op:
+        return None
+    if given.value == sought.value:
+        return given.symbol
+    if given.op in "*/":
+        value = given.value // sought.value if given.value % sought.value == 0 else 0
+    else:
+        value = given.value - sought.value
+    return Sym(given.symbol, given.op, value) if value > 0 else None
 
 
 def _bind(symbol: str, dim: Dim, found: dict[str, Dim]) -> bool:
