@@ -32,7 +32,7 @@ run: $(VENV)/.installed ## The hub on this machine: make run PORT=8000
 	@$(BIN)/python manage.py up --port $(PORT)
 
 test: $(VENV)/.installed ## The whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.installed ## Formatting, style, types, layers, migrations
 	$(BIN)/ruff format --check .

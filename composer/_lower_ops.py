@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, normalize
 
+from composer.errors import NoBackend
+from kernels.errors import BackendUnavailable
 from kernels.gated_fusion import gated_fusion
 
 GATE_LEAK = 5e-4
@@ -88,7 +90,10 @@ class Gate(nn.Module):
     def forward(self, *xs: Tensor) -> Tensor:
         logits = linear(torch.cat(xs, -1), self.weight, self.bias)  # (B, K)
         if self.kind == "softmax":
-            return gated_fusion(xs, logits)
+            try:
+                return gated_fusion(xs, logits)
+            except BackendUnavailable as error:
+                raise NoBackend(str(error)) from error
         gates = logits.sigmoid()
         return torch.stack([gates[:, k : k + 1] * x for k, x in enumerate(xs)]).sum(0)
 
@@ -118,7 +123,7 @@ class Project(nn.Module):
 
     def __init__(self, d_in: int, d_out: int, init: str, seed: int, dim: int) -> None:
         super().__init__()
-        self.dim = dim
+        self.dim, self.init = dim, init
         weight = torch.zeros(d_out, d_in)
         if init != "zero":
             nn.init.xavier_uniform_(weight, generator=torch.Generator().manual_seed(seed))

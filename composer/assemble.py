@@ -66,6 +66,15 @@ class Offer:
     units: tuple[Unit, ...]
     manifests: Mapping[Candidate, PriorManifest] = field(repr=False)
 
+    @property
+    def several_columns(self) -> bool:
+        """Whether blocks are read from different columns, so that names must say which."""
+        return len({candidate.column for candidate in self.candidates}) > 1
+
+    def name(self, candidate: Candidate) -> str:
+        """What people read; unlike `Candidate.name` different for every block of the task."""
+        return candidate.name + (candidate.place if self.several_columns else "")
+
 
 def offer(task: Task, entries: Iterable[Entry], limits: Limits | Mapping[str, Any] | None = None) -> Offer:
     """Every block that `task`'s columns and the limits allow. Raises BadTask when there is none."""
@@ -109,7 +118,7 @@ def plain_members(offered: Offer) -> tuple[Member, ...]:
 def block_graph(
     offered: Offer, candidates: Sequence[Candidate], *, name: str = "blocks"
 ) -> tuple[Graph, dict[Candidate, str]]:
-    """A graph with one output a candidate, its normalised block, and the node of each."""
+    """A graph with one output a candidate, its normalized block, and the node of each."""
     wiring = _Wiring(offered.manifests)
     ends = {candidate: wiring.block(candidate, 1.0) for candidate in candidates}
     outputs = {f"o{i}": end for i, end in enumerate(ends.values())}
@@ -119,7 +128,7 @@ def block_graph(
 def set_graph(
     task: Task, members: Sequence[Member], offered: Offer, *, seed: int = 0, fusion: Fusion = "concat"
 ) -> Graph:
-    """The composition of `members` for `task`: blocks normalised by their weight, fused, and a head.
+    """The composition of `members` for `task`: blocks normalized by their weight, fused, and a head.
 
     "concat" puts blocks side by side (the head is then a closed form); "gate" projects each to GATE_WIDTH features
     and mixes them row by row, which is trained by gradient descent.
@@ -165,7 +174,7 @@ class _Wiring:
         return self._made[key]
 
     def block(self, candidate: Candidate, weight: float) -> str:
-        """The normalised block of a candidate; its last node."""
+        """The normalized block of a candidate; its last node."""
         manifest = self._manifests[candidate]
         source = self._features(candidate, manifest)
         mode = "rows"

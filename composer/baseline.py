@@ -1,7 +1,7 @@
 """No prior at all: what a plain model makes of the rows, which every claim is held against.
 
     text, category   word TF-IDF (scikit-learn's defaults)        number   columns standardised
-    image            16 x 16 grey pixels                           audio    16 levels of loudness over the recording
+    image            16 x 16 gray pixels                           audio    16 levels of loudness over the recording
 
 Logistic regression on top (C = 10), as people would reach for first.
 """
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 Rows = NDArray[np.int64]
 Matrix = NDArray[np.float64]
 
-SIDE = 16
-SLICES = 16
+SIDE, SLICES, RATE = 16, 16, 16_000
 
 
 class Plain:
@@ -62,6 +61,7 @@ def plain_predictions(plain: Plain, y: NDArray[Any], labelled: Rows, rows: Rows,
 
 
 def _media(values: Any, modality: str) -> Matrix:
+    """(n, SIDE * SIDE) or (n, SLICES)."""
     from priors.host import read_audio, read_image
 
     rows = []
@@ -69,9 +69,9 @@ def _media(values: Any, modality: str) -> Matrix:
         if modality == "image":
             from PIL import Image
 
-            grey = Image.fromarray(read_image(value)).convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
-            rows.append(np.asarray(grey, np.float64).ravel() / 255)
+            gray = Image.fromarray(read_image(value)).convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+            rows.append(np.asarray(gray, np.float64).ravel() / 255)
         else:
-            wave = read_audio(value, 16_000)
-            rows.append(np.log([1e-6 + np.mean(np.square(part)) for part in np.array_split(wave, SLICES)]))
+            parts = np.array_split(read_audio(value, RATE), SLICES)  # some are empty in a recording of few samples
+            rows.append(np.log([1e-6 + float(np.square(part).sum()) / max(len(part), 1) for part in parts]))
     return np.array(rows)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
@@ -23,7 +23,7 @@ from composer.assemble import Offer, offer
 from composer.baseline import Plain, plain_predictions
 from composer.blocks import Blocks
 from composer.cache import FeatureCache
-from composer.choices import Cancelled, Candidate, Member, Report, never, silent
+from composer.choices import Cancelled, Member, Report, never, silent, within
 from composer.errors import Cancelled as Stopped
 from composer.rank.probe import Array, Targets, gram, probe, solve
 from composer.rank.sets import search
@@ -33,7 +33,7 @@ from priors.library import Library
 
 if TYPE_CHECKING:
     from priors.client import Hub
-    from priors.tasks import Task
+    from priors.tasks import Draw, Task
 
 RowKind = Literal["none", "single", "taps", "all", "recommended"]
 
@@ -131,13 +131,15 @@ def benchmark(
     """
     library = open_library(library, hub)
     task, notes = _cut(task, seed)
-    counts = sorted({*curve, labels_per_class})
-    drawn = {count: _draws(task, count, draws, test_rows, seed) for count in counts}
-    for count in [count for count in counts if drawn[count] is None]:
-        if count == labels_per_class:
-            task.draw(count, seed, test_rows)  # raises, saying which class has too few
-        notes.append(f"{count} labels a class are more than {task.name} has: left out of the curve.")
-        del drawn[count]
+    drawn = {labels_per_class: _draws(task, labels_per_class, draws, test_rows, seed)}
+    unit = "labels" if task.kind == "regression" else "labels a class"
+    for count in sorted({*curve} - {labels_per_class}):
+        try:
+            drawn[count] = _draws(task, count, draws, test_rows, seed)
+        except BadTask:
+            notes.append(f"{count} {unit} are more than {task.name} has: left out of the curve.")
+    if draws == 1:
+        notes.append("One draw says nothing about the spread: the intervals are empty.")
     offered = offer(task, library.entries())
     total = 1 + draws * len(drawn)
     report(0, total, f"computing features of {len(task):,} rows")
@@ -147,69 +149,66 @@ def benchmark(
         offered,
         library,
         FeatureCache.of(cache),
-        report=lambda done, of, message, **_: report(0, total, f"features: {done:,} of {of:,} rows"),
+        report=within(report, 0, total),
         cancelled=cancelled,
     )
     feature_seconds = perf_counter() - started
     arena = _Arena(task, offered, blocks)
     results: dict[int, list[dict[str, _Score]]] = {}
     done = 1
-    order = [labels_per_class, *(count for count in drawn if count != labels_per_class)]
     followed: set[str] | None = None
-    for count in order:
+    for count, pairs in drawn.items():  # the table first: it says which singles the curve follows
         found = results.setdefault(count, [])
-        for number, (labelled, test) in enumerate(drawn[count] or ()):
+        for number, draw in enumerate(pairs):
             if cancelled():
                 raise Stopped("stopped between two draws. Features are cached.")
-            found.append(arena.judge(labelled, test, only=followed))
+            found.append(arena.judge(draw.train, draw.test, only=followed))
             done += 1
-            report(done, total, f"{count} labels a class, draw {number + 1} of {draws}")
+            report(done, total, f"{count} {unit}, draw {number + 1} of {draws}")
         if followed is None:
             singles = [name for name, one in found[0].items() if one.kind == "single"]
             singles.sort(key=lambda name: -_mean(found, name))
             followed = set(singles[:SINGLES_IN_CURVE])
-    rows = _table(results[labels_per_class])
     points = tuple(_point(count, results[count]) for count in sorted(results))
     return BenchmarkReport(
         task=task.name,
         metric=task.metric,
         labels_per_class=labels_per_class,
         draws=draws,
-        test_rows=len(drawn[labels_per_class][0][1]) if drawn[labels_per_class] else 0,
-        rows=rows,
+        test_rows=len(drawn[labels_per_class][0].test),
+        rows=_table(results[labels_per_class], least=0.0 if task.kind != "regression" else -np.inf),
         curve=points,
-        labels_saved=labels_saved(points, labels_per_class),
+        labels_saved=labels_saved(points, labels_per_class, unit=unit),
         feature_seconds=round(feature_seconds, 2),
         notes=tuple(notes),
     )
 
 
-def labels_saved(curve: Sequence[Point], labels: int) -> LabelsSaved:
+def labels_saved(curve: Sequence[Point], labels: int, *, unit: str = "labels a class") -> LabelsSaved:
     """Where the single's curve reaches the set's score at `labels`, read between points on a logarithmic label axis."""
     goal = next(point.recommended for point in curve if point.labels == labels)
-    reached: float | None = None
-    for before, after in pairwise(curve):
-        if before.best_single >= goal:
-            break
-        if after.best_single >= goal:
-            part = (goal - before.best_single) / (after.best_single - before.best_single)
-            reached = float(before.labels * (after.labels / before.labels) ** part)
-            break
-    if curve[0].best_single >= goal:
-        reached = float(curve[0].labels)
+    reached = _crossing(curve, goal)
     if reached is None:
         most = curve[-1].labels
         text = "The curve ends here: more labels would be needed to say."
         if most > labels:
-            text = (
-                f"The best single prior does not reach with {most} labels a class what the set reaches with {labels}."
-            )
+            text = f"The best single prior does not reach with {most} {unit} what the set reaches with {labels}."
         return LabelsSaved(labels, None, None, text)
     if reached <= labels:
         return LabelsSaved(labels, round(reached, 1), 0.0, "The best single prior needs no more labels than the set.")
-    saved = reached - labels
-    text = f"The best single prior needs {reached:.0f} labels a class for what the set reaches with {labels}."
-    return LabelsSaved(labels, round(reached, 1), round(saved, 1), text)
+    text = f"The best single prior needs {reached:.0f} {unit} for what the set reaches with {labels}."
+    return LabelsSaved(labels, round(reached, 1), round(reached - labels, 1), text)
+
+
+def _crossing(curve: Sequence[Point], goal: float) -> float | None:
+    """The number of labels at which the single's curve first reaches `goal`; its first point when it starts there."""
+    if curve[0].best_single >= goal:
+        return float(curve[0].labels)
+    for before, after in pairwise(curve):
+        if after.best_single >= goal:
+            part = (goal - before.best_single) / (after.best_single - before.best_single)
+            return float(before.labels * (after.labels / before.labels) ** part)
+    return None
 
 
 @dataclass(frozen=True)
@@ -254,7 +253,7 @@ class _Arena:
         said = plain_predictions(self.plain, self.y, labelled, test, regression=targets.labels is None)
         scores["no prior"] = _Score("none", (), self._agreement(said, test), perf_counter() - started)
         for candidate in self.offered.candidates:
-            name = self._name(candidate)
+            name = self.offered.name(candidate)
             if only is None or name in only:
                 score(name, "single", [Member(candidate, 1.0)], perf_counter())
         if only is None:
@@ -271,14 +270,6 @@ class _Arena:
         score("recommended set", "recommended", members_of(chosen.weights, self.units), started)
         return scores
 
-    def _name(self, candidate: Candidate) -> str:
-        several = len({str(c.column) for c in self.offered.candidates}) > 1
-        return (
-            f"{candidate.name} ({candidate.column})"
-            if several and isinstance(candidate.column, str)
-            else candidate.name
-        )
-
     def _targets(self, labelled: NDArray[np.int64]) -> Targets:
         groups = None if self.groups is None else self.groups[labelled]
         if self.task.kind == "regression":
@@ -293,7 +284,8 @@ class _Arena:
     def _agreement(self, said: NDArray[Any], test: NDArray[np.int64]) -> float:
         right = self.y[test]
         if self.task.kind == "regression":
-            return float(1 - np.square(said - right).sum() / np.square(right - right.mean()).sum())
+            spread = float(np.square(right - right.mean()).sum())
+            return 1 - float(np.square(said - right).sum()) / spread if spread > 0 else 0.0  # nothing to explain
         return float((said == right).mean())
 
 
@@ -306,7 +298,7 @@ def _cross(block: NDArray[np.float32], n: int) -> Array:
 
 
 def _cut(task: Task, seed: int) -> tuple[Task, list[str]]:
-    """At most MAX_ROWS rows of the task, whole groups, and a note when it was cut."""
+    """At most MAX_ROWS rows of the task, group by group, with its splits, and a note when it was cut."""
     if len(task) <= MAX_ROWS:
         return task, []
     groups = task.groups
@@ -314,24 +306,22 @@ def _cut(task: Task, seed: int) -> tuple[Task, list[str]]:
     place = np.random.default_rng(seed).permutation(numbers.max() + 1)
     order = np.argsort(place[numbers], kind="stable")
     rows = np.sort(order[:MAX_ROWS])
-    return task.subset(rows), [f"{MAX_ROWS:,} of {len(task):,} rows, chosen at random, take part."]
+    splits = {name: np.flatnonzero(np.isin(rows, part)) for name, part in task.splits.items()}
+    note = f"{MAX_ROWS:,} of {len(task):,} rows, chosen at random, take part."
+    return replace(task.subset(rows), splits=splits), [note]
 
 
-def _draws(
-    task: Task, count: int, draws: int, test_rows: int | None, seed: int
-) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]] | None:
-    try:
-        found = [task.draw(count, seed + i, test_rows) for i in range(draws)]
-    except BadTask:
-        return None
-    return [(one.train, one.test) for one in found]
+def _draws(task: Task, count: int, draws: int, test_rows: int | None, seed: int) -> list[Draw]:
+    """Raises BadTask when `count` labels a class are too many for any of them."""
+    return [task.draw(count, seed + i, test_rows) for i in range(draws)]
 
 
 def _mean(results: Sequence[Mapping[str, _Score]], name: str) -> float:
     return float(np.mean([one[name].accuracy for one in results]))
 
 
-def _table(results: Sequence[Mapping[str, _Score]]) -> tuple[Row, ...]:
+def _table(results: Sequence[Mapping[str, _Score]], *, least: float) -> tuple[Row, ...]:
+    """A row a way, from its score in every draw; intervals do not go below `least`."""
     rows = []
     for name, first in results[0].items():
         scores = np.array([one[name].accuracy for one in results])
@@ -347,7 +337,7 @@ def _table(results: Sequence[Mapping[str, _Score]]) -> tuple[Row, ...]:
                 first.kind,
                 priors,
                 round(mean, 4),
-                round(mean - half, 4),
+                round(max(mean - half, least), 4),
                 round(min(mean + half, 1.0), 4),
                 round(seconds, 3),
             )

@@ -8,19 +8,26 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from priors.errors import BadTable
+
 Features = NDArray[np.float32]
 Compute = Callable[[Sequence[str]], Mapping[str, Features]]
 
 DEFAULT_BYTES = 4 << 30
+
+STALE_SECONDS = 24 * 3600
+"""A file still being written after so long was left by a process that was killed."""
 
 
 class FeatureCache:
@@ -40,25 +47,26 @@ class FeatureCache:
         return cls(given if given is not None else Path(home) / "features")
 
     def get(self, nodes: Sequence[str], data: str, compute: Compute) -> dict[str, Features]:
-        """The features of every node hash on the data with hash `data`; `compute` is asked for the missing ones,
-        together.
+        """{node: (n, D)} for every node hash, on the data with hash `data`; `compute` is asked for what is missing,
+        all at once.
 
-        Two processes that want the same thing at once: one computes, the other waits for it. Arrays are read-only maps.
+        Two processes that want the same thing at once: one computes, the other waits for it. Arrays may be read-only
+        maps of their files.
         """
-        found = {node: array for node in nodes if (array := self._read(node, data)) is not None}
-        if len(found) < len(set(nodes)):
+        wanted = dict.fromkeys(nodes)
+        found = self._known(wanted, data)
+        if len(found) < len(wanted):
             with self._locked(data):
-                missing = [node for node in dict.fromkeys(nodes) if node not in found]
-                for node in missing:
-                    array = self._read(node, data)  # somebody else may have been first
-                    if array is not None:
-                        found[node] = array
-                missing = [node for node in missing if node not in found]
+                found |= self._known([node for node in wanted if node not in found], data)  # somebody may be first
+                missing = [node for node in wanted if node not in found]
                 for node, array in (compute(missing) if missing else {}).items():
                     self._write(node, data, array)
                     found[node] = array
             self._evict()
         return found
+
+    def _known(self, nodes: Iterable[str], data: str) -> dict[str, Features]:
+        return {node: array for node in nodes if (array := self._read(node, data)) is not None}
 
     def _path(self, node: str, data: str) -> Path:
         return self.root / node[:64] / f"{data[:64]}.npy"
@@ -69,10 +77,12 @@ class FeatureCache:
             array: Features = np.load(path, mmap_mode="r", allow_pickle=False)
         except FileNotFoundError:
             return None
-        except (ValueError, OSError):
-            path.unlink(missing_ok=True)  # not what we write: a disk gone wrong. It is only a cache
+        except (ValueError, EOFError, SyntaxError, TokenError, OSError):
+            # Empty, cut short or not what we write, down to numpy's parser of headers: a disk gone wrong.
+            path.unlink(missing_ok=True)
             return None
-        os.utime(path)  # the oldest leave first, by when they were last read
+        with suppress(OSError):  # evicted a moment ago, or a cache that may only be read
+            os.utime(path)  # the oldest leave first, by when they were last read
         return array
 
     def _write(self, node: str, data: str, array: Features) -> None:
@@ -96,13 +106,15 @@ class FeatureCache:
             yield
 
     def _evict(self) -> None:
+        """Removes what was not read for longest until `max_bytes` hold the rest."""
         files = []
-        for path in self.root.glob("*/*.npy"):
-            try:
+        for path in self.root.glob("*/*"):
+            with suppress(FileNotFoundError):
                 stat = path.stat()
-            except FileNotFoundError:
-                continue
-            files.append((stat.st_mtime_ns, stat.st_size, path))
+                if path.suffix == ".npy":
+                    files.append((stat.st_mtime_ns, stat.st_size, path))
+                elif path.suffix == ".tmp" and time.time() - stat.st_mtime > STALE_SECONDS:
+                    path.unlink()
         excess = sum(size for _, size, _ in files) - self.max_bytes
         for _, size, path in sorted(files):
             if excess <= 0:
@@ -112,7 +124,10 @@ class FeatureCache:
 
 
 def data_hash(columns: Mapping[str, Sequence[Any]]) -> str:
-    """sha256 in hex over the values of columns: numbers and strings by value, files by their bytes."""
+    """sha256 in hex over the values of columns: numbers and strings by value, files by their bytes.
+
+    Raises BadTable for a file that cannot be read.
+    """
     digest = hashlib.sha256()
     for name in sorted(columns):
         values = columns[name]
@@ -122,9 +137,15 @@ def data_hash(columns: Mapping[str, Sequence[Any]]) -> str:
             digest.update(np.ascontiguousarray(values).tobytes())
             continue
         for value in values:
-            if isinstance(value, Path):
-                content = hashlib.sha256(value.read_bytes()).digest()
-            else:
-                content = str(value).encode("utf-8", "surrogatepass")
-            digest.update(len(content).to_bytes(8, "little") + content)
+            is_file = isinstance(value, Path)
+            content = _file_digest(value) if is_file else str(value).encode("utf-8", "surrogatepass")
+            digest.update((b"f" if is_file else b"v") + len(content).to_bytes(8, "little") + content)
     return digest.hexdigest()
+
+
+def _file_digest(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        raise BadTable(f"{path} cannot be read ({error.strerror}). Put the file back, or drop its row.") from error

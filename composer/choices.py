@@ -6,12 +6,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 from priors.errors import BadTask
 from priors.manifest import PriorManifest, PriorRef
 
 Kind = Literal["none", "single", "taps", "set"]
+License = Literal["any", "sell"]
 
 
 class Report(Protocol):
@@ -22,6 +23,15 @@ class Report(Protocol):
 
 def silent(step: int, of: int, message: str, **metrics: Any) -> None:
     """A Report that says nothing."""
+
+
+def within(report: Report, outer: int, outer_of: int, what: str = "") -> Report:
+    """A report whose steps are the parts of step `outer` of another."""
+
+    def inner(step: int, of: int, message: str, **metrics: Any) -> None:
+        report(outer, outer_of, f"{what}{message}: {step:,} of {of:,}", **metrics)
+
+    return inner
 
 
 def never() -> bool:
@@ -44,6 +54,11 @@ class Candidate:
     def name(self) -> str:
         """What people read: the prior's name, with the tap where there is a choice."""
         return self.ref.name if self.tap == "out" else f"{self.ref.name} · {self.tap}"
+
+    @property
+    def place(self) -> str:
+        """The column, to be said after the name where a task has several; nothing for number columns together."""
+        return f" ({self.column})" if isinstance(self.column, str) else ""
 
 
 @dataclass(frozen=True)
@@ -172,7 +187,7 @@ class Limits:
     """
 
     budget_mb: float | None = None
-    license: Literal["any", "sell"] = "any"
+    license: License = "any"
 
     def allow(self, manifest: PriorManifest) -> bool:
         """Whether a prior may be a candidate."""
@@ -190,24 +205,29 @@ class Limits:
         for key in given or {}:
             if key not in known:
                 raise BadTask(f"there is no limit {key!r}. Limits are {', '.join(sorted(known))}.")
-        return cls(**(given or {}))
+        limits = cls(**(given or {}))
+        if limits.budget_mb is not None and not (_is_number(limits.budget_mb) and limits.budget_mb >= 0):
+            raise BadTask(f"limit budget_mb is {limits.budget_mb!r}. Give megabytes as a number, 0 or more.")
+        if limits.license not in get_args(License):
+            raise BadTask(f"limit license is {limits.license!r}. Give {' or '.join(get_args(License))}.")
+        return limits
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _noncommercial(spdx: str) -> bool:
     return "-NC" in spdx.upper() or "NONCOMMERCIAL" in spdx.upper().replace("-", "")
 
 
-def join_names(members: Sequence[Member]) -> str:
-    """One line for a set: priors in order of weight, taps of one prior said once."""
-    taps: dict[str, list[str]] = {}
+def join_names(members: Sequence[Member], *, columns: bool = False) -> str:
+    """One line for a set: priors in order of weight, taps of one prior said once, with their column when `columns`."""
+    blocks: dict[tuple[str, str], list[Candidate]] = {}
     for member in sorted(members, key=lambda m: -m.weight):
-        taps.setdefault(member.candidate.ref.name, []).append(member.candidate.tap)
-    parts = []
-    for name, found in taps.items():
-        if found == ["out"]:
-            parts.append(name)
-        elif len(found) == 1:
-            parts.append(f"{name} · {found[0]}")
-        else:
-            parts.append(f"{name} ({len(found)} taps)")
-    return " + ".join(parts)
+        place = member.candidate.place if columns else ""
+        blocks.setdefault((member.candidate.ref.name, place), []).append(member.candidate)
+    return " + ".join(
+        (found[0].name if len(found) == 1 else f"{name} ({len(found)} taps)") + place
+        for (name, place), found in blocks.items()
+    )

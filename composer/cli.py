@@ -51,7 +51,7 @@ Ignore = Annotated[list[str] | None, typer.Option("--ignore", help="Column to le
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Same data, lock and seed: the same model, bit for bit.")]
 Fusion = Annotated[Literal["concat", "gate"], typer.Option("--fusion", help="How the parts of a set are joined.")]
 Remote = Annotated[bool, typer.Option("--remote", help="Send the rows to the hub and run there.")]
-BudgetMb = Annotated[float | None, typer.Option("--budget-mb", min=0, help="Most megabytes of weights together.")]
+BudgetMb = Annotated[float | None, typer.Option("--budget-mb", min=0, help="Leave out priors of more megabytes.")]
 License = Annotated[
     Literal["sell", "any"], typer.Option("--license", help="sell: only priors whose license lets the model be sold.")
 ]

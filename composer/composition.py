@@ -9,6 +9,7 @@ report.json             how it was fitted and what it scored
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +24,7 @@ from composer.graph import Graph
 from composer.lock import FILE_NAME as LOCK_FILE
 from composer.lock import WEIGHTS_FILE, Lock
 from composer.lower import Lowered, lower
-from priors.errors import BadTable
+from priors.errors import BadTable, UserError
 from priors.library import Library, resolver
 from priors.weights import load_weights, save_weights
 
@@ -62,25 +63,23 @@ class Composition:
         lowered = lower(lock, library)
         if lock.weights is not None:
             lowered.load_learned(load_weights(folder / WEIGHTS_FILE, lock.weights))
-        report = folder / REPORT_FILE
-        return cls(graph, lock, lowered, json.loads(report.read_text("utf-8")) if report.is_file() else {})
+        return cls(graph, lock, lowered, _read_report(folder / REPORT_FILE))
 
     def save(self, folder: Path | str) -> Path:
-        """Writes the files into `folder`, parameters first, so that a lock never names parameters that are not
-        there."""
+        """Writes the files into `folder`, parameters first, so that a lock never names parameters that are not there.
+
+        Raises UserError when the folder cannot be written.
+        """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        weights = save_weights(self.lowered.learned_state(), folder / WEIGHTS_FILE)
-        self.lock = self.lock.fitted(weights)
-        for name, text in (
-            (GRAPH_FILE, self.graph.to_json()),
-            (LOCK_FILE, self.lock.to_json()),
-            (REPORT_FILE, json.dumps(self.report, indent=1, ensure_ascii=False) + "\n"),
-            ("README.md", card(self)),
-        ):
-            temporary = folder / f".{name}.tmp"
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(folder / name)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.lock = self.lock.fitted(save_weights(self.lowered.learned_state(), folder / WEIGHTS_FILE))
+            _write(folder / GRAPH_FILE, self.graph.to_json())
+            _write(folder / LOCK_FILE, self.lock.to_json())
+            _write(folder / REPORT_FILE, json.dumps(self.report, indent=1, ensure_ascii=False) + "\n")
+            _write(folder / "README.md", card(self))
+        except OSError as error:
+            raise UserError(f"{folder} cannot be written: {error.strerror or error}. Choose another place.") from error
         return folder
 
     @property
@@ -126,6 +125,8 @@ class Composition:
     def inputs(self, rows: Any) -> dict[str, Any]:
         """Raw values by input node, from values of the only column or a mapping of columns. Raises BadTable."""
         columns = self.columns
+        if isinstance(rows, str | bytes):
+            raise BadTable(f"{self.lock.name} predicts rows, and was given one text. Put it in a list.")
         if not isinstance(rows, Mapping):
             if len(columns) != 1 or not isinstance(only := next(iter(columns.values())), str):
                 raise BadTable(f"{self.lock.name} reads several columns. Give a mapping with: {_listed(columns)}.")
@@ -139,11 +140,7 @@ class Composition:
             if isinstance(column, str):
                 found[node] = rows[column]
             else:
-                table = np.stack([np.asarray(rows[name], dtype=np.float32) for name in names], axis=1)
-                if not np.isfinite(table).all():
-                    at, where = np.argwhere(~np.isfinite(table))[0]
-                    raise BadTable(f"column {names[where]!r} has no finite number in row {at + 1}. Fill or remove it.")
-                found[node] = table
+                found[node] = np.stack([_numbers(rows[name], name) for name in names], axis=1)
         return found
 
     @cached_property
@@ -161,6 +158,40 @@ def read_folder(folder: Path) -> tuple[Graph, Lock]:
         if not (folder / name).is_file():
             raise BadLock(f"{folder} has no {name}. Give the folder of a composition that was fitted and saved.")
     return Graph.load(folder / GRAPH_FILE), Lock.from_json((folder / LOCK_FILE).read_text("utf-8"))
+
+
+def _read_report(path: Path) -> dict[str, Any]:
+    """The facts about the fit, which nothing depends on: none where there is no such file."""
+    if not path.is_file():
+        return {}
+    try:
+        found: dict[str, Any] = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise BadLock(f"{path} is not JSON ({error}). Fetch it again, or remove it.") from error
+    return found
+
+
+def _write(path: Path, text: str) -> None:
+    """The whole text or nothing of it."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _numbers(values: Any, column: str) -> NDArray[np.float32]:
+    """(n,) finite float32."""
+    try:
+        with np.errstate(over="ignore"):
+            found = np.asarray(values, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise BadTable(f"column {column!r} is not numeric ({error}). Give numbers.") from error
+    if not np.isfinite(found).all():
+        row = int(np.flatnonzero(~np.isfinite(found))[0]) + 1
+        raise BadTable(f"column {column!r} has no finite number in row {row}. Fill or remove it.")
+    return found
 
 
 def default_library() -> Library:

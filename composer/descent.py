@@ -7,15 +7,18 @@ afterwards, with 0 among the choices: a composition is never trained away from a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, mse_loss
+from torch.nn.functional import cross_entropy, linear, mse_loss
 
+from composer._lower_ops import Project
 from composer.choices import Cancelled, Report, never, silent
 from composer.errors import Cancelled as Stopped
-from composer.rank.probe import Targets, probe, solve
+from composer.rank.head import ridge
+from composer.rank.probe import Targets
 
 CHECKPOINTS = (0, 10, 25, 50, 100, 200)
 """Numbers of steps compared."""
@@ -24,6 +27,9 @@ FOLDS = 4
 LR = 2e-3
 WEIGHT_DECAY = 0.05
 SMOOTHING = 0.05
+
+SHARPNESS = 4.0
+"""What ridge scores, which lie near 0 and 1, are multiplied by to be read as logits."""
 
 
 def descend(
@@ -40,39 +46,37 @@ def descend(
     align(body, learners, values)
     start = [{name: value.clone() for name, value in one.state_dict().items()} for one in learners]
     folds = _folds(targets, seed)
+    count = int(folds.max()) + 1
+    legs = [after - before for before, after in pairwise((0, *CHECKPOINTS))]
     losses = np.zeros(len(CHECKPOINTS))
-    for k in range(FOLDS):
+    for k in range(count):
         train, held = np.flatnonzero(folds != k), np.flatnonzero(folds == k)
         _restore(learners, start)
-        for i, steps in enumerate(CHECKPOINTS):
-            done = CHECKPOINTS[i - 1] if i else 0
-            _steps(body, learners, values, targets, train, steps - done, seed=seed + i, cancelled=cancelled)
-            losses[i] += _held_out(body, values, targets, train, held)
-            report(k * len(CHECKPOINTS) + i + 1, FOLDS * len(CHECKPOINTS), "choosing the number of steps")
-    best = CHECKPOINTS[int(losses.argmin())]
+        for i, more in enumerate(legs):
+            _steps(body, learners, values, targets, train, more, cancelled=cancelled)
+            losses[i] += _held_out(body, values, targets, train, held) * len(held)
+            report(k * len(legs) + i + 1, count * len(legs), "choosing the number of steps")
+    best = int(losses.argmin())
     _restore(learners, start)
     everything = np.arange(len(targets))
-    for i, steps in enumerate(CHECKPOINTS):
-        if steps <= best:
-            done = CHECKPOINTS[i - 1] if i else 0
-            _steps(body, learners, values, targets, everything, steps - done, seed=seed + i, cancelled=cancelled)
-    return best
+    for more in legs[: best + 1]:
+        _steps(body, learners, values, targets, everything, more, cancelled=cancelled)
+    return CHECKPOINTS[best]
 
 
 @torch.no_grad()
 def align(body: nn.Module, learners: Sequence[nn.Module], values: tuple[Tensor, ...]) -> None:
-    """Starts every square-ended linear projection at the principal directions of what it reads, scaled to keep its
-    size.
+    """Starts projections with init `procrustes` at the principal directions of what they read.
 
     A random projection of a block to fewer features loses what the block knows; its first principal components keep
-    the most.
+    the most, and of no more rows than features they keep all.
     """
     read: dict[nn.Module, Tensor] = {}
 
     def keep(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
         read[module] = args[0]
 
-    projections = [one for one in learners if _is_projection(one)]
+    projections = [one for one in learners if isinstance(one, Project) and one.init == "procrustes"]
     hooks = [one.register_forward_hook(keep) for one in projections]
     try:
         body(*values)
@@ -80,21 +84,15 @@ def align(body: nn.Module, learners: Sequence[nn.Module], values: tuple[Tensor, 
         for hook in hooks:
             hook.remove()
     for one in projections:
-        x = read[one].reshape(-1, read[one].shape[-1]).double()
+        x = read[one].movedim(one.dim, -1).flatten(0, -2).double()
         mean = x.mean(0)
         _, _, directions = torch.linalg.svd(x - mean, full_matrices=False)
-        weight, bias = one.get_parameter("weight"), one.get_parameter("bias")
-        kept = directions[: len(weight)]
+        kept = directions[: len(one.weight)]
         # The sign of a direction is arbitrary, and differs between libraries: make its largest entry positive.
         signs = kept.gather(1, kept.abs().argmax(1, keepdim=True)).sign()
-        weight.zero_()
-        weight[: len(kept)] = (kept * signs).to(weight.dtype)
-        bias.copy_(-(weight.double() @ mean).to(bias.dtype))
-
-
-def _is_projection(module: nn.Module) -> bool:
-    names = dict(module.named_parameters(recurse=False))
-    return set(names) == {"weight", "bias"} and type(module).__name__ == "Project"
+        one.weight.zero_()
+        one.weight[: len(kept)] = (kept * signs).float()
+        one.bias.copy_(-(one.weight.double() @ mean).float())
 
 
 def _steps(
@@ -105,33 +103,29 @@ def _steps(
     rows: np.ndarray,
     count: int,
     *,
-    seed: int,
     cancelled: Cancelled,
 ) -> None:
-    if count <= 0:
+    """`count` steps of AdamW on the rows `rows`, beside a head that starts as their ridge solution."""
+    if count == 0:
         return
     inputs = tuple(value[rows] for value in values)
     wanted = torch.from_numpy(targets.matrix[rows]).float()
-    width = body(*inputs)[0].shape[1]
-    head = nn.Linear(width, wanted.shape[1])
     with torch.no_grad():
-        weight, bias = _ridge(body(*inputs)[0].numpy(), targets.take(rows))
-        head.weight.copy_(torch.from_numpy(weight))
-        head.bias.copy_(torch.from_numpy(bias))
-    parameters = [*(p for one in learners for p in one.parameters()), *head.parameters()]
+        start = ridge(body(*inputs)[0].numpy(), targets.take(rows))
+        head = [torch.from_numpy(part).float() for part in (start.weight, start.bias)]
+    parameters = [*(p for one in learners for p in one.parameters()), *head]
     for parameter in parameters:
         parameter.requires_grad_(True)
     optimizer = torch.optim.AdamW(parameters, lr=LR, weight_decay=WEIGHT_DECAY)
-    sharpness = 4.0 if targets.labels is not None else 1.0
     for _ in range(count):
         if cancelled():
             raise Stopped("stopped while training. Features are cached; nothing else was kept.")
         optimizer.zero_grad()
-        scores = head(body(*inputs)[0]) * sharpness
+        scores = linear(body(*inputs)[0], *head)
         if targets.labels is None:
             loss = mse_loss(scores, wanted)
         else:
-            loss = cross_entropy(scores, wanted.argmax(1), label_smoothing=SMOOTHING)
+            loss = cross_entropy(scores * SHARPNESS, wanted.argmax(1), label_smoothing=SMOOTHING)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     for one in learners:
@@ -142,25 +136,16 @@ def _steps(
 def _held_out(
     body: nn.Module, values: tuple[Tensor, ...], targets: Targets, train: np.ndarray, held: np.ndarray
 ) -> float:
-    """The loss on held-out rows of a ridge head fitted on the others."""
+    """The mean loss on the held-out rows of a ridge head fitted on the others."""
     known = body(*(value[train] for value in values))[0].numpy()
-    weight, bias = _ridge(known, targets.take(train))
-    scores = body(*(value[held] for value in values))[0].numpy() @ weight.T + bias
+    head = ridge(known, targets.take(train))
+    scores = body(*(value[held] for value in values))[0].numpy() @ head.weight.T + head.bias
     right = targets.matrix[held]
     if targets.labels is None:
         return float(np.square(scores - right).mean())
-    logits = scores * 4.0
+    logits = scores * SHARPNESS
     logits -= logits.max(1, keepdims=True)
     return float((np.log(np.exp(logits).sum(1)) - (logits * right).sum(1)).mean())
-
-
-def _ridge(features: np.ndarray, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
-    block = features.astype(np.float64)
-    mean = block.mean(0)
-    kernel = (block - mean) @ (block - mean).T
-    dual, intercept = solve(kernel, targets.matrix, probe(kernel, targets).penalty)
-    weight = dual.T @ (block - mean)
-    return weight, intercept - weight @ mean
 
 
 def _restore(learners: Sequence[nn.Module], states: Sequence[dict[str, Tensor]]) -> None:
@@ -169,9 +154,12 @@ def _restore(learners: Sequence[nn.Module], states: Sequence[dict[str, Tensor]])
 
 
 def _folds(targets: Targets, seed: int) -> np.ndarray:
-    """(n,) fold of each row; classes spread evenly over the folds."""
-    shuffled = np.random.default_rng(seed).permutation(len(targets))
-    order = shuffled if targets.labels is None else shuffled[np.argsort(targets.labels[shuffled], kind="stable")]
-    folds = np.empty(len(targets), dtype=np.int64)
-    folds[order] = np.arange(len(targets)) % FOLDS
-    return folds
+    """(n,) fold of each row, FOLDS or one a group where these are fewer; groups stay whole, classes spread evenly."""
+    groups = np.arange(len(targets)) if targets.groups is None else targets.groups
+    names, first, numbers = np.unique(groups, return_index=True, return_inverse=True)
+    order = np.random.default_rng(seed).permutation(len(names))
+    if targets.labels is not None:  # a group counts as the class of its first row
+        order = order[np.argsort(targets.labels[first][order], kind="stable")]
+    folds = np.empty(len(names), dtype=np.int64)
+    folds[order] = np.arange(len(names)) % FOLDS
+    return np.asarray(folds[numbers])

@@ -6,6 +6,7 @@ PriorhubError
     ├── PortMismatch     two nodes that do not fit; names the edge, both types and the shortest fix
     ├── NotReady         a composition with parts that were never fitted
     ├── BadLock          a lock that is not valid, or not that of its graph
+    ├── NoBackend        KERNELS= asks for what cannot run here
     └── Cancelled        somebody stopped the work
 """
 
@@ -42,6 +43,12 @@ class BadLock(UserError):
     """A lock cannot be read, or differs from what its graph checks to."""
 
     code: ClassVar[str] = "bad-lock"
+
+
+class NoBackend(UserError):
+    """KERNELS= in the environment names a backend that does not exist or cannot run on this machine."""
+
+    code: ClassVar[str] = "no-backend"
 
 
 class Cancelled(UserError):

@@ -22,15 +22,16 @@ from composer.assemble import Fusion, offer, plain_members, set_graph
 from composer.blocks import fit_functions, frozen_values
 from composer.cache import FeatureCache
 from composer.check import check
-from composer.choices import Cancelled, Choice, Member, Report, never, silent
+from composer.choices import Cancelled, Choice, Member, Report, never, silent, within
 from composer.composition import Composition
 from composer.descent import descend
 from composer.errors import BadGraph
 from composer.graph import Graph
 from composer.lock import Lock
 from composer.lower import Lowered, lower
-from composer.rank.probe import Probe, Targets, probe, solve
-from composer.recommend import open_library, read_targets, recommend
+from composer.rank.head import ridge
+from composer.rank.probe import Probe, Targets
+from composer.recommend import open_library, read_targets, recommend, to_learn_from
 from priors.errors import BadTask
 from priors.library import Library, resolver
 
@@ -55,36 +56,42 @@ def fit(
 ) -> Composition:
     """The composition `choice` fitted to `task`'s labelled rows; without a choice, the recommended one.
 
+    seed    of projections and folds; 0 keeps the one a graph names
+    fusion  how the members of a choice are joined (composer.assemble.set_graph); a graph says so itself
+
     Same task, same graph, same seed: the same bits on the same machine. Raises BadTask, BadGraph, PortMismatch or
     UnknownPrior for what cannot be fitted; Cancelled when stopped.
     """
     library = open_library(library, hub)
     cache = FeatureCache.of(cache)
+    task = to_learn_from(task)
     targets = read_targets(task)
     facts: dict[str, Any] = {}
     started = perf_counter()
     if choice is None:
         ranking = recommend(task, library=library, cache=cache, report=report, cancelled=cancelled)
         choice, facts["ranking"] = ranking.best, ranking.to_dict()
-    graph = choice if isinstance(choice, Graph) else _graph_of(task, choice, library, seed=seed, fusion=fusion)
+    if isinstance(choice, Graph):
+        graph = Graph.from_dict({**choice.to_dict(), "fit": {**choice.fit, "seed": seed}}) if seed else choice
+    else:
+        graph = _graph_of(task, choice, library, seed=seed, fusion=fusion)
     report(1, STEPS, f"checking {graph.name}: {len(graph.nodes)} nodes")
     lock = Lock.of(check(graph, resolver(library)))
     _fits_task(lock, task)
     lowered = lower(lock, library)
     report(2, STEPS, "computing frozen features")
-    values = frozen_values(lowered, task, cache, report=_at(report, 2), cancelled=cancelled)
+    values = frozen_values(lowered, task, cache, report=within(report, 2, STEPS), cancelled=cancelled)
     computed = perf_counter() - started
     report(3, STEPS, "fitting")
-    found, steps = train(lowered, values, targets, seed=seed, report=_at(report, 3), cancelled=cancelled)
-    n = len(targets)
-    error = max(float(found.hits.std()) / n**0.5, 0.5 / n)
+    found, steps = train(lowered, values, targets, report=within(report, 3, STEPS), cancelled=cancelled)
+    low, high = found.interval
     facts |= {
         "task": task.name,
-        "rows": n,
+        "rows": len(targets),
         "metric": task.metric,
         "expected": round(found.score, 4),
-        "low": round(found.score - 1.96 * error, 4),
-        "high": round(min(found.score + 1.96 * error, 1.0), 4),
+        "low": round(low, 4),
+        "high": round(high, 4),
         "penalty": found.penalty,
         "steps": steps,
         "seed": lock.seed,
@@ -101,7 +108,6 @@ def train(
     values: Mapping[str, Tensor],
     targets: Targets,
     *,
-    seed: int = 0,
     report: Report = silent,
     cancelled: Cancelled = never,
 ) -> tuple[Probe, int]:
@@ -112,11 +118,7 @@ def train(
     head = lowered.lock.node(next(iter(lowered.lock.outputs.values())))
     source = head.sources[0]
     given = list(values)
-    learners = [
-        node.name
-        for node in lowered.lock.nodes
-        if node.has_parameters and node.op != "fn" and node.name in lowered.learned and node is not head
-    ]
+    learners = [node.name for node in lowered.lock.nodes if node.learns and node.op != "fn" and node is not head]
     steps = 0
     if learners:
         body = lowered.part(given, [source])
@@ -125,7 +127,7 @@ def train(
             [lowered.learned[name] for name in learners],
             tuple(values.values()),
             targets,
-            seed=lowered.lock.seed if seed == 0 else seed,
+            seed=lowered.lock.seed,
             report=report,
             cancelled=cancelled,
         )
@@ -140,25 +142,19 @@ def train(
 def fit_head(head: nn.Module, features: NDArray[np.float32], targets: Targets) -> Probe:
     """Sets a head's weight, bias and temperature by ridge regression on features (n, D); its leave-one-out probe.
 
-    The features' mean is absorbed by the bias. Probabilities of a class head are softmax(y / temperature).
+    Probabilities of a class head are softmax(y / temperature).
     """
-    block = features.astype(np.float64)
-    mean = block.mean(axis=0)
-    centred = block - mean
-    kernel = centred @ centred.T
-    found = probe(kernel, targets)
-    dual, intercept = solve(kernel, targets.matrix, found.penalty)
-    weight = dual.T @ centred  # (C, D)
-    bias = intercept - weight @ mean
+    found = ridge(features, targets)
+    weight, bias = found.weight, found.bias
     if targets.labels is None:
         weight, bias = weight * targets.spread, bias * targets.spread + targets.mean
     state = {
         "weight": torch.from_numpy(weight).float(),
         "bias": torch.from_numpy(bias).float(),
-        "temperature": torch.tensor(1.0 / found.sharpness, dtype=torch.float32),
+        "temperature": torch.tensor(1.0 / found.probe.sharpness, dtype=torch.float32),
     }
     head.load_state_dict(state)
-    return found
+    return found.probe
 
 
 def _graph_of(task: Task, choice: Choice, library: Library, *, seed: int, fusion: Fusion) -> Graph:
@@ -181,10 +177,3 @@ def _fits_task(lock: Lock, task: Task) -> None:
     if labels != task.labels:
         shown = ", ".join(task.labels) or "a number"
         raise BadGraph(f"head {head.name!r} predicts {', '.join(labels) or 'a number'}, {task.name} has {shown}.")
-
-
-def _at(report: Report, step: int) -> Report:
-    def inner(done: int, of: int, message: str, **metrics: Any) -> None:
-        report(step, STEPS, f"{message}: {done:,} of {of:,}", **metrics)
-
-    return inner

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -25,10 +25,12 @@ from composer.choices import (
     join_names,
     never,
     silent,
+    within,
 )
 from composer.errors import Cancelled as Stopped
 from composer.rank.probe import Array, Probe, Targets, chance, gram, probe
-from composer.rank.sets import Scored, Weights, mix, search
+from composer.rank.rows import sample
+from composer.rank.sets import Scored, Search, Weights, mix, search
 from priors.errors import BadTask
 from priors.library import Library
 
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
 
 STEPS = 4
 SHOWN_SETS = 5
+MAX_ROWS = 1_000
+"""Labelled rows that are judged on: a score takes the cube of the rows, measured 0.1 s for 1,000 and 7 s for 4,000."""
+
 CLEAR = 2.0
 """Standard errors of the paired loss difference from which a claim is called supported."""
 
@@ -58,6 +63,7 @@ def recommend(
     cannot be ranked on or no prior reads them; Cancelled when stopped.
     """
     library = open_library(library, hub)
+    task = to_learn_from(task)
     targets = read_targets(task)
     offered = offer(task, library.entries(), limits)
     report(1, STEPS, f"{len(offered.candidates)} blocks of {len(offered.units)} priors")
@@ -66,12 +72,13 @@ def recommend(
         offered,
         library,
         FeatureCache.of(cache),
-        report=_within(report, 2, "computing"),
+        report=within(report, 2, STEPS, "computing "),
         cancelled=cancelled,
     )
-    rows = np.arange(len(task))
+    rows = sample(targets, MAX_ROWS)
+    targets = targets.take(rows)
     report(3, STEPS, "scoring every prior alone")
-    kernels = {candidate: gram(block) for candidate, block in blocks.fitted(rows).items()}
+    kernels = {candidate: gram(block) for candidate, block in blocks.fitted(rows, rows).items()}
     if cancelled():
         raise Stopped("stopped while scoring. Features are cached.")
     report(4, STEPS, "searching for sets")
@@ -83,7 +90,9 @@ def rank(task: Task, offered: Offer, kernels: Mapping[Candidate, Array], targets
     """The ranking, given the Gram matrices (n, n) of every candidate and of the plain features on the labelled rows."""
     singles = sorted((_single(candidate, kernels, targets) for candidate in kernels), key=lambda one: one[1].loss)
     best_single = singles[0][1]
-    base = _judge("no prior", "none", plain_members(offered), probe(plain, targets), best_single, "", 0.0)
+    baseline = probe(plain, targets)
+    what = "words, pixels, loudness or the bare columns alone"
+    base = _judge("no prior", "none", plain_members(offered), baseline, best_single, what, 0.0)
 
     started = perf_counter()
     units = {unit.name: unit for unit in offered.units}
@@ -91,18 +100,18 @@ def rank(task: Task, offered: Offer, kernels: Mapping[Candidate, Array], targets
     found = search(by_unit, targets, trusted=[name for name, unit in units.items() if unit.trusted])
     seconds = perf_counter() - started
 
+    guess = chance(targets)
     single_choices = tuple(
-        _judge(c.name, "single", (Member(c, 1.0),), p, best_single, _why_single(p, targets, c, offered), s)
+        _judge(offered.name(c), "single", (Member(c, 1.0),), p, best_single, _why_single(p, guess, c, offered), s)
         for c, p, s in singles
     )
-    best = _set_choice(found.averaged, units, best_single, seconds, best_of=single_choices)
-    sets = (best, *_others(found.tried, found.averaged.weights, units, best_single))
-    baseline_probe = probe(plain, targets)
-    answer, why = _answer(best, found.averaged.probe, baseline_probe, targets)
+    best = _set_choice(found.averaged, offered, best_single, seconds, best_of=single_choices)
+    sets = (best, *_others(found, offered, by_unit, targets, best_single))
+    answer, why = _answer(best, found.averaged.probe, baseline, guess)
     chosen = base if answer == "none" else best
     return Ranking(
         task=task.name,
-        rows=len(targets),
+        rows=len(task),
         classes=len(task.labels),
         metric=task.metric,
         answer=answer,
@@ -111,7 +120,7 @@ def rank(task: Task, offered: Offer, kernels: Mapping[Candidate, Array], targets
         singles=single_choices,
         sets=sets,
         best=chosen,
-        warnings=tuple(_warnings(task)),
+        warnings=tuple(_warnings(task, targets)),
     )
 
 
@@ -130,8 +139,15 @@ def members_of(weights: Weights, units: Mapping[str, Unit]) -> tuple[Member, ...
     return tuple(sorted(found, key=lambda member: -member.weight))
 
 
+def to_learn_from(task: Task) -> Task:
+    """The labelled rows that may be learned from: those of the split "train" where the data came with one."""
+    return task.subset(task.splits["train"]) if "train" in task.splits else task
+
+
 def read_targets(task: Task) -> Targets:
     """The targets of the labelled rows. Raises BadTask for rows that leave-one-out cannot judge."""
+    if task.groups is not None and len(set(task.groups)) == 1:
+        raise BadTask(f"every row of {task.name} has one value of {task.group!r}. Group by another column, or by none.")
     if task.kind == "regression":
         if len(task) < 4:
             raise BadTask(f"{task.name} has {len(task)} labelled rows. Give at least 4 for a number to predict.")
@@ -164,78 +180,91 @@ def _single(
 def _judge(
     name: str, kind: Kind, members: Sequence[Member], found: Probe, best_single: Probe, why: str, seconds: float
 ) -> Choice:
-    n = len(found.hits)
-    error = float(found.hits.std() / np.sqrt(n))
-    if kind != "none":
-        # Wilson-like floor: 20 of 20 right is not certainty.
-        error = max(error, float(np.sqrt((found.score + 2 / n) * max(1 - found.score + 2 / n, 0) / (n + 4))))
-    gap = best_single.losses - found.losses
+    low, high = found.interval
     return Choice(
         name=name,
         kind=kind,
         members=tuple(members),
         expected=round(found.score, 4),
-        low=round(max(found.score - 1.96 * error, -1.0 if found.score < 0 else 0.0), 4),
-        high=round(min(found.score + 1.96 * error, 1.0), 4),
+        low=round(low, 4),
+        high=round(high, 4),
         gain=round(found.score - best_single.score, 4),
-        supported=bool(gap.mean() > CLEAR * gap.std() / np.sqrt(n)),
+        supported=_clear(best_single.losses - found.losses, found.targets),
         why=why,
         seconds=round(seconds, 3),
     )
 
 
+def _clear(gaps: Array, targets: Targets) -> bool:
+    """Whether the mean of paired differences (n,) of losses is beyond noise."""
+    return bool(gaps.mean() > CLEAR * targets.standard_error(gaps))
+
+
 def _set_choice(
-    found: Scored, units: Mapping[str, Unit], best_single: Probe, seconds: float, *, best_of: Sequence[Choice]
+    found: Scored, offered: Offer, best_single: Probe, seconds: float, *, best_of: Sequence[Choice]
 ) -> Choice:
-    members = members_of(found.weights, units)
+    members = members_of(found.weights, {unit.name: unit for unit in offered.units})
     kind: Kind = "single" if len(members) == 1 else "taps" if len(found.weights) == 1 else "set"
     parts = ", ".join(f"{name} {weight:.0%}" for name, weight in sorted(found.weights.items(), key=lambda i: -i[1]))
     why = f"weights averaged over the evidence for every set tried: {parts}; best single is {best_of[0].name}"
-    return _judge(join_names(members), kind, members, found.probe, best_single, why, seconds)
+    name = join_names(members, columns=offered.several_columns)
+    return _judge(name, kind, members, found.probe, best_single, why, seconds)
 
 
-def _others(tried: Sequence[Scored], chosen: Weights, units: Mapping[str, Unit], best_single: Probe) -> list[Choice]:
-    """The best set of each other combination of units, to be shown beside the recommended one."""
-    seen = {frozenset(chosen)}
-    found = []
-    for one in tried:
+def _others(
+    found: Search, offered: Offer, kernels: Mapping[str, Array], targets: Targets, best_single: Probe
+) -> list[Choice]:
+    """The best set of each other combination of units, judged on all rows, to be shown beside the recommended one."""
+    units = {unit.name: unit for unit in offered.units}
+    seen = {frozenset(found.averaged.weights)}
+    choices = []
+    for one in found.tried:
         key = frozenset(one.weights)
         if key in seen or len(key) < 2:
             continue
         seen.add(key)
         members = members_of(one.weights, units)
+        judged = probe(mix(kernels, one.weights), targets)  # the search may have looked at a part of the rows only
         why = "lowest leave-one-out loss with these priors"
-        found.append(_judge(join_names(members), "set", members, one.probe, best_single, why, 0.0))
-        if len(found) == SHOWN_SETS:
+        name = join_names(members, columns=offered.several_columns)
+        choices.append(_judge(name, "set", members, judged, best_single, why, 0.0))
+        if len(choices) == SHOWN_SETS:
             break
-    return found
+    return choices
 
 
-def _answer(best: Choice, found: Probe, plain: Probe, targets: Targets) -> tuple[Any, str]:
-    gap = chance(targets) - found.losses
-    if gap.mean() <= CLEAR * gap.std() / np.sqrt(len(gap)):
-        note = " None of it is clearly better than guessing by class frequency: label more rows before relying on it."
-    else:
-        note = ""
+def _answer(best: Choice, found: Probe, plain: Probe, guess: Array) -> tuple[Literal["set", "one", "none"], str]:
+    """The answer and why; `guess` (n,) are the losses of guessing."""
+    note = ""
+    if not _clear(guess - found.losses, found.targets):
+        how = "the mean" if found.targets.labels is None else "class frequency"
+        note = f" None of it is clearly better than guessing by {how}: label more rows before relying on it."
     if found.loss >= plain.loss:
         losses = f"{plain.loss:.3f} without one, {found.loss:.3f} with the best set"
         return "none", f"No prior helps here: the leave-one-out loss is {losses}.{note}"
     if best.kind != "set":
         return "one", f"{best.name} is enough: no other prior earned a part of the weight.{note}"
-    sure = "clearly" if best.supported else "tentatively, within the noise of these rows,"
-    return "set", f"Combining {sure} beats the best single prior by {best.gain:+.1%} on the labelled rows.{note}"
+    if best.supported:
+        how = "clearly beats the best single prior"
+    elif best.gain > 0:
+        how = "beats the best single prior tentatively, within the noise of these rows"
+    else:
+        how = "is not told apart from the best single prior by these rows, and is the safer choice"
+    return "set", f"Combining {how} ({best.gain:+.1%} on the labelled rows).{note}"
 
 
-def _why_single(found: Probe, targets: Targets, candidate: Candidate, offered: Offer) -> str:
-    guess = float(chance(targets).mean())
+def _why_single(found: Probe, guess: Array, candidate: Candidate, offered: Offer) -> str:
     what = "network" if offered.manifests[candidate].kind == "network" else "function"
-    explained = 1 - found.loss / guess if guess > 0 else 0.0
+    explained = 1 - found.loss / float(guess.mean())
     return f"{what}; explains {max(explained, 0):.0%} of the uncertainty about the label, penalty {found.penalty:g}"
 
 
-def _warnings(task: Task) -> list[str]:
+def _warnings(task: Task, targets: Targets) -> list[str]:
     found = []
+    if len(targets) < len(task):
+        found.append(f"judged on {len(targets):,} of {len(task):,} rows, chosen at random; fitting uses all.")
     if task.kind != "regression":
+        found += _one_group_classes(task)
         counts = np.bincount(task.y, minlength=len(task.labels))
         if counts.max() > 20 * counts.min():
             found.append(
@@ -245,8 +274,12 @@ def _warnings(task: Task) -> list[str]:
     return found
 
 
-def _within(report: Report, step: int, what: str) -> Report:
-    def inner(done: int, of: int, message: str, **metrics: Any) -> None:
-        report(step, STEPS, f"{what} {message}: {done:,} of {of:,}", **metrics)
-
-    return inner
+def _one_group_classes(task: Task) -> list[str]:
+    if task.groups is None:
+        return []
+    alone = [label for i, label in enumerate(task.labels) if len(set(task.groups[task.y == i])) == 1]
+    return [
+        f"every row of class {label!r} has the same {task.group!r}: with them left out nothing is known of the class, "
+        "and its rows count as wrong."
+        for label in alone
+    ]

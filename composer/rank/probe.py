@@ -144,12 +144,12 @@ class Probe:
 
 
 def gram(features: NDArray[np.floating]) -> Array:
-    """K = F Fᵀ / mean diagonal of features (n, d) after centering them, in float64; zeros when all rows are the same."""
+    """K = F Fᵀ / mean diagonal for features F (n, d), centered here, in float64; zeros when all rows are the same."""
     block = np.asarray(features, dtype=np.float64)
     block = block - block.mean(axis=0)
     kernel = block @ block.T
     size = float(np.trace(kernel)) / max(len(kernel), 1)
-    return kernel / size if size > 0 else kernel
+    return np.asarray(kernel / size if size > 0 else kernel)
 
 
 def press(kernel: Array, targets: Array, penalties: Array, together: Sequence[NDArray[np.int64]] = ()) -> Array:
@@ -221,18 +221,15 @@ def solve(kernel: Array, targets: Array, penalty: float) -> tuple[Array, Array]:
 
 
 def chance(targets: Targets) -> Array:
-    """(n,) loss of each row when only the frequencies of the classes (or the mean) among the rows that are not left
-    out with it are known."""
-    n = len(targets)
-    groups = np.arange(n) if targets.groups is None else targets.groups
-    sums = np.zeros((int(groups.max()) + 1, targets.matrix.shape[1]))
-    np.add.at(sums, groups, targets.matrix)
-    others = targets.matrix.sum(axis=0) - sums[groups]  # (n, C)
-    known = n - np.bincount(groups)[groups]  # (n,)
+    """(n,) loss of each row when nothing is known but the frequencies of the classes, or the mean, of all rows.
+
+    The row itself is counted: left out, it would make guessing worse than the uniform scores of a model that learned
+    nothing, which would then seem clearly better.
+    """
+    mean = targets.matrix.mean(axis=0)
     if targets.labels is None:
-        return np.asarray((targets.matrix[:, 0] - others[:, 0] / np.maximum(known, 1)) ** 2)
-    smoothed = (others[np.arange(n), targets.labels] + 1.0) / (known + others.shape[1])
-    return np.asarray(-np.log(smoothed))
+        return np.asarray((targets.matrix[:, 0] - mean[0]) ** 2)
+    return np.asarray(-np.log(mean[targets.labels]))
 
 
 def _scale(kernel: Array) -> float:

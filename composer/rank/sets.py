@@ -4,8 +4,7 @@ Picking the one set with the lowest leave-one-out loss among hundreds is a lotte
 tasks at 16 labels a class, greedy selection lost up to 3 points to its own starting block. So sets are *averaged*:
 every set tried gets a posterior weight exp(-n · loss / TEMPER - MEMBER_COST · members), and a block's weight is its
 mean weight over the sets. As a set of blocks is the weighted sum of their Gram matrices, the average is again one
-set, and it is what is fitted. Blocks the evidence does not speak for end below `LEAST` and are left out
-(docs/ranking.md has the table).
+set, and it is what is fitted. Blocks the evidence does not speak for end below `LEAST` and are left out.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from itertools import combinations, product
 import numpy as np
 
 from composer.rank.probe import TEMPER, Array, Probe, Targets, probe
+from composer.rank.rows import sample
 
 RATIOS = (0.03, 0.1, 0.3, 0.6)
 """Weights tried for a block that joins, relative to the set's first block."""
@@ -59,6 +59,8 @@ class Search:
     singles   every block alone, best first
     tried     every set that was scored, best first
     averaged  the posterior mean of the sets, small weights dropped: the set to use
+
+    `singles` and `tried` are scored on the rows that were searched on (MAX_ROWS at most), `averaged` on all.
     """
 
     singles: tuple[Scored, ...]
@@ -87,11 +89,12 @@ def search(
     """
     if not kernels:
         raise ValueError("search needs at least one block")
-    everything = dict(kernels)
-    rows = _rows(targets, seed)
-    if len(rows) < len(targets):
-        kernels = {name: _recentred(kernel[np.ix_(rows, rows)]) for name, kernel in kernels.items()}
-    small = targets.take(rows)
+    rows = sample(targets, MAX_ROWS, seed)
+    if len(rows) == len(targets):
+        some, small = kernels, targets
+    else:
+        some = {name: _recentered(kernel[np.ix_(rows, rows)]) for name, kernel in kernels.items()}
+        small = targets.take(rows)
     found: dict[tuple[tuple[str, float], ...], Scored] = {}
 
     def score(weights: Weights) -> Scored:
@@ -99,7 +102,7 @@ def search(
         normal = {name: weight / total for name, weight in weights.items()}
         key = tuple(sorted((name, round(weight, 6)) for name, weight in normal.items()))
         if key not in found:
-            found[key] = Scored(normal, probe(mix(kernels, normal), small))
+            found[key] = Scored(normal, probe(mix(some, normal), small))
         return found[key]
 
     singles = sorted((score({name: 1.0}) for name in kernels), key=_loss)
@@ -114,20 +117,11 @@ def search(
             progress(i + 1, len(leaders), f"sets around {lead}")
     tried = sorted(found.values(), key=_loss)
     averaged = average(
-        [one for one in tried if leaders[0] in one.weights or leaders[-1] in one.weights],
+        [one for one in tried if not one.weights.keys().isdisjoint(leaders)],
         len(small),
         max_members=max_members,
     )
-    final = Scored(averaged, probe(mix(everything, averaged), targets))
-    return Search(
-        singles=tuple(
-            sorted((Scored(one.weights, probe(mix(everything, one.weights), targets)) for one in singles), key=_loss)
-        )
-        if len(rows) < len(targets)
-        else tuple(singles),
-        tried=tuple(tried),
-        averaged=final,
-    )
+    return Search(tuple(singles), tuple(tried), Scored(averaged, probe(mix(kernels, averaged), targets)))
 
 
 def average(tried: list[Scored], rows: int, *, max_members: int) -> dict[str, float]:
@@ -145,47 +139,30 @@ def average(tried: list[Scored], rows: int, *, max_members: int) -> dict[str, fl
     return {name: weight / total for name, weight in kept}
 
 
-def _leaders(singles: list[Scored], trusted: Set[str]) -> list[str]:
-    """Names of the blocks that sets start from, best first; `singles` are sorted by loss."""
-    starts = [one for one in singles if trusted.intersection(one.weights)] or singles
-    best = starts[0].probe.losses
-    leaders = []
-    for one in starts[:LEADERS]:
-        gap = one.probe.losses - best
-        if gap.mean() <= CLOSE * gap.std() / np.sqrt(len(gap)):
-            leaders += one.weights
-    return leaders
-
-
 def mix(kernels: Mapping[str, Array], weights: Weights) -> Array:
     """The Gram matrix of a weighted set: sum of weight · K."""
     return np.asarray(sum(weight * kernels[name] for name, weight in weights.items()))
+
+
+def _leaders(singles: list[Scored], trusted: Set[str]) -> list[str]:
+    """Names of the blocks that sets start from, best first; `singles` are sorted by loss."""
+    starts = [one for one in singles if not trusted.isdisjoint(one.weights)] or singles
+    best = starts[0].probe.losses
+    leaders: list[str] = []
+    for one in starts[:LEADERS]:
+        gap = one.probe.losses - best
+        if gap.mean() <= CLOSE * one.probe.targets.standard_error(gap):
+            leaders += one.weights
+    return leaders
 
 
 def _loss(scored: Scored) -> float:
     return scored.probe.loss
 
 
-def _rows(targets: Targets, seed: int) -> np.ndarray:
-    """All rows, or MAX_ROWS of them with every class kept in proportion."""
-    n = len(targets)
-    if n <= MAX_ROWS:
-        return np.arange(n)
-    shuffled = np.random.default_rng(seed).permutation(n)
-    if targets.labels is None:
-        return np.sort(shuffled[:MAX_ROWS])
-    labels = targets.labels[shuffled]
-    # A row's rank within its class, as a part of the class: taking the smallest keeps the proportions.
-    rank = np.empty(n)
-    for label in np.unique(labels):
-        at = np.flatnonzero(labels == label)
-        rank[at] = (np.arange(len(at)) + 0.5) / len(at)
-    return np.sort(shuffled[np.argsort(rank, kind="stable")[:MAX_ROWS]])
-
-
-def _recentred(kernel: Array) -> Array:
-    """The Gram matrix of the same features centred on these rows, mean diagonal 1."""
+def _recentered(kernel: Array) -> Array:
+    """The Gram matrix of the same features centered on these rows, mean diagonal 1."""
     rows = kernel.mean(axis=0)
-    centred = kernel - rows[None, :] - rows[:, None] + rows.mean()
-    size = float(np.trace(centred)) / len(centred)
-    return np.asarray(centred / size if size > 0 else centred)
+    centered = kernel - rows[None, :] - rows[:, None] + rows.mean()
+    size = float(np.trace(centered)) / len(centered)
+    return np.asarray(centered / size if size > 0 else centered)

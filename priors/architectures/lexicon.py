@@ -32,7 +32,8 @@ class Lexicon:
 
     Weights: `rating` (vocab_size,), 0 for a word nobody rated; `negates` (vocab_size,), 1 for a word like "not".
     Features: s / sqrt(s² + 15) of the sum s; tanh of a quarter of the positive and of the negative sum; the largest and
-    the smallest rating; the balance (p - n) / (p + n + 1). The first is VADER's normalised sum, Hutto & Gilbert 2014.
+    the smallest rating, 0 among them; the balance (p - n) / (p + n + 1). The first is VADER's normalized sum,
+    Hutto & Gilbert 2014.
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
@@ -74,8 +75,9 @@ class _LexiconModule(nn.Module):
                 total / (total.square() + 15).sqrt(),
                 (up / 4).tanh(),
                 (down / 4).tanh(),
-                rating.amax(1) / self._config.largest,
-                rating.amin(1) / self._config.largest,
+                # Not below (above) 0, or a text without neutral words would change with the padding of its batch.
+                rating.amax(1).clamp(min=0) / self._config.largest,
+                rating.amin(1).clamp(max=0) / self._config.largest,
                 (up - down) / (up + down + 1),
             ],
             dim=1,

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from priors.functions._config import FunctionConfig, read_config
+from priors.functions._tensor import training_rows
 from priors.registry import function, function_signature
 from priors.types import parse
 
@@ -15,9 +17,14 @@ TINY = 1e-3
 """Columns that vary less than this part of the block's typical spread are held to it, or noise would be blown up."""
 
 
+CONSTANT = 1e-6
+"""A column that spreads less than this share of its largest value is constant, as float32 has seven digits. It is left
+out: it taught nothing, and the first row where it differs would be nothing but that difference."""
+
+
 class _Config(FunctionConfig):
     mode: Literal["rows", "counts", "columns"] = "rows"
-    weight: float = 1.0
+    weight: Annotated[float, Field(ge=0, le=1e6)] = 1.0
 
 
 @dataclass(frozen=True)
@@ -81,8 +88,8 @@ class BlockNorm:
         return BlockNormModule(int(str(width)), self.config.mode != "columns")
 
     def fit(self, x: Tensor) -> dict[str, Tensor]:
-        """Buffers from the training rows x (n, D), computed in float64."""
-        rows = x.to(torch.float64)
+        """Buffers from the training rows x (n, D), computed in float64. Raises BadTable if not finite."""
+        rows = training_rows(x, "block_norm")
         scales = self._counts(rows) if self.config.mode == "counts" else self._columns(rows)
         z = (rows - scales.shift) * scales.scale
         if self.config.mode != "columns":
@@ -96,8 +103,9 @@ class BlockNorm:
     @staticmethod
     def _columns(rows: Tensor) -> _Scales:
         spread = rows.std(0, correction=0)
+        spread = torch.where(spread > CONSTANT * rows.abs().amax(0), spread, 0.0)
         least = TINY * float(spread.square().mean().sqrt())
-        return _Scales(rows.mean(0), 1.0 / spread.clamp(min=least) if least > 0 else torch.zeros_like(spread))
+        return _Scales(rows.mean(0), torch.where(spread > 0, 1.0 / spread.clamp(min=least), 0.0))
 
     @staticmethod
     def _counts(rows: Tensor) -> _Scales:

@@ -1,0 +1,43 @@
+"""The ridge head that every score is about: its weights from features, at the most probable penalty."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from composer.rank.probe import Array, Probe, Targets, gram, probe
+from composer.rank.rows import sample
+
+MAX_ROWS = 2_000
+"""The penalty is chosen, and the score judged, on at most this many rows; the weights come from all. Leave-one-out
+takes the cube of the rows: measured 0.7 s for 2,000 on two cores, 7 s for 4,000."""
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """`features @ weight.T + bias` predicts the columns of the targets.
+
+    weight (C, D), bias (C,);  probe  the leave-one-out scores at the same penalty
+    """
+
+    weight: Array
+    bias: Array
+    probe: Probe
+
+
+def ridge(features: NDArray[np.floating], targets: Targets) -> Ridge:
+    """The ridge regression of `targets` on features (n, D); the features' mean is absorbed by the bias."""
+    block = np.asarray(features, dtype=np.float64)
+    rows = sample(targets, MAX_ROWS)
+    found = probe(gram(block[rows]), targets.take(rows))
+    mean, intercept = block.mean(axis=0), targets.matrix.mean(axis=0)
+    centered, wanted = block - mean, targets.matrix - intercept
+    n, width = centered.shape
+    penalty = found.penalty * (float(np.square(centered).sum()) / n or 1.0)
+    if n <= width:
+        weight = np.linalg.solve(centered @ centered.T + penalty * np.eye(n), wanted).T @ centered
+    else:
+        weight = np.linalg.solve(centered.T @ centered + penalty * np.eye(width), centered.T @ wanted).T
+    return Ridge(weight, intercept - weight @ mean, found)

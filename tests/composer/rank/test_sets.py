@@ -1,0 +1,137 @@
+"""Which blocks a search gives weight to."""
+
+import numpy as np
+import pytest
+
+from composer.rank import sets
+from composer.rank.probe import Targets, gram, probe
+from composer.rank.sets import average, mix, search
+
+
+def world(n: int = 60, seed: int = 0, noise: int = 3) -> tuple[dict[str, np.ndarray], Targets]:
+    """Gram matrices of a block that knows one half of four classes, one that knows the other, and noise."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 4
+    blocks = {
+        "high bit": np.eye(2)[labels // 2] + 0.3 * rng.normal(size=(n, 2)),
+        "low bit": np.eye(2)[labels % 2] + 0.3 * rng.normal(size=(n, 2)),
+    }
+    blocks |= {f"noise {i}": rng.normal(size=(n, 10)) for i in range(noise)}
+    return {name: gram(block) for name, block in blocks.items()}, Targets.of_classes(labels, 4)
+
+
+def test_blocks_that_each_know_a_part_are_combined_and_noise_gets_little():
+    kernels, targets = world()
+
+    found = search(kernels, targets)
+
+    weights = found.averaged.weights
+    assert sum(weights.values()) == pytest.approx(1)
+    assert {"high bit", "low bit"} <= set(weights)
+    assert sum(weight for name, weight in weights.items() if "noise" in name) < 0.25
+    assert found.averaged.probe.score > found.singles[0].probe.score + 0.2
+    assert found.singles[0].weights.keys() <= {"high bit", "low bit"}
+
+
+def test_noise_beside_them_costs_little():
+    kernels, targets = world(noise=0)
+    noisy, _ = world(noise=6)
+
+    alone, beside = search(kernels, targets).averaged, search(noisy, targets).averaged
+
+    assert beside.probe.score >= alone.probe.score - 0.08
+
+
+def test_what_was_found_is_what_its_weights_score():
+    kernels, targets = world()
+    found = search(kernels, targets)
+
+    again = probe(mix(kernels, found.averaged.weights), targets)
+    assert found.averaged.probe.loss == again.loss
+    losses = [one.probe.loss for one in found.tried]
+    assert losses == sorted(losses)
+    for one in (*found.tried, *found.singles):
+        assert sum(one.weights.values()) == pytest.approx(1)
+        assert min(one.weights.values()) > 0
+    assert [next(iter(one.weights)) for one in found.singles] == sorted(
+        kernels, key=lambda name: probe(kernels[name], targets).loss
+    )
+
+
+def test_one_block_is_the_whole_set():
+    kernels, targets = world()
+    found = search({"only": kernels["high bit"]}, targets)
+
+    assert found.averaged.weights == {"only": 1.0}
+    assert len(found.tried) == len(found.singles) == 1
+
+
+def test_a_trusted_start_is_in_every_set_though_another_block_scores_better():
+    kernels, targets = world()
+    found = search(kernels, targets, trusted=["noise 0"])
+
+    assert "noise 0" in found.averaged.weights
+    assert all("noise 0" in one.weights for one in found.tried if len(one.weights) > 1)
+    assert next(iter(search(kernels, targets, trusted=["not here"]).averaged.weights)) in kernels
+
+
+def test_the_most_members_are_kept_to():
+    kernels, targets = world()
+
+    assert len(search(kernels, targets, max_members=1).averaged.weights) == 1
+    assert len(search(kernels, targets, max_members=2).averaged.weights) <= 2
+    assert max(len(one.weights) for one in search(kernels, targets, max_members=2).tried) == 2
+
+
+def test_the_same_search_finds_the_same_bits():
+    kernels, targets = world()
+    reversed_order = dict(reversed(kernels.items()))
+
+    first, second, third = (search(k, targets).averaged for k in (kernels, kernels, reversed_order))
+
+    assert first.weights == second.weights
+    assert first.weights == pytest.approx(third.weights)
+
+
+def test_many_rows_are_searched_on_a_part_and_scored_on_all(monkeypatch):
+    kernels, targets = world(n=80)
+    targets = targets.grouped(np.arange(80) // 3)
+    monkeypatch.setattr(sets, "MAX_ROWS", 40)
+
+    found = search(kernels, targets, seed=3)
+
+    assert len(found.averaged.probe.hits) == 80
+    assert {len(one.probe.hits) for one in found.tried} == {40}
+    assert {"high bit", "low bit"} <= set(found.averaged.weights)
+    assert found.averaged.weights == search(kernels, targets, seed=3).averaged.weights
+
+
+def test_a_part_of_the_rows_is_centered_anew():
+    features = np.random.default_rng(0).normal(size=(20, 5))
+    some = np.arange(0, 20, 2)
+
+    np.testing.assert_allclose(sets._recentered(gram(features)[np.ix_(some, some)]), gram(features[some]), atol=1e-9)
+    assert not sets._recentered(np.zeros((4, 4))).any()
+
+
+def test_averaging_weighs_by_evidence_and_drops_crumbs():
+    kernels, targets = world()
+    found = search(kernels, targets)
+    best = next(one for one in found.tried if one.weights.keys() == {"high bit", "low bit"})
+    worst = found.tried[-1]
+
+    assert average([best], 60, max_members=5) == pytest.approx(dict(best.weights))
+    assert average([best, worst], 10_000, max_members=5) == pytest.approx(dict(best.weights))
+    assert average([best, worst], 0, max_members=5).keys() == best.weights.keys() | worst.weights.keys()
+    crumbs = next(one for one in found.tried if min(one.weights.values()) < sets.LEAST)
+    assert len(average([crumbs], 60, max_members=5)) < len(crumbs.weights)
+
+
+def test_progress_is_told_and_no_blocks_are_refused():
+    kernels, targets = world()
+    told = []
+    search(kernels, targets, progress=lambda done, of, message: told.append((done, of, message)))
+
+    assert [(done, of) for done, of, _ in told] == [(i + 1, len(told)) for i in range(len(told))]
+    with pytest.raises(ValueError, match="at least one block"):
+        search({}, targets)
