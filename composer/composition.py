@@ -30,6 +30,7 @@ from priors.weights import load_weights, save_weights
 
 if TYPE_CHECKING:
     from composer.export import ExportReport
+    from priors.client import Hub
 
 GRAPH_FILE = "composition.json"
 REPORT_FILE = "report.json"
@@ -48,8 +49,9 @@ class Composition:
         self.report = dict(report)
 
     @classmethod
-    def load(cls, folder: Path | str, *, library: Library | None = None) -> Composition:
-        """The composition in a folder. Priors come from `library`, by default the local cache and the hub it knows.
+    def load(cls, folder: Path | str, *, hub: Hub | None = None, library: Library | None = None) -> Composition:
+        """The composition in a folder. Priors come from `library` or `hub`, by default the hub that `Hub()` knows; what
+        is in the local cache is not asked for again.
 
         Raises BadLock when files are missing or not what the lock says, BadWeights for a hostile or changed parameter
         file.
@@ -57,7 +59,7 @@ class Composition:
         folder = Path(folder)
         graph, lock = read_folder(folder)
         lock.require_ready()
-        library = library or default_library()
+        library = library or default_library(hub)
         if check(graph, resolver(library)).structure != lock.structure:
             raise BadLock(f"{folder / GRAPH_FILE} is not the graph of its lock. Fetch both files again.")
         lowered = lower(lock, library)
@@ -194,11 +196,12 @@ def _numbers(values: Any, column: str) -> NDArray[np.float32]:
     return found
 
 
-def default_library() -> Library:
-    """The hub named by PRIORHUB_URL or `priorhub login`, with the local cache; the cache alone where there is none."""
-    from priors.client import Hub, HubLibrary
+def default_library(hub: Hub | None = None) -> Library:
+    """The catalogue of `hub`, or of the one named by PRIORHUB_URL or `priorhub login`, with the local cache."""
+    from priors.client import Hub as AnyHub
+    from priors.client import HubLibrary
 
-    return HubLibrary(Hub())
+    return HubLibrary(hub or AnyHub())
 
 
 def card(model: Composition) -> str:
