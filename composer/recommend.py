@@ -83,10 +83,18 @@ def recommend(
         raise Stopped("stopped while scoring. Features are cached.")
     report(4, STEPS, "searching for sets")
     plain = gram(Plain(task).fitted(rows, rows)[0])
-    return rank(task, offered, kernels, targets, plain)
+    return rank(task, offered, kernels, targets, plain, report=within(report, 4, STEPS, "searching "))
 
 
-def rank(task: Task, offered: Offer, kernels: Mapping[Candidate, Array], targets: Targets, plain: Array) -> Ranking:
+def rank(
+    task: Task,
+    offered: Offer,
+    kernels: Mapping[Candidate, Array],
+    targets: Targets,
+    plain: Array,
+    *,
+    report: Report = silent,
+) -> Ranking:
     """The ranking, given the Gram matrices (n, n) of every candidate and of the plain features on the labelled rows."""
     singles = sorted((_single(candidate, kernels, targets) for candidate in kernels), key=lambda one: one[1].loss)
     best_single = singles[0][1]
@@ -97,7 +105,8 @@ def rank(task: Task, offered: Offer, kernels: Mapping[Candidate, Array], targets
     started = perf_counter()
     units = {unit.name: unit for unit in offered.units}
     by_unit = {name: unit_kernel(unit, kernels) for name, unit in units.items()}
-    found = search(by_unit, targets, trusted=[name for name, unit in units.items() if unit.trusted])
+    trusted = [name for name, unit in units.items() if unit.trusted]
+    found = search(by_unit, targets, trusted=trusted, progress=report)
     seconds = perf_counter() - started
 
     guess = chance(targets)
