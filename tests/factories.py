@@ -10,10 +10,11 @@ from typing import Any
 
 from hub.accounts import services as accounts
 from hub.accounts.models import ApiToken, User
+from hub.repos import commits
 from hub.repos import services as repos
 from hub.repos.blobs import put_blob
+from hub.repos.commits import Put
 from hub.repos.models import Blob, Commit, Repository
-from hub.repos.services import File
 
 _numbers = itertools.count(1)
 
@@ -55,8 +56,14 @@ def make_commit(
     repository: Repository, files: Mapping[str, bytes], *, by: User | None = None, **options: Any
 ) -> Commit:
     """A commit of these bytes by path."""
-    stored = [File(path, make_blob(data, by=by).sha256) for path, data in files.items()]
-    return repos.commit_files(repository=repository, files=stored, message="A change", by=by, **options)
+    stored = [Put(path, make_blob(data, by=by).sha256) for path, data in files.items()]
+    return commits.commit(
+        repository=repository,
+        changes=stored,
+        message="A change",
+        by=by,
+        **{"replace": True, "skip_unchanged": False, **options},
+    )
 
 
 def function_manifest(name: str = "char-ngrams", **changes: Any) -> dict[str, Any]:

@@ -23,9 +23,9 @@ from hub.api.schemas import (
     Tree,
 )
 from hub.jobs.cleanup import delete_repository
-from hub.repos import services
+from hub.repos import commits, services
+from hub.repos.commits import Put
 from hub.repos.models import Actor, Repository
-from hub.repos.services import File
 from hub.repos.storage import store
 from priors.errors import NotFound
 
@@ -65,11 +65,11 @@ def delete(request: Any, ns: str, name: str) -> Any:
 @router.get("/{ns}/{name}/tree/{rev}", auth=Anyone(), response=Tree, summary="The files of a revision")
 def tree(request: Any, ns: str, name: str, rev: str) -> Tree:
     commit = services.resolve(find(request, ns, name), rev)
-    return Tree(commit=commit.oid, files=[FileOut.from_row(entry) for entry in services.tree(commit)])
+    return Tree(commit=commit.oid, files=[FileOut.from_row(entry) for entry in services.files(commit)])
 
 
 @router.get("/{ns}/{name}/commits", auth=Anyone(), response=list[CommitOut], summary="Commits, newest first")
-def commits(request: Any, ns: str, name: str) -> list[CommitOut]:
+def history(request: Any, ns: str, name: str) -> list[CommitOut]:
     found = find(request, ns, name).commits.select_related("parent").order_by("-id")[:MAX_COMMITS]
     return [CommitOut.from_row(commit) for commit in found]
 
@@ -89,15 +89,16 @@ def tag(request: Any, ns: str, name: str, payload: TagIn) -> Any:
 
 
 @router.post("/{ns}/{name}/commits", auth=Somebody(), response={201: CommitMade}, summary="Commit uploaded blobs")
-def commit(request: Any, ns: str, name: str, payload: CommitIn) -> Any:
-    made = services.commit_files(
+def make_commit(request: Any, ns: str, name: str, payload: CommitIn) -> Any:
+    made = commits.commit(
         repository=find(request, ns, name, "write"),
-        files=[File(file.path, file.sha256) for file in payload.files],
+        changes=[Put(file.path, file.sha256) for file in payload.files],
         message=payload.message,
         by=request.auth,
         branch=payload.branch,
         parent=payload.parent,
         replace=payload.replace,
+        skip_unchanged=False,
     )
     return Status(HTTPStatus.CREATED, CommitMade(oid=made.oid))
 
@@ -111,6 +112,5 @@ def commit(request: Any, ns: str, name: str, payload: CommitIn) -> Any:
 )
 def file(request: HttpRequest, ns: str, name: str, rev: str, path: str) -> HttpResponse | HttpResponseBase:
     commit = services.resolve(find(request, ns, name), rev)
-    entry = services.entry(commit, path)
-    blob = entry.blob
-    return send_file(request, store().open(blob.sha256), sha256=blob.sha256, size=blob.size, path=path)
+    entry = services.file(commit, path)
+    return send_file(request, store().open(entry.sha256), sha256=entry.sha256, size=entry.size, path=path)

@@ -11,7 +11,8 @@ from pydantic import ConfigDict, Field
 
 from hub.catalog.models import Prior
 from hub.jobs.models import Job
-from hub.repos.models import Commit, Ref, Repository, TreeEntry
+from hub.repos.models import Commit, Ref, Repository
+from hub.repos.trees import FileEntry
 
 RepositoryKind = Literal["prior", "composition", "task", "plain"]
 JobKind = Literal["recommend", "fit", "benchmark", "predict"]
@@ -107,8 +108,8 @@ class FileOut(Schema):
     sha256: str
 
     @classmethod
-    def from_row(cls, entry: TreeEntry) -> FileOut:
-        return cls(path=entry.path, size=entry.blob.size, sha256=entry.blob_id)
+    def from_row(cls, entry: FileEntry) -> FileOut:
+        return cls(path=entry.path, size=entry.size, sha256=entry.sha256)
 
 
 class Tree(Schema):
@@ -132,7 +133,7 @@ class CommitOut(Schema):
 
 
 class RefOut(Schema):
-    kind: Literal["branch", "tag"]
+    kind: Literal["branch", "tag", "pull"]
     name: str
     commit: str
 

@@ -13,7 +13,7 @@ from hub.jobs.models import Job
 from hub.jobs.services import request_cancel
 from hub.repos import services as repos
 from hub.repos.blobs import drop_unused
-from hub.repos.models import Blob, Repository
+from hub.repos.models import Repository, RepositoryBlob
 
 _OF_A_JOB = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-\d+\Z")
 
@@ -25,7 +25,7 @@ def delete_repository(repository: Repository) -> None:
     """
     pinned = f"{repository.full_name}@"
     with transaction.atomic():
-        hashes = set(Blob.objects.filter(entries__commit__repository=repository).values_list("sha256", flat=True))
+        hashes = set(RepositoryBlob.objects.filter(repository=repository).values_list("blob_id", flat=True))
         for field in ("task", "data"):
             for job in Job.objects.filter(**{f"spec__{field}__startswith": pinned}):
                 request_cancel(job)

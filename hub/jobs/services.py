@@ -26,6 +26,7 @@ from hub.errors import BadSpec
 from hub.jobs import queue
 from hub.jobs.models import Job, JobEvent
 from hub.jobs.specs import job_key, parse_spec, split_rev
+from hub.repos import commits
 from hub.repos import services as repos
 from hub.repos.blobs import put_file
 from hub.repos.models import Repository
@@ -152,7 +153,7 @@ def record_progress(held: Claim, *, step: int, of: int, message: str, metrics: M
 
 def finish(held: Claim, outcome: Outcome) -> None:
     """Publishes what the job made and its result in one transaction. Raises Superseded, and a commit's refusals."""
-    files = repos.store_folder(outcome.push.folder, by=held.owner) if outcome.push else []
+    changes = commits.store_folder(outcome.push.folder, by=held.owner) if outcome.push else []
     output = put_file(outcome.output, by=held.owner) if outcome.output else None
     with transaction.atomic():
         if not _held(held).select_for_update().exists():
@@ -160,8 +161,8 @@ def finish(held: Claim, outcome: Outcome) -> None:
         result = dict(outcome.result)
         if push := outcome.push:
             repository = _push_target(push, held.owner)
-            commit = repos.commit_files(
-                repository=repository, files=files, message=push.message, by=held.owner, skip_unchanged=True
+            commit = commits.commit(
+                repository=repository, changes=changes, message=push.message, by=held.owner, replace=True
             )
             result |= {"repo": repository.full_name, "commit": commit.oid}
         if output is not None:
@@ -301,7 +302,8 @@ def _pin(spec: dict[str, Any], owner: User) -> dict[str, Any]:
         if name not in spec:
             continue
         full_name, rev = split_rev(spec[name])
-        repository = Repository.objects.visible_to(owner).named(full_name).first()
+        named = Repository.objects.visible_to(owner).named(full_name)
+        repository = named.filter(kind=kind).first() or named.first()
         if repository is None:
             raise NotFound(f"There is no repository {full_name!r} here, or it is not yours to see.")
         if repository.kind != kind:

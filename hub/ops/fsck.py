@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hub.catalog import services as catalog
-from hub.repos import gitobjects
-from hub.repos.models import Blob, Commit, Repository
-from hub.repos.services import MAIN, branch_tip, commit_oid, tree
+from hub.repos import gitobjects, trees
+from hub.repos.commits import MAIN, commit_oid, tip
+from hub.repos.models import Blob, Commit, Repository, Tree
 from hub.repos.storage import store
 
 
@@ -24,15 +24,15 @@ def fsck(report: Callable[[str], None]) -> int:
     for blob in Blob.objects.iterator():
         if not blobs.verify(blob.sha256):
             broken(f"blob {blob.sha256}: its bytes are missing or changed")
-    for commit in Commit.objects.select_related("repository__namespace", "parent").iterator(chunk_size=200):
-        where = f"{commit.repository} commit {commit.oid[:12]}"
-        if gitobjects.tree_oid({file.path: file.blob.git_oid for file in tree(commit)}) != commit.tree_oid:
-            broken(f"{where}: its files do not hash to its tree")
-        parent = commit.parent.oid if commit.parent else None
-        if commit_oid(commit.tree_oid, parent, commit.author_name, commit.created_at, commit.message) != commit.oid:
-            broken(f"{where}: its fields do not hash to its id")
+    for folder in Tree.objects.iterator():
+        if gitobjects.folder_oid(trees.entries_of(folder.oid)) != folder.oid:
+            broken(f"folder {folder.oid}: its entries do not hash to its id")
+    for commit in Commit.objects.select_related("repository__namespace", "parent", "merged").iterator(chunk_size=200):
+        parents = [each.oid for each in (commit.parent, commit.merged) if each is not None]
+        if commit_oid(commit.tree_id, parents, commit.author_name, commit.created_at, commit.message) != commit.oid:
+            broken(f"{commit.repository} commit {commit.oid[:12]}: its fields do not hash to its id")
     for repository in Repository.objects.select_related("namespace", "head"):
-        if repository.head != branch_tip(repository, MAIN):
+        if repository.head != tip(repository, MAIN):
             broken(f"{repository}: its head is not the tip of main")
         if repository.kind == Repository.Kind.PRIOR and repository.head and not catalog.is_current(repository):
             broken(f"{repository}: its catalogue row is not of its head")

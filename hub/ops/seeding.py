@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hub.home import scratch
+from hub.repos.commits import commit_folder, tip
 from hub.repos.models import Namespace, Repository
-from hub.repos.services import branch_tip, commit_folder, create_repository
+from hub.repos.services import create_repository
 from priors.errors import Conflict, UserError
 
 NAMESPACE = "priorhub"
@@ -55,7 +56,7 @@ def _publish(folder: Path, name: str, kind: str, description: str, say: Say) -> 
             repository = create_repository(name=name, kind=kind, description=description)
         except Conflict:  # another seed was faster
             repository = Repository.objects.named(name).get()
-    before = branch_tip(repository, "main")
+    before = tip(repository, "main")
     commit = commit_folder(repository=repository, folder=folder, message="Starter catalogue", by=None)
     if commit != before:
         say(f"  {name} {commit.oid[:12]}")

@@ -11,6 +11,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from hub.accounts.models import User
+from hub.repos import trees
 from hub.repos.models import Blob, BlobUpload
 from hub.repos.names import check_sha256
 from hub.repos.storage import Staged, chunks_of, sha256_of, store
@@ -80,8 +81,9 @@ class Swept:
 
 
 def sweep(*, grace_s: float) -> Swept:
-    """Removes what nothing refers to and nobody touched for `grace_s`: blobs, bytes without a row, temporary files."""
+    """Removes what nothing refers to: folders, and once nobody touched them for `grace_s`, blobs and stray files."""
     blobs = store()
+    trees.drop_unused()
     before = timezone.now() - timedelta(seconds=grace_s)
     unused = Blob.objects.unused().filter(touched_at__lt=before).values_list("sha256", flat=True)
     removed = sum(_delete_if_unused(sha256, before=before) for sha256 in list(unused))

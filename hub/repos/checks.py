@@ -6,7 +6,8 @@ files and small files whole, and execute nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -38,8 +39,29 @@ class Described:
     card: str = ""
 
 
-def check_files(kind: str, files: Files, store: BlobStore) -> Described:
-    """Raises BadName, FileRefused, BadWeights, BadManifest, BadTask or the composer's errors for what may not stand."""
+def kind_of(kind: str, files: Files, store: BlobStore) -> str:
+    """What a repository becomes with these files: a plain one whose description file is one of ours is of that kind."""
+    if kind != Repository.Kind.PLAIN:
+        return kind
+    for name, becomes in _DESCRIPTIONS.items():
+        blob = files.get(name)
+        if blob is None or blob.size > MAX_DESCRIPTION_BYTES:
+            continue
+        with store.open(blob.sha256) as file:
+            try:
+                said = json.loads(file.read())
+            except ValueError:
+                continue
+        if isinstance(said, dict) and becomes in said:
+            return becomes
+    return kind
+
+
+def check_files(kind: str, files: Files, store: BlobStore, *, changed: Collection[str] | None = None) -> Described:
+    """Raises BadName, FileRefused, BadWeights, BadManifest, BadTask or the composer's errors for what may not stand.
+
+    changed  the paths whose content was not checked before; all when None
+    """
     if len(files) > MAX_FILES:
         raise FileRefused(
             f"{len(files)} files in one commit; {MAX_FILES} are the most. Pack the data into fewer files."
@@ -47,8 +69,8 @@ def check_files(kind: str, files: Files, store: BlobStore) -> Described:
     check_paths(files)
     if kind == Repository.Kind.PLAIN:
         return Described()
-    for path, blob in files.items():
-        _check_content(path, blob, store, published=kind != Repository.Kind.TASK)
+    for path in files if changed is None else changed:
+        _check_content(path, files[path], store, published=kind != Repository.Kind.TASK)
     card = _card(files, store)
     match kind:
         case Repository.Kind.PRIOR:
@@ -135,6 +157,12 @@ def _text(name: str, content: bytes) -> str:
     except UnicodeDecodeError as err:
         raise FileRefused(f"{name} is not UTF-8 at byte {err.start}. Save it as UTF-8.") from err
 
+
+_DESCRIPTIONS = {
+    "prior.json": Repository.Kind.PRIOR,
+    "composition.json": Repository.Kind.COMPOSITION,
+    "task.json": Repository.Kind.TASK,
+}
 
 _TASK_DATA = frozenset(
     [".csv", ".jsonl", ".parquet", ".npy", ".wav", ".flac", ".png", ".jpg", ".jpeg", ".webp", ".txt"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,20 +18,27 @@ def blob_oid(data: bytes) -> str:
     return _oid(blob_header(len(data)) + data)
 
 
-def tree_oid(files: Mapping[str, str]) -> str:
-    """The id of a folder tree, from blob ids by path (`a/b.txt`). Every file has mode 100644."""
-    folders: dict[str, dict[str, str]] = {}
-    entries: list[tuple[bytes, bytes]] = []  # (sort key, entry)
-    for path, oid in files.items():
-        head, slash, rest = path.partition("/")
-        if slash:
-            folders.setdefault(head, {})[rest] = oid
-        else:
-            entries.append((head.encode(), b"100644 %b\0%b" % (head.encode(), bytes.fromhex(oid))))
-    for name, inside in folders.items():
-        entry = b"40000 %b\0%b" % (name.encode(), bytes.fromhex(tree_oid(inside)))
-        entries.append((name.encode() + b"/", entry))  # git sorts a folder as if its name ended in a slash
-    body = b"".join(entry for _, entry in sorted(entries))
+@dataclass(frozen=True)
+class Entry:
+    """One name in a folder: a file (mode 100644) or another folder."""
+
+    name: str
+    oid: str
+    is_folder: bool = False
+
+
+def folder_body(entries: Iterable[Entry]) -> bytes:
+    """A folder as git stores it. Git sorts a folder as if its name ended in a slash."""
+    ordered = sorted(entries, key=lambda entry: entry.name.encode() + (b"/" if entry.is_folder else b""))
+    return b"".join(
+        b"%b %b\0%b" % (b"40000" if entry.is_folder else b"100644", entry.name.encode(), bytes.fromhex(entry.oid))
+        for entry in ordered
+    )
+
+
+def folder_oid(entries: Iterable[Entry]) -> str:
+    """The id of a folder with these entries."""
+    body = folder_body(entries)
     return _oid(b"tree %d\0" % len(body) + body)
 
 
@@ -47,10 +54,22 @@ class Signature:
         return f"{self.name} <{self.email}> {int(self.at.timestamp())} +0000"
 
 
-def commit_oid(*, tree: str, parent: str | None, by: Signature, message: str) -> str:
-    """The id of a commit whose author is also its committer."""
-    lines = [f"tree {tree}", *([f"parent {parent}"] if parent else []), f"author {by}", f"committer {by}", "", message]
-    body = "\n".join(lines).encode()
+def commit_body(*, tree: str, parents: Sequence[str], by: Signature, message: str) -> bytes:
+    """A commit as git stores it; its author is also its committer."""
+    lines = [
+        f"tree {tree}",
+        *(f"parent {parent}" for parent in parents),
+        f"author {by}",
+        f"committer {by}",
+        "",
+        message,
+    ]
+    return "\n".join(lines).encode()
+
+
+def commit_oid(*, tree: str, parents: Sequence[str], by: Signature, message: str) -> str:
+    """The id of that commit."""
+    body = commit_body(tree=tree, parents=parents, by=by, message=message)
     return _oid(b"commit %d\0" % len(body) + body)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import ClassVar, Self
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db import models
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Case, Exists, OuterRef, Q, When
 from django.db.models.functions import Lower
 
 from hub.ids import uuid7
@@ -45,9 +45,17 @@ class RepositoryQuerySet(models.QuerySet["Repository"]):
         return self.filter(Q(private=False) | mine)
 
     def named(self, name: str) -> Self:
-        """The one called `namespace/name`, exactly."""
-        namespace, _, rest = name.partition("/")
-        return self.filter(namespace__name=namespace, name=rest)
+        """The one called `namespace/name`, exactly; `datasets/namespace/name` and `spaces/…` name those types.
+
+        Without a prefix a model comes first, then a dataset, then a space of that name.
+        """
+        prefix, slash, rest = name.partition("/")
+        if slash and "/" in rest and prefix in Repository.TYPE_OF_PREFIX:
+            found, name = self.filter(type=Repository.TYPE_OF_PREFIX[prefix]), rest
+        else:
+            found = self.order_by(Case(When(type=Repository.Type.MODEL, then=0), default=1), "type")
+        namespace, _, name = name.partition("/")
+        return found.filter(namespace__name=namespace, name=name)
 
     def for_cards(self) -> Self:
         """With everything a list shows of a repository."""
@@ -63,11 +71,29 @@ class Repository(models.Model):
         TASK = "task"
         PLAIN = "plain"
 
+    class Type(models.TextChoices):
+        """What the Hugging Face protocol takes it for; each type has names of its own."""
+
+        MODEL = "model"
+        DATASET = "dataset"
+        SPACE = "space"
+
+    class Gate(models.TextChoices):
+        NONE = ""
+        AUTO = "auto"
+        MANUAL = "manual"
+
+    TYPE_OF_PREFIX: ClassVar[dict[str, str]] = {"models": "model", "datasets": "dataset", "spaces": "space"}
+
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     namespace = models.ForeignKey(Namespace, on_delete=models.PROTECT, related_name="repositories")
     name = models.CharField(max_length=96)
     kind = models.CharField(max_length=16, choices=Kind)
+    type = models.CharField(max_length=8, choices=Type, default=Type.MODEL)
     private = models.BooleanField(default=False)
+    gated = models.CharField(
+        max_length=8, choices=Gate, default=Gate.NONE, blank=True, help_text="who may read the files has to be granted"
+    )
     description = models.CharField(max_length=500, blank=True)
     head = models.ForeignKey(
         "Commit", null=True, blank=True, on_delete=models.SET_NULL, related_name="+", help_text="tip of main"
@@ -78,7 +104,7 @@ class Repository(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint("namespace", Lower("name"), name="repository_name_unique_in_any_case"),
+            models.UniqueConstraint("namespace", "type", Lower("name"), name="repository_name_unique_in_any_case"),
         ]
         ordering = ["-updated_at"]
 
@@ -87,12 +113,17 @@ class Repository(models.Model):
 
     def get_absolute_url(self) -> str:
         """The repository's page."""
-        return f"/{self.full_name}"
+        return f"/{self.prefixed_name}"
 
     @property
     def full_name(self) -> str:
         """`namespace/name`; costs a query unless the namespace was selected with the row."""
         return f"{self.namespace.name}/{self.name}"
+
+    @property
+    def prefixed_name(self) -> str:
+        """`full_name`, with `datasets/` or `spaces/` before it for those types."""
+        return self.full_name if self.type == self.Type.MODEL else f"{self.type}s/{self.full_name}"
 
 
 class BlobQuerySet(models.QuerySet["Blob"]):
@@ -104,15 +135,15 @@ class BlobQuerySet(models.QuerySet["Blob"]):
         if getattr(actor, "is_superuser", False):
             return self
         readable = Exists(
-            TreeEntry.objects.filter(
-                blob=OuterRef("pk"), commit__repository__in=Repository.objects.visible_to(actor).order_by()
+            RepositoryBlob.objects.filter(
+                blob=OuterRef("pk"), repository__in=Repository.objects.visible_to(actor).order_by()
             )
         )
         uploaded = Exists(BlobUpload.objects.filter(blob=OuterRef("pk"), user=actor.pk))
         return self.filter(uploaded | readable)
 
     def unused(self) -> Self:
-        """Those that no commit and no job refers to."""
+        """Those that no folder and no job refers to."""
         return self.filter(~Exists(TreeEntry.objects.filter(blob=OuterRef("pk"))), jobs=None)
 
 
@@ -145,14 +176,61 @@ class BlobUpload(models.Model):
         return f"{self.user_id} sent {self.blob_id}"
 
 
+class Tree(models.Model):
+    """A folder by the id git gives it: the same content is one row, in whichever commit and repository it stands."""
+
+    oid = models.CharField(max_length=40, primary_key=True)
+
+    def __str__(self) -> str:
+        return self.oid
+
+
+class TreeEntry(models.Model):
+    """A name in a folder: a file, whole or in git by its LFS pointer, or another folder."""
+
+    tree = models.ForeignKey(Tree, on_delete=models.CASCADE, related_name="entries")
+    name = models.CharField(max_length=255)
+    blob = models.ForeignKey(Blob, null=True, blank=True, on_delete=models.PROTECT, related_name="entries")
+    lfs = models.BooleanField(default=False, help_text="git holds a pointer in place of the bytes")
+    subtree = models.ForeignKey(Tree, null=True, blank=True, on_delete=models.PROTECT, related_name="parents")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint("tree", "name", name="one_entry_a_name"),
+            models.CheckConstraint(
+                condition=Q(blob=None, subtree__isnull=False, lfs=False) | Q(blob__isnull=False, subtree=None),
+                name="entry_is_file_or_folder",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class RepositoryBlob(models.Model):
+    """That some commit of a repository has these bytes: who may read the repository may use them elsewhere."""
+
+    repository = models.ForeignKey(Repository, on_delete=models.CASCADE, related_name="+")
+    blob = models.ForeignKey(Blob, on_delete=models.CASCADE, related_name="+")
+
+    class Meta:
+        constraints = [models.UniqueConstraint("repository", "blob", name="one_use_a_repository_and_blob")]
+
+    def __str__(self) -> str:
+        return f"{self.repository_id} has {self.blob_id}"
+
+
 class Commit(models.Model):
-    """One state of a repository, whole: every path has its TreeEntry."""
+    """One state of a repository."""
 
     repository = models.ForeignKey(Repository, on_delete=models.CASCADE, related_name="commits")
     oid = models.CharField(max_length=40, help_text="the id git gives this commit")
-    tree_oid = models.CharField(max_length=40)
+    tree = models.ForeignKey(Tree, on_delete=models.PROTECT, related_name="commits")
     parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.CASCADE, related_name="children")
-    message = models.TextField()
+    merged = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.CASCADE, related_name="+", help_text="second parent of a merge"
+    )
+    message = models.TextField(help_text="title, and after an empty line more")
     author = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
@@ -164,30 +242,21 @@ class Commit(models.Model):
         ordering = ["-id"]
 
     def __str__(self) -> str:
-        return f"{self.oid[:12]} {self.message.splitlines()[0] if self.message else ''}"
+        return f"{self.oid[:12]} {self.title}"
 
-
-class TreeEntry(models.Model):
-    """A file of a commit."""
-
-    commit = models.ForeignKey(Commit, on_delete=models.CASCADE, related_name="entries")
-    path = models.CharField(max_length=512)
-    blob = models.ForeignKey(Blob, on_delete=models.PROTECT, related_name="entries")
-
-    class Meta:
-        constraints = [models.UniqueConstraint("commit", "path", name="tree_path_unique_in_commit")]
-        ordering = ["path"]
-
-    def __str__(self) -> str:
-        return self.path
+    @property
+    def title(self) -> str:
+        """The message's first line."""
+        return self.message.partition("\n")[0]
 
 
 class Ref(models.Model):
-    """A name for a commit: a branch moves, a tag stays."""
+    """A name for a commit: a branch moves, a tag stays. A pull request's is called `refs/pr/<number>`."""
 
     class Kind(models.TextChoices):
         BRANCH = "branch"
         TAG = "tag"
+        PULL = "pull"  # refs/pr/<number>: the branch of a pull request
 
     repository = models.ForeignKey(Repository, on_delete=models.CASCADE, related_name="refs")
     kind = models.CharField(max_length=8, choices=Kind)

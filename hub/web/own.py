@@ -22,6 +22,7 @@ from hub.accounts.models import User
 from hub.home import scratch
 from hub.jobs import services as jobs
 from hub.jobs.models import Job
+from hub.repos import commits, trees
 from hub.repos import services as repos
 from hub.repos.models import Commit, Repository
 from hub.web.uploads import Upload, safe_name
@@ -119,7 +120,7 @@ def predict_file(*, model: Repository, upload: UploadedFile[Any], user: User) ->
 
 def lock_of(commit: Commit) -> dict[str, Any]:
     """A composition's lock; {} when the commit has none."""
-    if not commit.entries.filter(path=_LOCK).exists():
+    if trees.find(commit.tree_id, _LOCK) is None:
         return {}
     lock: dict[str, Any] = json.loads(repos.read_file(commit, _LOCK, limit=_MAX_JSON))
     return lock
@@ -203,7 +204,7 @@ def _private_task(user: User, name: str, folder: Path, message: str) -> Reposito
         except Conflict:
             continue
         try:
-            repos.commit_folder(repository=repository, folder=folder, message=message, by=user)
+            commits.commit_folder(repository=repository, folder=folder, message=message, by=user)
         except BaseException:
             repos.delete_repository(repository)  # an empty repository would be left behind
             raise

@@ -11,8 +11,8 @@ from django.test import Client
 from hub.jobs import events, services
 from hub.jobs.models import Job, JobEvent
 from hub.jobs.services import Outcome
+from hub.repos.commits import Put, commit
 from hub.repos.models import Blob, Repository
-from hub.repos.services import File, commit_files
 from hub.repos.storage import store
 from tests.factories import GRAPH, bearer, make_blob, make_repository, make_task, make_user
 
@@ -39,7 +39,7 @@ def predict_spec(ann: Any) -> dict[str, str]:
     """A model that is only a graph will do: nothing here runs it."""
     model = make_repository(ann, "model", kind=Repository.Kind.COMPOSITION)
     blob = make_blob(GRAPH.encode(), by=ann)
-    commit_files(repository=model, files=[File("composition.json", blob.sha256)], message="", by=ann)
+    commit(repository=model, changes=[Put("composition.json", blob.sha256)], message="", by=ann)
     return {"model": "ann/model", "data": "ann/topics"}
 
 

@@ -164,7 +164,7 @@ def test_fsck_finds_one_flipped_bit_and_a_row_that_was_edited(capsys: pytest.Cap
     commit = make_commit(make_repository(ann), {"a": random.Random(1).randbytes(5000)}, by=ann)
     assert fsck(print) == 0
 
-    path = store().path(commit.entries.get().blob_id)
+    path = store().path(commit.tree.entries.get().blob_id)
     path.chmod(0o644)
     content = bytearray(path.read_bytes())
     content[2500] ^= 1
@@ -172,7 +172,7 @@ def test_fsck_finds_one_flipped_bit_and_a_row_that_was_edited(capsys: pytest.Cap
     type(commit).objects.filter(pk=commit.pk).update(message="rewritten history")
 
     assert fsck(print) == 2
-    assert commit.entries.get().blob_id in capsys.readouterr().out
+    assert commit.tree.entries.get().blob_id in capsys.readouterr().out
 
 
 def test_sweeping_and_checking_are_commands(capsys: pytest.CaptureFixture[str]) -> None:

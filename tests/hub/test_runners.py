@@ -14,8 +14,9 @@ from hub.boards.models import Result
 from hub.home import scratch
 from hub.jobs import services, tasks
 from hub.jobs.models import Job
+from hub.repos.commits import commit_folder
 from hub.repos.models import Blob, Repository
-from hub.repos.services import commit_folder, read_file
+from hub.repos.services import read_file
 from hub.repos.storage import store
 from tests.factories import make_prior, make_repository, make_user
 
@@ -67,7 +68,7 @@ def test_two_owners_who_fit_the_same_get_the_same_bytes(ann: User) -> None:
 
     assert mine.result["structure"] == his.result["structure"]
     assert mine.result["model"] == his.result["model"]
-    weights = Blob.objects.filter(entries__path="model.safetensors").distinct()
+    weights = Blob.objects.filter(entries__name="model.safetensors").distinct()
     assert weights.count() == 1
     assert Repository.objects.named("bob/model").get().head.oid == his.result["commit"]
 

@@ -430,7 +430,7 @@ def test_sound_above_half_the_new_rate_is_filtered_out() -> None:
         (None, "not a recording"),
         (wav(np.zeros(10, np.float32), 100), "100 Hz"),
     ],
-    # Not the bytes: libsndfile writes the time of day into a FLOAT file, and xdist's two workers would name them differently.
+    # Not the bytes: libsndfile writes the time of day into a FLOAT file, so two workers would name it differently.
     ids=["empty-wav", "empty-array", "nan-wav", "inf", "no-bytes", "cut-header", "3d", "text", "none", "100-hz"],
 )
 def test_what_is_no_recording_is_refused(value: Any, said: str) -> None:

@@ -20,7 +20,8 @@ from hub.jobs import services as jobs
 from hub.jobs.cleanup import delete_repository
 from hub.jobs.models import Job
 from hub.repos import services as repos
-from hub.repos.models import Commit, Repository, TreeEntry
+from hub.repos.models import Commit, Repository
+from hub.repos.trees import FileEntry
 from hub.web.forms import PredictForm
 from hub.web.own import lock_of, predict_file
 from hub.web.pages import find_repository, page
@@ -39,13 +40,13 @@ def show(request: HttpRequest, owner: str, name: str, rev: str = "") -> HttpResp
     if repository.head is None:
         return page(request, "repos/empty.html", {"repository": repository})
     commit = repos.resolve(repository, rev) if rev else repository.head
-    files = repos.tree(commit)
+    files = repos.files(commit)
     context = {
         "repository": repository,
         "commit": commit,
         "is_head": commit.pk == repository.head_id,
         "files": files,
-        "size_bytes": sum(entry.blob.size for entry in files),
+        "size_bytes": sum(entry.size for entry in files),
         "commits": repository.commits.select_related("author")[:10],
         "refs": repository.refs.select_related("commit"),
         "may_delete": can(request.user, "delete", repository),
@@ -102,7 +103,7 @@ def delete(request: HttpRequest, owner: str, name: str) -> HttpResponse:
     return page(request, "repos/delete.html", context, status=422 if wrong else 200)
 
 
-def _prior(request: HttpRequest, repository: Repository, commit: Commit, files: list[TreeEntry]) -> tuple[str, Any]:
+def _prior(request: HttpRequest, repository: Repository, commit: Commit, files: list[FileEntry]) -> tuple[str, Any]:
     prior = Prior.objects.visible_to(request.user).filter(repository=repository).first()
     named = Result.objects.visible_to(request.user).for_cards().annotate(text=Cast("report", TextField()))
     results = named.filter(text__contains=f"{repository.full_name}")[:3]
@@ -116,7 +117,7 @@ def _prior(request: HttpRequest, repository: Repository, commit: Commit, files: 
 
 
 def _composition(
-    request: HttpRequest, repository: Repository, commit: Commit, files: list[TreeEntry]
+    request: HttpRequest, repository: Repository, commit: Commit, files: list[FileEntry]
 ) -> tuple[str, Any]:
     paths = {entry.path for entry in files}
     lock = lock_of(commit)
@@ -133,7 +134,7 @@ def _composition(
     }
 
 
-def _task(request: HttpRequest, repository: Repository, commit: Commit, files: list[TreeEntry]) -> tuple[str, Any]:
+def _task(request: HttpRequest, repository: Repository, commit: Commit, files: list[FileEntry]) -> tuple[str, Any]:
     results = Result.objects.visible_to(request.user).for_cards().filter(task=repository)[:4]
     return "repos/task.html", {
         "task": parse_task(repos.read_file(commit, "task.json", limit=_MAX_JSON)),
@@ -141,7 +142,7 @@ def _task(request: HttpRequest, repository: Repository, commit: Commit, files: l
     }
 
 
-def _plain(request: HttpRequest, repository: Repository, commit: Commit, files: list[TreeEntry]) -> tuple[str, Any]:
+def _plain(request: HttpRequest, repository: Repository, commit: Commit, files: list[FileEntry]) -> tuple[str, Any]:
     return "repos/plain.html", {}
 
 
