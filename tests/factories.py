@@ -8,13 +8,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from hub.accounts import organisations
 from hub.accounts import services as accounts
 from hub.accounts.models import ApiToken, User
 from hub.repos import commits
 from hub.repos import services as repos
 from hub.repos.blobs import put_blob
 from hub.repos.commits import Put
-from hub.repos.models import Blob, Commit, Repository
+from hub.repos.models import Blob, Commit, Namespace, Repository
 
 _numbers = itertools.count(1)
 
@@ -24,14 +25,21 @@ def make_user(name: str | None = None, *, password: str | None = None, admin: bo
     return accounts.create_user(name=name or f"user{next(_numbers)}", password=password, admin=admin)
 
 
-def make_token(user: User, *, scope: str = ApiToken.Scope.WRITE, **fields: Any) -> str:
+def make_token(user: User, *, role: str = ApiToken.Role.WRITE, **fields: Any) -> str:
     """The text of a token."""
-    return accounts.create_token(user=user, name="test", scope=scope, **fields)[0]
+    return accounts.create_token(user=user, name="test", role=role, **fields)[0]
 
 
-def bearer(user: User, *, scope: str = ApiToken.Scope.WRITE) -> dict[str, str]:
+def bearer(user: User, *, role: str = ApiToken.Role.WRITE) -> dict[str, str]:
     """Headers of a request with a token of `user`, for Django's test client."""
-    return {"Authorization": f"Bearer {make_token(user, scope=scope)}"}
+    return {"Authorization": f"Bearer {make_token(user, role=role)}"}
+
+
+def make_organisation(name: str | None = None, *, admin: User | None = None) -> Namespace:
+    """An organisation; without an admin only administrators of the hub can change it."""
+    if admin is not None:
+        return organisations.create_organisation(name=name or f"org{next(_numbers)}", by=admin)
+    return Namespace.objects.create(name=name or f"org{next(_numbers)}", kind=Namespace.Kind.ORG)
 
 
 def sha256(data: bytes) -> str:
@@ -45,10 +53,10 @@ def make_blob(data: bytes, *, by: User | None = None) -> Blob:
 
 
 def make_repository(
-    owner: User, name: str | None = None, *, kind: str = Repository.Kind.PLAIN, private: bool = False
+    owner: User | Namespace, name: str | None = None, *, kind: str = Repository.Kind.PLAIN, private: bool = False
 ) -> Repository:
     """An empty repository in the owner's namespace."""
-    full_name = f"{owner.username}/{name or f'repo{next(_numbers)}'}"
+    full_name = f"{owner}/{name or f'repo{next(_numbers)}'}"
     return repos.create_repository(name=full_name, kind=kind, private=private)
 
 

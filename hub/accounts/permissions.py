@@ -1,22 +1,28 @@
-"""The one place that says who may do what.
+"""The one place that says who may do what; access.py adds up what an actor reaches.
 
 Reading is decided by each model's `visible_to`, so lists and single objects cannot disagree. What an actor may not read
 does not exist for them: `require` answers NotFound, never "forbidden".
+
+    read         see that it is there        read_files   get its contents (of a gated repository: with a grant)
+    discuss      open a discussion or a pull request: whoever reads it
+    write        commit, branch, tag         create       a repository in a namespace; a job; an organisation
+    admin        settings, members, gating   delete       for good; cancel: a job
 """
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-from django.db.models import Model, QuerySet
+from django.db.models import Model, Q, QuerySet
 
-from hub.accounts.models import ApiToken
+from hub.accounts.access import Actor, acts, administers, governs, reaches, speaks
+from hub.accounts.models import ApiToken, Role
 from hub.boards.models import Result
 from hub.jobs.models import Job
-from hub.repos.models import Actor, Namespace, Repository
+from hub.repos.models import Namespace, Repository
 from priors.errors import NotAllowed, NotFound, TokenRejected
 
-Action = Literal["read", "write", "delete", "create", "cancel"]
+Action = Literal["read", "read_files", "discuss", "write", "create", "admin", "delete", "cancel"]
 
 
 def can(actor: Actor, action: Action, obj: Model) -> bool:
@@ -25,14 +31,22 @@ def can(actor: Actor, action: Action, obj: Model) -> bool:
         case "read", Repository() | Job() | Result() | ApiToken():
             visible: QuerySet[Any] = type(obj).objects.visible_to(actor)
             return visible.filter(pk=obj.pk).exists()
-        case (("write" | "delete"), Repository(namespace=namespace)):
-            return _owns(actor, namespace)
+        case "discuss", Repository():
+            return _among(obj, speaks(actor))
+        case "write", Repository():
+            return _among(obj, reaches(actor, Role.WRITE))
+        case (("admin" | "delete"), Repository()):
+            return _among(obj, reaches(actor, Role.ADMIN))
         case "create", Namespace():
-            return _owns(actor, obj)
+            return _among(obj, governs(actor, Role.WRITE))
+        case "admin", Namespace():
+            return _among(obj, governs(actor, Role.ADMIN))
+        case "create", Job():
+            return acts(actor, Role.WRITE) and obj.owner_id == actor.pk
         case (("cancel" | "delete"), Job()):
-            return _is_admin(actor) or _is(actor, obj.owner_id)
+            return acts(actor, Role.WRITE) and (obj.owner_id == actor.pk or administers(actor))
         case "delete", ApiToken():
-            return _is(actor, obj.user_id)
+            return acts(actor, Role.WRITE) and obj.user_id == actor.pk
     return False
 
 
@@ -40,20 +54,16 @@ def require(actor: Actor, action: Action, obj: Model) -> None:
     """Raises NotFound for what the actor cannot see, TokenRejected for nobody, NotAllowed for somebody else."""
     if can(actor, action, obj):
         return
-    if not isinstance(obj, Namespace) and not can(actor, "read", obj):
+    if not isinstance(obj, Namespace) and not obj._state.adding and not can(actor, "read", obj):
         raise NotFound(f"There is no {obj} here, or it is not yours to see.")
     if not actor.is_authenticated:
         raise TokenRejected(f"To {action} {obj}, say who you are: `priorhub login` or the sign-in page.")
+    token = getattr(actor, "token", None)
+    if token is not None and not token.covers(Role.WRITE):
+        may = ", ".join(token.scopes) or "nothing"
+        raise NotAllowed(f"The token {token.prefix}… may not {action} {obj}: it may {may}. Make one that may.")
     raise NotAllowed(f"You may not {action} {obj}. Ask its owner, or use a namespace of your own.")
 
 
-def _is(actor: Actor, user_id: int | None) -> bool:
-    return actor.is_authenticated and actor.is_active and actor.pk == user_id
-
-
-def _is_admin(actor: Actor) -> bool:
-    return actor.is_authenticated and actor.is_active and bool(getattr(actor, "is_superuser", False))
-
-
-def _owns(actor: Actor, namespace: Namespace) -> bool:
-    return _is_admin(actor) or (namespace.owner_id is not None and _is(actor, namespace.owner_id))
+def _among(obj: Model, condition: Q) -> bool:
+    return type(obj)._default_manager.filter(condition, pk=obj.pk).exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from django.contrib.auth.password_validation import validate_password
@@ -11,12 +12,12 @@ from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from hub.accounts.models import ApiToken, SetupLink, User
+from hub.accounts.models import ApiToken, Role, SetupLink, TokenScope, User
 from hub.accounts.tokens import PREFIX_LENGTH, digest, new_token, well_formed
 from hub.errors import BadRequest
-from hub.repos.models import Namespace
+from hub.repos.models import Namespace, Repository
 from hub.repos.names import check_namespace
-from priors.errors import Conflict, NotAllowed, TokenRejected
+from priors.errors import Conflict, NotAllowed, NotFound, TokenRejected
 
 SETUP_LINK_DAYS = 7
 _LAST_USED_EVERY = timedelta(minutes=1)  # reading must not cost a write each
@@ -42,21 +43,54 @@ def create_user(*, name: str, password: str | None = None, email: str = "", admi
     return user
 
 
+@transaction.atomic
 def create_token(
-    *, user: User, name: str, scope: str = ApiToken.Scope.READ, expires_at: datetime | None = None
+    *,
+    user: User,
+    name: str,
+    role: str = ApiToken.Role.READ,
+    scopes: Sequence[str] = (),
+    expires_at: datetime | None = None,
 ) -> tuple[str, ApiToken]:
-    """A new token: its text, which is never shown again, and its row."""
-    if scope not in ApiToken.Scope.values:
-        raise BadRequest(f"Scope {scope!r} is unknown. Use read or write.")
+    """A new token: its text, which is never shown again, and its row.
+
+    scopes  of a fine-grained one: `read:ann/mail`, `write:lab/*`, `admin:ann/*`; what the user may not do there now or
+            later, the token may not either. Raises BadRequest, NotFound
+    """
+    if role not in ApiToken.Role.values:
+        raise BadRequest(f"Role {role!r} is unknown. Use one of {', '.join(ApiToken.Role.values)}.")
+    if (role == ApiToken.Role.FINE_GRAINED) != bool(scopes):
+        raise BadRequest("A fine-grained token needs scopes such as read:ann/mail or write:ann/*; others take none.")
     text = new_token()
     row = ApiToken.objects.create(
-        user=user, name=name[:100], prefix=text[:PREFIX_LENGTH], digest=digest(text), scope=scope, expires_at=expires_at
+        user=user, name=name[:100], prefix=text[:PREFIX_LENGTH], digest=digest(text), role=role, expires_at=expires_at
     )
+    TokenScope.objects.bulk_create([_scope(row, scope) for scope in dict.fromkeys(scopes)])
     return text, row
 
 
+def _scope(token: ApiToken, text: str) -> TokenScope:
+    role, _, place = text.strip().partition(":")
+    if role not in Role.values:
+        raise BadRequest(
+            f"The scope {text[:200]!r} names no role. Write it as read:ann/mail, write:ann/* or admin:ann/*."
+        )
+    if place.endswith("/*"):
+        namespace = Namespace.objects.filter(name=place.removesuffix("/*")).first()
+        if namespace is None:
+            raise NotFound(f"There is no namespace {place[:-2][:100]!r}. A scope names yours or your organisation's.")
+        return TokenScope(token=token, role=role, namespace=namespace)
+    repository = Repository.objects.visible_to(token.user).named(place).first()
+    if repository is None:
+        raise NotFound(f"There is no repository {place[:200]!r} here, or it is not yours to see.")
+    return TokenScope(token=token, role=role, repository=repository)
+
+
 def authenticate(text: str) -> ApiToken:
-    """The token's row, with its user. Raises TokenRejected; a mistyped token costs no query."""
+    """The token's row, with its user, who from then on acts with it: `token.user.token`.
+
+    Raises TokenRejected; a mistyped token costs no query.
+    """
     if not well_formed(text):
         raise TokenRejected("This is not a token of a hub: its checksum does not match. Copy the whole of it again.")
     token = ApiToken.objects.select_related("user").filter(digest=digest(text)).first()
@@ -72,6 +106,7 @@ def authenticate(text: str) -> ApiToken:
     now = timezone.now()
     if token.last_used_at is None or now - token.last_used_at > _LAST_USED_EVERY:
         ApiToken.objects.filter(pk=token.pk).update(last_used_at=now)
+    token.user.token = token
     return token
 
 

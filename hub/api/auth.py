@@ -42,9 +42,8 @@ class Anyone(HttpBearer):
         if scheme.lower() != "bearer":
             raise TokenRejected("The Authorization header is not 'Bearer ph_…'. Send a token of this hub.")
         token = authenticate(text.strip())
-        if request.method not in _SAFE and token.scope != ApiToken.Scope.WRITE:
-            raise NotAllowed(f"The token {token.prefix}… may only read. Make one with the scope write.")
-        request.token = token  # type: ignore[attr-defined]
+        if request.method not in _SAFE and token.role == ApiToken.Role.READ:
+            raise NotAllowed(f"The token {token.prefix}… may only read. Make one that may write.")
         return token.user
 
 

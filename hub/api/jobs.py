@@ -34,6 +34,7 @@ def find(request: Any, job_id: UUID) -> Job:
     "", auth=Somebody(), response={202: JobOut}, summary="Ask for a job; asking for the same again gives the same"
 )
 def submit(request: Any, payload: JobIn) -> Any:
+    require(request.auth, "create", Job(owner=request.auth))
     job = services.submit(kind=payload.kind, spec=payload.spec, owner=request.auth, again=payload.again)
     return Status(HTTPStatus.ACCEPTED, JobOut.from_row(job))
 

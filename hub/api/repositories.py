@@ -8,6 +8,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from ninja import Router, Status
 
+from hub.accounts.access import Actor
 from hub.accounts.permissions import Action, require
 from hub.api.auth import Anyone, Somebody
 from hub.api.files import send_file
@@ -25,7 +26,7 @@ from hub.api.schemas import (
 from hub.jobs.cleanup import delete_repository
 from hub.repos import commits, services
 from hub.repos.commits import Put
-from hub.repos.models import Actor, Repository
+from hub.repos.models import Repository
 from hub.repos.storage import store
 from priors.errors import NotFound
 

@@ -34,7 +34,7 @@ class Health(Schema):
 
 class WhoAmI(Schema):
     name: str
-    scopes: list[Literal["read", "write"]]
+    scopes: list[str]
 
 
 class Problem(Schema):

@@ -39,7 +39,7 @@ def health(request: HttpRequest) -> Health:
 
 @api.get("/whoami", auth=Somebody(), response=WhoAmI, tags=["hub"], summary="Whose token this is")
 def whoami(request: Any) -> WhoAmI:
-    token = getattr(request, "token", None)
+    token = request.auth.token
     return WhoAmI(name=request.auth.username, scopes=token.scopes if token else ["read", "write"])
 
 

@@ -6,8 +6,9 @@ from typing import Any, Self
 
 from django.db import models
 
+from hub.accounts.access import Actor
 from hub.jobs.models import Job
-from hub.repos.models import Actor, Repository
+from hub.repos.models import Repository
 
 
 class ResultQuerySet(models.QuerySet["Result"]):

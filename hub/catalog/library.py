@@ -8,9 +8,10 @@ import uuid
 from functools import cached_property
 from pathlib import Path
 
+from hub.accounts.access import Actor
 from hub.catalog.models import Prior
 from hub.home import prior_cache
-from hub.repos.models import Actor, Commit
+from hub.repos.models import Commit
 from hub.repos.services import materialise
 from priors.library import Entry, find
 from priors.manifest import PriorRef, parse_manifest

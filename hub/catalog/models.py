@@ -6,7 +6,8 @@ from typing import Self
 
 from django.db import models
 
-from hub.repos.models import Actor, Commit, Repository
+from hub.accounts.access import Actor
+from hub.repos.models import Commit, Repository
 
 
 class PriorQuerySet(models.QuerySet["Prior"]):

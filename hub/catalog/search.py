@@ -7,8 +7,8 @@ import re
 from django.db import connection
 from django.db.models import Case, IntegerField, QuerySet, Value, When
 
+from hub.accounts.access import Actor
 from hub.catalog.models import Prior
-from hub.repos.models import Actor
 
 _WORD = re.compile(r"\w+")
 _MAX_WORDS = 16

@@ -9,16 +9,18 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from hub.accounts.access import Actor, acts, administers
+from hub.accounts.models import Role
 from hub.ids import uuid7
-from hub.repos.models import Actor, Blob
+from hub.repos.models import Blob
 
 
 class JobQuerySet(models.QuerySet["Job"]):
     def visible_to(self, actor: Actor) -> Self:
         """The actor's own; all for an administrator."""
-        if getattr(actor, "is_superuser", False):
+        if administers(actor, Role.READ):
             return self
-        return self.filter(owner=actor.pk) if actor.is_authenticated else self.none()
+        return self.filter(owner=actor.pk) if acts(actor, Role.READ) else self.none()
 
     def live(self) -> Self:
         """Waiting or running."""

@@ -5,15 +5,12 @@ from __future__ import annotations
 from typing import ClassVar, Self
 
 from django.conf import settings
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db import models
 from django.db.models import Case, Exists, OuterRef, Q, When
 from django.db.models.functions import Lower
 
+from hub.accounts.access import Actor, readable
 from hub.ids import uuid7
-
-Actor = AbstractBaseUser | AnonymousUser
-"""Whoever asks: a user, or nobody in particular."""
 
 
 class Namespace(models.Model):
@@ -38,11 +35,8 @@ class Namespace(models.Model):
 
 class RepositoryQuerySet(models.QuerySet["Repository"]):
     def visible_to(self, actor: Actor) -> Self:
-        """Public ones, and the actor's own; all for an administrator. Anything else does not exist for the actor."""
-        if getattr(actor, "is_superuser", False):
-            return self
-        mine = Q(namespace__owner=actor.pk) if actor.is_authenticated else Q(pk=None)
-        return self.filter(Q(private=False) | mine)
+        """Public ones, and those the actor reaches. Anything else does not exist for the actor."""
+        return self.filter(readable(actor))
 
     def named(self, name: str) -> Self:
         """The one called `namespace/name`, exactly; `datasets/namespace/name` and `spaces/…` name those types.

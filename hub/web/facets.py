@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from django.db.models import Count
 
+from hub.accounts.access import Actor
 from hub.catalog.models import Prior
 from hub.catalog.search import search
-from hub.repos.models import Actor
 from hub.web.templatetags.show import MODALITIES
 
 

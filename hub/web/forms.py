@@ -65,7 +65,14 @@ class TokenForm(forms.Form):
     """A new API token."""
 
     name = forms.CharField(max_length=100, label="What it is for")
-    scope = forms.ChoiceField(choices=ApiToken.Scope.choices, initial=ApiToken.Scope.WRITE)
+    role = forms.ChoiceField(label="May", choices=ApiToken.Role.choices, initial=ApiToken.Role.WRITE)
+    scopes = forms.CharField(
+        label="Scopes of a fine-grained one",
+        required=False,
+        max_length=4000,
+        help_text="One a line: read:ann/mail, write:ann/*, admin:lab/*. It reaches nothing else that is private.",
+        widget=forms.Textarea(attrs={"rows": 3, "spellcheck": "false"}),
+    )
     days = forms.TypedChoiceField(
         label="Expires",
         coerce=int,
@@ -77,4 +84,10 @@ class TokenForm(forms.Form):
         """The keywords of accounts.services.create_token."""
         days = self.cleaned_data["days"]
         expires_at = timezone.now() + timedelta(days=days) if days else None
-        return {"name": self.cleaned_data["name"], "scope": self.cleaned_data["scope"], "expires_at": expires_at}
+        scopes = self.cleaned_data["scopes"].split()
+        return {
+            "name": self.cleaned_data["name"],
+            "role": self.cleaned_data["role"],
+            "scopes": scopes,
+            "expires_at": expires_at,
+        }

@@ -26,7 +26,7 @@ def ada(home):
 
 @pytest.fixture
 def live(live_server, ada):
-    text, _ = create_token(user=ada, name="test", scope="write")
+    text, _ = create_token(user=ada, name="test", role="write")
     with Hub(live_server.url, text) as hub:
         yield hub
 
@@ -105,9 +105,9 @@ def test_a_prior_that_is_none_is_refused_whole_with_the_reason(live, tmp_path):
 def test_the_token_decides_what_may_be_done(live, live_server, ada, tmp_path):
     write(tmp_path / "d", {"a.txt": b"x"})
     live.push(tmp_path / "d", "ada/secret", private=True)
-    reading, _ = create_token(user=ada, name="r", scope="read")
-    expired, _ = create_token(user=ada, name="e", scope="write", expires_at=timezone.now() - timedelta(seconds=1))
-    other, _ = create_token(user=create_user(name="bob"), name="b", scope="write")
+    reading, _ = create_token(user=ada, name="r", role="read")
+    expired, _ = create_token(user=ada, name="e", role="write", expires_at=timezone.now() - timedelta(seconds=1))
+    other, _ = create_token(user=create_user(name="bob"), name="b", role="write")
 
     with pytest.raises(NotAllowed):
         Hub(live_server.url, reading).push(tmp_path / "d", "ada/more")

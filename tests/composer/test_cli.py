@@ -204,7 +204,7 @@ def test_a_spec_that_does_not_hold_together_is_refused_in_one_line(refused, tmp_
 
 @pytest.fixture
 def token(home, live_server, transactional_db):
-    return create_token(user=create_user(name="ada"), name="cli", scope="write")[0]
+    return create_token(user=create_user(name="ada"), name="cli", role="write")[0]
 
 
 def test_login_remembers_the_hub_for_the_commands_after_it(run, refused, token, live_server):

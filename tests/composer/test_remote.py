@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def hub(home, live_server, tmp_path, monkeypatch):
     """A hub with two function priors, whose worker is the thread that takes the request."""
-    token = create_token(user=create_user(name="ada"), name="cli", scope="write")[0]
+    token = create_token(user=create_user(name="ada"), name="cli", role="write")[0]
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("PRIORHUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PRIORHUB_URL", live_server.url)

@@ -66,7 +66,7 @@ def test_a_token_is_nowhere_in_the_database() -> None:
 def test_a_good_token_says_who_it_is_and_is_remembered_as_used(client: Client) -> None:
     ann = make_user("ann")
 
-    assert whoami(client, f"Bearer {make_token(ann, scope='read')}") == (200, {"name": "ann", "scopes": ["read"]})
+    assert whoami(client, f"Bearer {make_token(ann, role='read')}") == (200, {"name": "ann", "scopes": ["read"]})
     assert ApiToken.objects.get().last_used_at is not None
 
 
@@ -92,7 +92,7 @@ def test_a_mistyped_token_costs_no_query(client: Client, django_assert_num_queri
     ids=["revoked", "expired", "suspended", "deleted"],
 )
 def test_a_token_that_is_over_is_refused_with_its_reason(client: Client, change: Any, word: str) -> None:
-    text, token = services.create_token(user=make_user(), name="t", scope="write")
+    text, token = services.create_token(user=make_user(), name="t", role="write")
     change(token)
 
     status, problem = whoami(client, f"Bearer {text}")

@@ -71,7 +71,7 @@ def test_who_gets_what(home: Path, client: Client, who: str, method: str, route:
         services.request_cancel(job)  # the stream of an ended job ends
     tokens = {
         "stranger": make_token(stranger),
-        "reader": make_token(owner, scope="read"),
+        "reader": make_token(owner, role="read"),
         "owner": make_token(owner),
         "admin": make_token(make_user("root", admin=True)),
     }

@@ -408,7 +408,7 @@ def test_a_weak_password_keeps_the_name_that_was_typed(client: Client, db: None)
 
 
 def test_a_token_is_shown_once(signed_in: Client, ada: User) -> None:
-    html = body(signed_in.post("/account", {"name": "laptop", "scope": "write", "days": "30"}))  # type: ignore[arg-type]
+    html = body(signed_in.post("/account", {"name": "laptop", "role": "write", "days": "30"}))  # type: ignore[arg-type]
     token = re.search(r"ph_\w{38}", html)
 
     assert token and ApiToken.objects.get().expires_at is not None
@@ -420,7 +420,7 @@ def test_a_token_is_shown_once(signed_in: Client, ada: User) -> None:
 
 
 def test_tokens_of_others_cannot_be_revoked(client: Client, signed_in: Client, ada: User) -> None:
-    signed_in.post("/account", {"name": "laptop", "scope": "read", "days": "0"})
+    signed_in.post("/account", {"name": "laptop", "role": "read", "days": "0"})
     client.force_login(make_user("eve"))
 
     assert client.post(f"/account/tokens/{ApiToken.objects.get().pk}/revoke").status_code == 404

@@ -11,11 +11,11 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST, require_safe
 
+from hub.accounts.access import Actor
 from hub.accounts.permissions import require
 from hub.boards.models import Result
 from hub.jobs.models import Job, JobEvent
 from hub.jobs.services import request_cancel, submit
-from hub.repos.models import Actor
 from hub.web.own import job_context
 from hub.web.pages import page
 from hub.web.present import facts_of, find_ranking, ranking_view

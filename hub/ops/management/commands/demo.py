@@ -37,7 +37,7 @@ class Command(BaseCommand):
             with hub_at_home(home(), self._say) as url:
                 call_command("migrate", verbosity=0, interactive=False)
                 user = User.objects.filter(username=USER).first() or create_user(name=USER)
-                text, token = create_token(user=user, name="make demo", scope=ApiToken.Scope.WRITE)
+                text, token = create_token(user=user, name="make demo", role=ApiToken.Role.WRITE)
                 try:
                     Demo(url, text, name, out, self._say, self._progress).run()
                 finally:

@@ -30,5 +30,5 @@ class Command(BaseCommand):
         except UserError as err:
             raise CommandError(str(err)) from err
         if options["token"]:
-            text, _ = create_token(user=user, name="made by makeuser", scope=ApiToken.Scope.WRITE)
+            text, _ = create_token(user=user, name="made by makeuser", role=ApiToken.Role.WRITE)
             self.stdout.write(text)

@@ -1,0 +1,106 @@
+"""Who reaches what, as conditions on rows: the one place where roles, teams, grants and tokens are added up.
+
+`Repository.objects.visible_to` and `permissions.can` both ask here, so a list and a single object cannot disagree, and
+what was taken away a moment ago is gone from both. A token only ever takes away: rights are the user's and the token's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.db.models import F, Q, QuerySet
+
+from hub.accounts.models import ApiToken, Membership, Role, TeamGrant, TokenScope
+
+Actor = AbstractBaseUser | AnonymousUser
+"""Whoever asks: a user, or nobody in particular."""
+
+_NOTHING = Q(pk__in=[])
+_EVERYTHING = Q(pk__isnull=False)  # not Q(): `public | Q()` is only what is public
+
+
+def readable(actor: Actor) -> Q:
+    """Repositories that exist for the actor: public ones, and those they reach."""
+    return Q(private=False) | reaches(actor, Role.READ)
+
+
+def reaches(actor: Actor, role: str) -> Q:
+    """Repositories in which the actor has `role`, by owning them, as a member, by a team, or as an administrator."""
+    if not _stands(actor):
+        return _NOTHING
+    if _is_superuser(actor):
+        mine = _EVERYTHING
+    else:
+        mine = Q(namespace__owner=actor.pk) | Q(namespace__in=_organisations(actor, role))
+        if role != Role.READ:  # to read, being a member is enough
+            mine |= Q(pk__in=_granted(actor, role))
+    return mine & _token_covers(actor, role)
+
+
+def speaks(actor: Actor) -> Q:
+    """Repositories in which the actor may open a discussion or a pull request: whatever they read, but not with a
+    token that may only read."""
+    return readable(actor) & _token_covers(actor, Role.WRITE) if _stands(actor) else _NOTHING
+
+
+def governs(actor: Actor, role: str) -> Q:
+    """Namespaces in which the actor has `role`: to create in them (write), or to change them (admin)."""
+    if not _stands(actor):
+        return _NOTHING
+    mine = _EVERYTHING if _is_superuser(actor) else Q(owner=actor.pk) | Q(pk__in=_organisations(actor, role))
+    token = _token(actor)
+    if token is None or token.covers(role):
+        return mine
+    return mine & Q(pk__in=_scopes(token, role).filter(repository=None).values("namespace"))
+
+
+def acts(actor: Actor, role: str) -> bool:
+    """Whether the actor's account as a whole can be used at `role`: its jobs, its organisations, its settings.
+
+    A fine-grained token names places, not the account, and so never does.
+    """
+    token = _token(actor)
+    return _stands(actor) and (token is None or token.covers(role))
+
+
+def administers(actor: Actor, role: str = Role.ADMIN) -> bool:
+    """Whether the actor is an administrator of the hub, and acts as one at `role`."""
+    return _is_superuser(actor) and acts(actor, role)
+
+
+def _token_covers(actor: Actor, role: str) -> Q:
+    """Repositories for which the token at hand does not stand in the way of `role`."""
+    token = _token(actor)
+    if token is None or token.covers(role):
+        return _EVERYTHING
+    scopes = _scopes(token, role)
+    everywhere = scopes.filter(repository=None).values("namespace")
+    return Q(namespace__in=everywhere) | Q(pk__in=scopes.filter(namespace=None).values("repository"))
+
+
+def _organisations(actor: Actor, role: str) -> QuerySet[Membership, Any]:
+    roles = Role.at_least(role)
+    return Membership.objects.filter(user=actor.pk, role__in=roles).order_by().values("organisation")
+
+
+def _granted(actor: Actor, role: str) -> QuerySet[TeamGrant, Any]:
+    grants = TeamGrant.objects.filter(team__members__user=actor.pk, role__in=Role.at_least(role))
+    # A repository that moved to somebody else keeps no rights of the teams it came from.
+    return grants.filter(repository__namespace=F("team__organisation")).values("repository")
+
+
+def _scopes(token: ApiToken, role: str) -> QuerySet[TokenScope]:
+    return TokenScope.objects.filter(token=token.pk, role__in=Role.at_least(role)).order_by()
+
+
+def _token(actor: Actor) -> ApiToken | None:
+    return getattr(actor, "token", None)
+
+
+def _stands(actor: Actor) -> bool:
+    return actor.is_authenticated and actor.is_active
+
+
+def _is_superuser(actor: Actor) -> bool:
+    return bool(getattr(actor, "is_superuser", False))
