@@ -8,7 +8,7 @@ PORT ?= 8000
 TORCH_INDEX ?=
 TORCH := torch==2.13.0
 
-.PHONY: demo run test lint format bench lock openapi vendor clean help
+.PHONY: demo run test soak lint format bench lock openapi vendor clean help
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -33,6 +33,9 @@ run: $(VENV)/.installed ## The hub on this machine: make run PORT=8000
 
 test: $(VENV)/.installed ## The whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+soak: $(VENV)/.installed ## Races and kills with the full number of rounds; the report goes to docs/soak.txt
+	SOAK=1 $(BIN)/python -m pytest -m soak -v --durations=0 | tee docs/soak.txt
 
 lint: $(VENV)/.installed ## Formatting, style, types, layers, migrations
 	$(BIN)/ruff format --check .

@@ -11,7 +11,10 @@ Modules
     cache.py       blobs by content and snapshots by commit; safe for many processes and for kill -9
     paths.py       names a server sends that become names on this disk
     _transport.py  HTTP and what each failure means
-    _transfer.py   bytes down in ranges, bytes up in streams
+    _download.py   bytes down: files and ranges at once, taken up where a killed process stopped
+    _upload.py     bytes up
+    _draft.py      a blob on its way
+    _transfer.py   what both share
     _events.py     a job's server-sent events, with reconnecting
 """
 

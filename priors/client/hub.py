@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import httpx
 
-from priors.client import _events, _transfer
+from priors.client import _download, _events, _upload
 from priors.client._transfer import Report
 from priors.client._transport import Transport, error_for
 from priors.client.cache import Cache, file_sha256
@@ -140,9 +140,9 @@ class Hub:
             if cached is None:
                 raise
             return cached if to is None else _copy(cached, Path(to))
-        _transfer.download(self._transport, self.cache, repo, tree, report=report)
+        _download.download(self._transport, self.cache, repo, tree, report=report)
         place = self.cache.snapshot(repo, tree)
-        self.cache.remember(repo, rev, tree.commit)
+        self.cache.remember(repo, rev, tree)
         return place if to is None else _copy(place, Path(to))
 
     def push(
@@ -175,7 +175,7 @@ class Hub:
         wanted = sorted(set(hashes.values()))
         missing = set(_mapping(self._transport.json("POST", "/blobs/missing", body={"sha256": wanted}))["missing"])
         by_hash = {sha256: folder / path for path, sha256 in hashes.items()}
-        _transfer.upload(
+        _upload.upload(
             self._transport,
             [(path, sha256, path.stat().st_size) for sha256, path in by_hash.items() if sha256 in missing],
             report=report,

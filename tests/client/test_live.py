@@ -48,7 +48,7 @@ def test_who_where_and_whether_it_runs(live):
 
 
 def test_what_is_pushed_is_pulled_bit_for_bit_through_ranges(live, tmp_path, monkeypatch):
-    monkeypatch.setattr("priors.client._transfer.RANGE_BYTES", 100_000)
+    monkeypatch.setattr("priors.client._download.RANGE_BYTES", 100_000)
     files = {"notes.txt": b"hello\n", "sub/data.bin": os.urandom(350_000), "empty.txt": b""}
 
     commit = live.push(write(tmp_path / "d", files), "ada/things", "first")

@@ -53,7 +53,7 @@ def test_equal_files_of_two_commits_are_stored_and_fetched_once(fake, hub):
 
 
 def test_large_files_come_in_ranges_and_add_up(fake, hub, monkeypatch):
-    monkeypatch.setattr("priors.client._transfer.RANGE_BYTES", 100_000)
+    monkeypatch.setattr("priors.client._download.RANGE_BYTES", 100_000)
     fake.commit("me/thing", FILES)
     steps = []
 
@@ -66,7 +66,7 @@ def test_large_files_come_in_ranges_and_add_up(fake, hub, monkeypatch):
 
 
 def test_a_hub_that_ignores_ranges_is_read_correctly_all_the_same(fake, hub, monkeypatch):
-    monkeypatch.setattr("priors.client._transfer.RANGE_BYTES", 100_000)
+    monkeypatch.setattr("priors.client._download.RANGE_BYTES", 100_000)
     monkeypatch.setattr(type(fake), "_ranged", lambda self, content, headers: (200, {}, content))
     fake.commit("me/thing", FILES)
 
@@ -226,7 +226,7 @@ def test_a_full_disk_says_so_and_leaves_nothing_behind(fake, hub, monkeypatch):
             raise OSError(28, "No space left on device")
         return real(handle, data, at)
 
-    monkeypatch.setattr("priors.client._transfer.os.pwrite", full)
+    monkeypatch.setattr("priors.client._draft.os.pwrite", full)
 
     with pytest.raises(StorageFull, match="is full"):
         hub.pull("me/thing")
