@@ -1,0 +1,30 @@
+"""The rows of repositories: what is published, and what people say about it."""
+
+from hub.repos.models.discussions import Discussion, DiscussionEvent
+from hub.repos.models.likes import Like
+from hub.repos.models.repositories import (
+    Blob,
+    BlobUpload,
+    Commit,
+    Namespace,
+    Ref,
+    Repository,
+    RepositoryBlob,
+    Tree,
+    TreeEntry,
+)
+
+__all__ = [
+    "Blob",
+    "BlobUpload",
+    "Commit",
+    "Discussion",
+    "DiscussionEvent",
+    "Like",
+    "Namespace",
+    "Ref",
+    "Repository",
+    "RepositoryBlob",
+    "Tree",
+    "TreeEntry",
+]
