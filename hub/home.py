@@ -31,6 +31,11 @@ def feature_cache() -> Path:
     return _made(home() / "cache" / "features")
 
 
+def assembled_folder() -> Path:
+    """Whole files made from chunks (hub/xet/assembled.py). On the disk of `scratch`, so jobs can link them."""
+    return _made(home() / "cache" / "blobs")
+
+
 def broker_folder() -> Path:
     """Messages of the disk:// broker."""
     return _made(home() / "broker")

@@ -62,6 +62,7 @@ INSTALLED_APPS = [
     "csp",
     "hub.accounts",
     "hub.repos",
+    "hub.xet",
     "hub.catalog",
     "hub.jobs",
     "hub.boards",
@@ -157,6 +158,8 @@ STORAGE_URL = env_secret("STORAGE_URL") or f"file://{PRIORHUB_HOME / 'blobs'}"
 if urlsplit(STORAGE_URL).scheme != "file":
     raise ImproperlyConfigured(f"STORAGE_URL={STORAGE_URL!r} is not supported. Use file:///absolute/folder.")
 BLOB_MAX_BYTES = env_int("BLOB_MAX_BYTES", 16 * 1024**3)
+ASSEMBLED_MAX_BYTES = env_int("ASSEMBLED_MAX_BYTES", 20 * 1024**3)
+"""Size of the cache of whole files; the chunks they are made from do not count."""
 BLOB_GRACE_SECONDS = env_int("BLOB_GRACE_SECONDS", 24 * 3600)
 """An unreferenced blob younger than this may belong to a commit that is on its way; `sweep` leaves it."""
 

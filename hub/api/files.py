@@ -11,6 +11,8 @@ from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseBas
 from django.utils.http import content_disposition_header, parse_etags
 
 from hub.errors import RangeNotSatisfiable
+from hub.repos.models import Blob
+from hub.repos.storage import store
 
 _RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})\Z")
 
@@ -32,6 +34,11 @@ class _Part:
 
     def close(self) -> None:
         self._file.close()
+
+
+def send_blob(request: HttpRequest, blob: Blob, *, path: str) -> HttpResponseBase:
+    """The response for a blob that is called `path`: its bytes, or where a bucket gives them. Raises BlobLost."""
+    return send_file(request, store().open_to_send(blob.sha256), sha256=blob.sha256, size=blob.size, path=path)
 
 
 def send_file(request: HttpRequest, file: BinaryIO, *, sha256: str, size: int, path: str) -> HttpResponseBase:

@@ -11,12 +11,11 @@ from ninja import Router, Status
 
 from hub.accounts.permissions import require
 from hub.api.auth import Anyone, Somebody
-from hub.api.files import send_file
+from hub.api.files import send_blob
 from hub.api.paging import page
 from hub.api.schemas import JobIn, JobOut, JobPage
 from hub.jobs import events, services
 from hub.jobs.models import Job
-from hub.repos.storage import store
 from priors.errors import NotFound
 
 router = Router(tags=["jobs"])
@@ -82,4 +81,4 @@ def file(request: HttpRequest, job_id: UUID) -> HttpResponseBase:
         raise NotFound(f"The job {job.pk} has no file: it is {job.status}, or the rows it was made of were deleted.")
     blob = job.output
     name = f"predictions-{str(job.pk)[:8]}.csv"
-    return send_file(request, store().open(blob.sha256), sha256=blob.sha256, size=blob.size, path=name)
+    return send_blob(request, blob, path=name)

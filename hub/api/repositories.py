@@ -11,7 +11,7 @@ from ninja import Router, Status
 from hub.accounts.access import Actor
 from hub.accounts.permissions import Action, require
 from hub.api.auth import Anyone, Somebody
-from hub.api.files import send_file
+from hub.api.files import send_blob
 from hub.api.schemas import (
     CommitIn,
     CommitMade,
@@ -27,7 +27,6 @@ from hub.jobs.cleanup import delete_repository
 from hub.repos import commits, services
 from hub.repos.commits import Put
 from hub.repos.models import Repository
-from hub.repos.storage import store
 from priors.errors import NotFound
 
 router = Router(tags=["repositories"])
@@ -114,4 +113,4 @@ def make_commit(request: Any, ns: str, name: str, payload: CommitIn) -> Any:
 def file(request: HttpRequest, ns: str, name: str, rev: str, path: str) -> HttpResponse | HttpResponseBase:
     commit = services.resolve(find(request, ns, name), rev)
     entry = services.file(commit, path)
-    return send_file(request, store().open(entry.sha256), sha256=entry.sha256, size=entry.size, path=path)
+    return send_blob(request, entry.blob, path=path)

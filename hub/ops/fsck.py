@@ -9,6 +9,7 @@ from hub.repos import gitobjects, trees
 from hub.repos.commits import MAIN, commit_oid, tip
 from hub.repos.models import Blob, Commit, Repository, Tree
 from hub.repos.storage import store
+from hub.xet.check import check_chunks
 
 
 def fsck(report: Callable[[str], None]) -> int:
@@ -27,6 +28,7 @@ def fsck(report: Callable[[str], None]) -> int:
     for folder in Tree.objects.iterator():
         if gitobjects.folder_oid(trees.entries_of(folder.oid)) != folder.oid:
             broken(f"folder {folder.oid}: its entries do not hash to its id")
+    check_chunks(broken)
     for commit in Commit.objects.select_related("repository__namespace", "parent", "merged").iterator(chunk_size=200):
         parents = [each.oid for each in (commit.parent, commit.merged) if each is not None]
         if commit_oid(commit.tree_id, parents, commit.author_name, commit.created_at, commit.message) != commit.oid:

@@ -22,6 +22,7 @@ class Cleaned:
     """How much of each kind was removed."""
 
     blobs: int
+    xorbs: int
     strays: int
     temporary: int
     job_folders: int
@@ -34,6 +35,7 @@ def clean_up(*, grace_s: float | None = None) -> Cleaned:
     swept = blobs.sweep(grace_s=settings.BLOB_GRACE_SECONDS if grace_s is None else grace_s)
     return Cleaned(
         blobs=swept.blobs,
+        xorbs=swept.xorbs,
         strays=swept.strays,
         temporary=swept.temporary,
         job_folders=remove_job_folders(),

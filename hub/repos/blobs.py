@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from django.db import transaction
@@ -15,51 +17,88 @@ from hub.repos import trees
 from hub.repos.models import Blob, BlobUpload
 from hub.repos.names import check_sha256
 from hub.repos.storage import Staged, chunks_of, sha256_of, store
+from hub.xet import assembled, chunkstore
+from hub.xet.chunkstore import WHOLE_MAX_BYTES, ChunksGone, Piece
+from hub.xet.models import Segment
+
+_TRIES = 5
+_ROWS = 500
+_STRAY_S = 3600.0
+"""Grace of an object without a row, whatever grace `sweep` is told: its writer may be about to record it."""
 
 
 def put_blob(chunks: Iterable[bytes], *, by: User | None, expect: str | None = None) -> Blob:
     """Stores bytes and records who sent them. Raises HashMismatch, TooLarge, StorageFull; then nothing stays behind."""
     if expect is not None:
         check_sha256(expect)
-    blobs = store()
-    staged = blobs.stage(chunks, expect=expect)
+    staged = store().stage(chunks, expect=expect)
     try:
-        return _record(staged, by)
+        if (known := known_blob(staged.sha256, by)) is not None:
+            return known
+        return _put_whole(staged, by) if staged.size <= WHOLE_MAX_BYTES else _put_chunks(staged, by)
     finally:
-        blobs.discard(staged)
+        store().discard(staged)
 
 
 def put_file(path: Path, *, by: User | None) -> Blob:
     """Stores a file of this machine; one whose bytes are here already is only read."""
     with path.open("rb") as file:
-        if (known := _known(sha256_of(file), by)) is not None:
+        if (known := known_blob(sha256_of(file), by)) is not None:
             return known
         file.seek(0)
         return put_blob(chunks_of(file), by=by)
 
 
+def put_pieces(pieces: Sequence[Piece], *, sha256: str, git_oid: str, by: User | None) -> Blob:
+    """Records a blob whose chunks are in the store and whose hashes the caller computed. Raises ChunksGone."""
+    with transaction.atomic():
+        blob = _record(sha256, sum(piece.raw_size for piece in pieces), git_oid, by)
+        chunkstore.attach(blob.sha256, pieces)
+    return blob
+
+
 @transaction.atomic
-def _known(sha256: str, by: User | None) -> Blob | None:
+def known_blob(sha256: str, by: User | None) -> Blob | None:
+    """The blob, when its bytes are here already; `by`, who has just proved to have them too, may use it from now on."""
     blob = Blob.objects.select_for_update().filter(pk=sha256).first()
     if blob is not None:
-        Blob.objects.filter(pk=sha256).update(touched_at=timezone.now())
-        if by is not None:
-            BlobUpload.objects.get_or_create(blob=blob, user=by)
+        _touch(blob, by)
     return blob
 
 
-@transaction.atomic
-def _record(staged: Staged, by: User | None) -> Blob:
+def _put_whole(staged: Staged, by: User | None) -> Blob:
+    with transaction.atomic():
+        blob = _record(staged.sha256, staged.size, staged.git_oid, by)
+        store().publish(staged)
+    return blob
+
+
+def _put_chunks(staged: Staged, by: User | None) -> Blob:
+    for attempt in range(_TRIES):
+        pieces = chunkstore.keep(partial(chunkstore.chunks_of_file, staged.temporary))
+        try:
+            blob = put_pieces(pieces, sha256=staged.sha256, git_oid=staged.git_oid, by=by)
+        except ChunksGone:
+            if attempt == _TRIES - 1:
+                raise
+            continue
+        with suppress(OSError):  # another disk: whoever asks for the whole file first makes it
+            assembled.adopt(staged.sha256, staged.temporary)
+        return blob
+    raise AssertionError("the last try returns or raises")
+
+
+def _record(sha256: str, size: int, git_oid: str, by: User | None) -> Blob:
     # Row first: it holds the lock that `sweep` needs to delete the same blob, so the bytes cannot go away in between.
-    blob, created = Blob.objects.select_for_update().get_or_create(
-        sha256=staged.sha256, defaults={"size": staged.size, "git_oid": staged.git_oid}
-    )
-    if not created:
-        Blob.objects.filter(pk=blob.pk).update(touched_at=timezone.now())
+    blob, _ = Blob.objects.select_for_update().get_or_create(sha256=sha256, defaults={"size": size, "git_oid": git_oid})
+    _touch(blob, by)
+    return blob
+
+
+def _touch(blob: Blob, by: User | None) -> None:
+    Blob.objects.filter(pk=blob.pk).update(touched_at=timezone.now())
     if by is not None:
         BlobUpload.objects.get_or_create(blob=blob, user=by)
-    store().publish(staged)
-    return blob
 
 
 def missing_blobs(hashes: Sequence[str], *, by: User) -> list[str]:
@@ -76,42 +115,65 @@ class Swept:
     """What `sweep` removed."""
 
     blobs: int
+    xorbs: int
     strays: int
     temporary: int
 
 
 def sweep(*, grace_s: float) -> Swept:
-    """Removes what nothing refers to: folders, and once nobody touched them for `grace_s`, blobs and stray files."""
+    """Removes what nothing refers to: folders, and once nobody touched them for `grace_s`, blobs, chunks, stray files.
+
+    A xorb goes as a whole, when no blob needs any of its chunks.
+    """
     blobs = store()
     trees.drop_unused()
     before = timezone.now() - timedelta(seconds=grace_s)
     unused = Blob.objects.unused().filter(touched_at__lt=before).values_list("sha256", flat=True)
     removed = sum(_delete_if_unused(sha256, before=before) for sha256 in list(unused))
-    strays = 0
-    for sha256, arrived in list(blobs.stored()):
-        if arrived < before.timestamp():
-            strays += _delete_if_unrecorded(sha256)
-    return Swept(blobs=removed, strays=strays, temporary=blobs.sweep_temporary(older_than_s=grace_s))
+    xorbs = chunkstore.collect(before=before)
+    strays_before = min(before, timezone.now() - timedelta(seconds=_STRAY_S))
+    strays = chunkstore.collect_strays(before=strays_before)
+    old = [sha256 for sha256, arrived in blobs.stored() if arrived < strays_before.timestamp()]
+    strays += sum(_delete_if_unrecorded(sha256) for sha256 in _unrecorded([*old, *assembled.hashes()]))
+    assembled.evict()
+    return Swept(
+        blobs=removed, xorbs=xorbs, strays=strays, temporary=blobs.sweep_temporary(older_than_s=max(grace_s, _STRAY_S))
+    )
 
 
 def drop_unused(hashes: Iterable[str]) -> int:
-    """Removes those of `hashes` that nothing refers to, without grace: for data that its owner deleted."""
-    return sum(_delete_if_unused(sha256, before=timezone.now()) for sha256 in hashes)
+    """Removes those of `hashes` that nothing refers to, without grace, and their chunks: for data its owner deleted."""
+    hashes = list(hashes)
+    xorbs = set(Segment.objects.filter(chunked__in=hashes).values_list("xorb", flat=True))
+    removed = sum(_delete_if_unused(sha256, before=timezone.now()) for sha256 in hashes)
+    chunkstore.collect(before=timezone.now(), among=xorbs)
+    return removed
 
 
-@transaction.atomic
 def _delete_if_unused(sha256: str, *, before: datetime) -> bool:
-    blob = Blob.objects.unused().select_for_update(of=("self",)).filter(pk=sha256, touched_at__lt=before).first()
-    if blob is None:
-        return False  # it was touched or committed since
-    blob.delete()
-    store().delete(sha256)
+    with transaction.atomic():
+        blob = Blob.objects.unused().select_for_update(of=("self",)).filter(pk=sha256, touched_at__lt=before).first()
+        if blob is None:
+            return False  # it was touched or committed since
+        blob.delete()
+    # After the row: should this process die in between, the bytes are a stray, and no row promises what is not there.
+    _delete_if_unrecorded(sha256)
     return True
+
+
+def _unrecorded(hashes: Sequence[str]) -> Iterator[str]:
+    for start in range(0, len(hashes), _ROWS):
+        batch = hashes[start : start + _ROWS]
+        recorded = set(Blob.objects.filter(pk__in=batch).values_list("pk", flat=True))
+        yield from (sha256 for sha256 in batch if sha256 not in recorded)
 
 
 @transaction.atomic
 def _delete_if_unrecorded(sha256: str) -> bool:
-    if Blob.objects.filter(pk=sha256).exists():
+    # A row made and taken back again: whoever stores the same bytes at this moment waits, or has the row already.
+    _, was_gone = Blob.objects.get_or_create(sha256=sha256, defaults={"size": 0, "git_oid": ""})
+    if not was_gone:
         return False
     store().delete(sha256)
+    Blob.objects.filter(pk=sha256).delete()
     return True

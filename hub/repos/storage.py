@@ -1,31 +1,29 @@
-"""Where bytes live, by their SHA-256. One local implementation; a bucket is another behind the same Protocol.
+"""Bytes by their SHA-256: small blobs lie whole, larger ones in chunks that they share with others.
 
-A write is staged first (temporary file, hashed on the way, synced) and published later by a rename, which the caller
-does inside the transaction that records the row: so a row never lacks its bytes, whatever dies when.
+A write is staged first: a temporary file, hashed on the way and synced. What happens to it then is blobs.py's: the rows
+and the bytes have to come and go together.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
-import time
-import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import BinaryIO, Protocol
-from urllib.parse import unquote, urlsplit
+from typing import BinaryIO
 
 from django.conf import settings
 
 from hub.errors import BlobLost, HashMismatch, TooLarge
 from hub.repos.gitobjects import blob_header
-from priors.errors import StorageFull
+from hub.repos.objects import draft, objects, storage_full, sweep_drafts
+from hub.xet import assembled, reader
+from hub.xet.models import ChunkedBlob
 
 CHUNK = 1 << 20
+_ASSEMBLE_AT_ONCE = 256 * 1024 * 1024
+"""A file up to here is put together while its reader waits, well under a second; a larger one is streamed meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -38,50 +36,15 @@ class Staged:
     temporary: Path
 
 
-class BlobStore(Protocol):
-    """Content-addressed bytes."""
+class BlobStore:
+    """Content-addressed bytes over the objects that STORAGE_URL names."""
 
     def stage(self, chunks: Iterable[bytes], *, expect: str | None = None) -> Staged:
         """Bytes written and synced, not yet visible. Raises HashMismatch, TooLarge, StorageFull; then nothing stays."""
-
-    def publish(self, staged: Staged) -> None:
-        """Makes staged bytes visible, atomically; over the same bytes without harm."""
-
-    def discard(self, staged: Staged) -> None:
-        """Forgets staged bytes; after `publish` it does nothing."""
-
-    def open(self, sha256: str) -> BinaryIO:
-        """The bytes as a file at position 0. Raises BlobLost."""
-
-    def path(self, sha256: str) -> Path:
-        """Where the bytes lie on this machine, for linking. Raises BlobLost when they do not."""
-
-    def delete(self, sha256: str) -> None:
-        """Removes the bytes; what is not there is no error."""
-
-    def verify(self, sha256: str) -> bool:
-        """Reads everything and tells whether it still has its hash."""
-
-    def stored(self) -> Iterator[tuple[str, float]]:
-        """Every hash with the time its bytes arrived (seconds since 1970)."""
-
-    def sweep_temporary(self, *, older_than_s: float) -> int:
-        """Removes temporary files of writers that died; how many."""
-
-
-class LocalBlobStore:
-    """Files under `root/sha256/ab/cd/<hash>`, two levels deep so that no folder grows beyond what file systems like."""
-
-    def __init__(self, root: Path, *, max_bytes: int) -> None:
-        self.root, self.max_bytes = root, max_bytes
-        self._temporary = root / "tmp"
-
-    def stage(self, chunks: Iterable[bytes], *, expect: str | None = None) -> Staged:
-        self._temporary.mkdir(parents=True, exist_ok=True)
-        temporary = self._temporary / uuid.uuid4().hex
+        temporary = draft(objects())
         try:
-            with _storage_full():
-                sha256, size = self._write(temporary, chunks)
+            with storage_full():
+                sha256, size = _write(temporary, chunks)
             if expect is not None and sha256 != expect:
                 raise HashMismatch(
                     f"The bytes hash to {sha256}, not to {expect}. Send the file again; it may be truncated."
@@ -92,82 +55,72 @@ class LocalBlobStore:
             raise
 
     def publish(self, staged: Staged) -> None:
-        target = self._path(staged.sha256)
-        with _storage_full():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            staged.temporary.chmod(0o444)  # jobs hard-link blobs into their folders: nobody may write through a link
-            staged.temporary.replace(target)
-            _sync_folder(target.parent)
+        """Makes staged bytes a blob that lies whole, atomically; over the same bytes without harm."""
+        objects().put(_key(staged.sha256), staged.temporary)
 
     def discard(self, staged: Staged) -> None:
+        """Forgets staged bytes; after `publish` it does nothing."""
         staged.temporary.unlink(missing_ok=True)
 
     def open(self, sha256: str) -> BinaryIO:
-        return self.path(sha256).open("rb")
+        """The bytes as a file at position 0; a chunked one is read as far as it is asked for. Raises BlobLost."""
+        for path in (objects().path(_key(sha256)), assembled.cached(sha256)):
+            if path is not None:
+                return path.open("rb")
+        if (chunked := _chunked(sha256)) is not None:
+            return reader.open_blob(sha256, chunked.blob.size)
+        return objects().open(_key(sha256))
+
+    def open_to_send(self, sha256: str) -> BinaryIO:
+        """The same as a real file where that is soon to be had, so that the kernel can send it. Raises BlobLost."""
+        chunked = _chunked(sha256) if assembled.cached(sha256) is None else None
+        if chunked is not None and chunked.blob.size <= _ASSEMBLE_AT_ONCE:
+            return assembled.assemble(sha256).open("rb")
+        if chunked is not None:
+            assembled.assemble_soon(sha256)
+        return self.open(sha256)
 
     def path(self, sha256: str) -> Path:
-        path = self._path(sha256)
-        if not path.is_file():
-            raise BlobLost(f"The bytes of blob {sha256} are gone from {self.root}. Restore them from a backup.")
-        return path
+        """Where the whole bytes lie on this machine, for linking; made when they do not. Raises BlobLost."""
+        if (path := objects().path(_key(sha256))) is not None:
+            return path
+        if (path := assembled.cached(sha256)) is not None:
+            return path
+        if _chunked(sha256) is not None:
+            return assembled.assemble(sha256)
+        with objects().open(_key(sha256)) as file:
+            return assembled.write(sha256, chunks_of(file))
 
     def delete(self, sha256: str) -> None:
-        self._path(sha256).unlink(missing_ok=True)
+        """Removes what lies whole of a blob; what is not there is no error. Its chunks are for `collect`."""
+        objects().delete(_key(sha256))
+        assembled.drop(sha256)
 
     def verify(self, sha256: str) -> bool:
+        """Reads everything, from the chunks where there are any, and tells whether it still has its hash."""
+        chunked = _chunked(sha256)
         try:
-            with self.open(sha256) as file:
+            file = objects().open(_key(sha256)) if chunked is None else reader.open_blob(sha256, chunked.blob.size)
+            with file:
                 return sha256_of(file) == sha256
         except BlobLost:
             return False
 
     def stored(self) -> Iterator[tuple[str, float]]:
-        for path in (self.root / "sha256").glob("??/??/*"):
-            try:
-                yield path.name, path.stat().st_mtime
-            except FileNotFoundError:
-                continue  # deleted while we looked
+        """Every hash whose bytes lie whole, with the time they arrived (seconds since 1970)."""
+        return ((key.rpartition("/")[2], arrived) for key, arrived in objects().listing("sha256/"))
 
     def sweep_temporary(self, *, older_than_s: float) -> int:
-        removed = 0
-        for path in self._temporary.glob("*"):
-            try:
-                if path.stat().st_mtime < time.time() - older_than_s:
-                    path.unlink()
-                    removed += 1
-            except FileNotFoundError:
-                continue  # its writer finished
-        return removed
-
-    def _path(self, sha256: str) -> Path:
-        return self.root / "sha256" / sha256[:2] / sha256[2:4] / sha256
-
-    def _write(self, temporary: Path, chunks: Iterable[bytes]) -> tuple[str, int]:
-        hasher, size = hashlib.sha256(), 0
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            for chunk in chunks:
-                size += len(chunk)
-                if size > self.max_bytes:
-                    raise TooLarge(f"The file is larger than {self.max_bytes} bytes, the most this hub takes.")
-                hasher.update(chunk)
-                rest = memoryview(chunk)
-                while rest:
-                    rest = rest[os.write(descriptor, rest) :]
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        return hasher.hexdigest(), size
-
-
-@cache
-def _local(root: Path, max_bytes: int) -> LocalBlobStore:
-    return LocalBlobStore(root, max_bytes=max_bytes)
+        """Removes temporary files of writers that died; how many."""
+        return sweep_drafts(objects(), older_than_s=older_than_s)
 
 
 def store() -> BlobStore:
-    """The store that STORAGE_URL names."""
-    return _local(Path(unquote(urlsplit(settings.STORAGE_URL).path)), settings.BLOB_MAX_BYTES)
+    """The hub's blobs."""
+    return _STORE
+
+
+_STORE = BlobStore()
 
 
 def chunks_of(file: BinaryIO) -> Iterator[bytes]:
@@ -184,6 +137,32 @@ def sha256_of(file: BinaryIO) -> str:
     return hasher.hexdigest()
 
 
+def _key(sha256: str) -> str:
+    return f"sha256/{sha256[:2]}/{sha256[2:4]}/{sha256}"
+
+
+def _chunked(sha256: str) -> ChunkedBlob | None:
+    return ChunkedBlob.objects.select_related("blob").filter(pk=sha256).first()
+
+
+def _write(temporary: Path, chunks: Iterable[bytes]) -> tuple[str, int]:
+    hasher, size = hashlib.sha256(), 0
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        for chunk in chunks:
+            size += len(chunk)
+            if size > settings.BLOB_MAX_BYTES:
+                raise TooLarge(f"The file is larger than {settings.BLOB_MAX_BYTES} bytes, the most this hub takes.")
+            hasher.update(chunk)
+            rest = memoryview(chunk)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return hasher.hexdigest(), size
+
+
 def _git_oid(path: Path, size: int) -> str:
     """A second pass over the file: git hashes the size first, and a stream does not tell it before its end."""
     hasher = hashlib.sha1(blob_header(size), usedforsecurity=False)
@@ -191,23 +170,3 @@ def _git_oid(path: Path, size: int) -> str:
         for piece in chunks_of(file):
             hasher.update(piece)
     return hasher.hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _storage_full() -> Iterator[None]:
-    try:
-        yield
-    except OSError as err:
-        if err.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-            raise StorageFull(
-                "The hub's disk is full; nothing was stored. Free some space, then send it again."
-            ) from err
-        raise

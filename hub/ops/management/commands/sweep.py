@@ -17,6 +17,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         done = clean_up(grace_s=options["grace"])
         self.stdout.write(
-            f"Removed {done.blobs} blobs, {done.strays} files without a row, {done.temporary} unfinished uploads, "
-            f"{done.job_folders} job folders, {done.drafts} drafts, {done.messages} messages."
+            f"Removed {done.blobs} blobs, {done.xorbs} xorbs, {done.strays} files without a row, "
+            f"{done.temporary} unfinished uploads, {done.job_folders} job folders, "
+            f"{done.drafts} drafts, {done.messages} messages."
         )

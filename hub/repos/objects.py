@@ -1,0 +1,146 @@
+"""Where bytes lie, by name. One local implementation; a bucket is another behind the same Protocol.
+
+Objects are written once and never changed, and a name is never used for other bytes. So a writer needs no lock, a
+reader sees all of an object or none of it, and the rows in the database alone say which objects count.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import BinaryIO, Protocol
+from urllib.parse import unquote, urlsplit
+
+from django.conf import settings
+
+from hub.errors import BlobLost
+from priors.errors import StorageFull
+
+
+class ObjectStore(Protocol):
+    """Named bytes."""
+
+    drafts: Path
+    """A folder of this machine for files on their way into the store, on the store's disk where it has one."""
+
+    def put(self, key: str, file: Path) -> None:
+        """Makes a finished draft the object `key`, atomically; the draft is gone then. Raises StorageFull."""
+
+    def open(self, key: str) -> BinaryIO:
+        """The object as a file at position 0. Raises BlobLost."""
+
+    def read(self, key: str, start: int, stop: int) -> bytes:
+        """Some of its bytes. Raises BlobLost, also when it is shorter than `stop`."""
+
+    def path(self, key: str) -> Path | None:
+        """Where the object lies on this machine; None when it lies elsewhere or nowhere."""
+
+    def delete(self, key: str) -> None:
+        """Removes the object; what is not there is no error."""
+
+    def listing(self, prefix: str) -> Iterator[tuple[str, float]]:
+        """Every name that begins with `prefix`, which ends in `/`, with the time it arrived (seconds since 1970)."""
+
+
+class LocalObjects:
+    """Files below a folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.drafts = root / "tmp"
+
+    def put(self, key: str, file: Path) -> None:
+        target = self.root / key
+        with storage_full():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file.chmod(0o444)  # jobs hard-link files into their folders: nobody may write through a link
+            file.replace(target)
+            _sync_folder(target.parent)
+
+    def open(self, key: str) -> BinaryIO:
+        try:
+            return (self.root / key).open("rb")
+        except FileNotFoundError as err:
+            raise self._lost(key) from err
+
+    def read(self, key: str, start: int, stop: int) -> bytes:
+        with self.open(key) as file:
+            data = os.pread(file.fileno(), stop - start, start)
+        if len(data) < stop - start:
+            raise self._lost(key)
+        return data
+
+    def path(self, key: str) -> Path | None:
+        path = self.root / key
+        return path if path.is_file() else None
+
+    def delete(self, key: str) -> None:
+        (self.root / key).unlink(missing_ok=True)
+
+    def listing(self, prefix: str) -> Iterator[tuple[str, float]]:
+        for folder, _, names in os.walk(self.root / prefix):
+            for name in names:
+                path = Path(folder, name)
+                try:
+                    yield path.relative_to(self.root).as_posix(), path.stat().st_mtime
+                except FileNotFoundError:
+                    continue  # deleted while we looked
+
+    def _lost(self, key: str) -> BlobLost:
+        return BlobLost(f"{key} is gone from {self.root}, or cut short. Restore it from a backup.")
+
+
+def objects() -> ObjectStore:
+    """The store that STORAGE_URL names."""
+    return _local(Path(unquote(urlsplit(settings.STORAGE_URL).path)))
+
+
+def draft(store: ObjectStore) -> Path:
+    """A name for a new file that `put` may take."""
+    store.drafts.mkdir(parents=True, exist_ok=True)
+    return store.drafts / uuid.uuid4().hex
+
+
+def sweep_drafts(store: ObjectStore, *, older_than_s: float) -> int:
+    """Removes drafts of writers that died; how many."""
+    removed = 0
+    for path in store.drafts.glob("*"):
+        try:
+            if path.stat().st_mtime < time.time() - older_than_s:
+                path.unlink()
+                removed += 1
+        except FileNotFoundError:
+            continue  # its writer finished
+    return removed
+
+
+@contextmanager
+def storage_full() -> Iterator[None]:
+    """Says in words that the disk is full."""
+    try:
+        yield
+    except OSError as err:
+        if err.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+            raise StorageFull(
+                "The hub's disk is full; nothing was stored. Free some space, then send it again."
+            ) from err
+        raise
+
+
+@cache
+def _local(root: Path) -> LocalObjects:
+    return LocalObjects(root)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,110 @@
+"""Which chunks lie where, and which of them make a blob."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.utils import timezone
+
+from hub.ids import uuid7
+
+
+class Xorb(models.Model):
+    """A file of packed chunks in the store. It never changes; it goes when no blob needs any of its chunks."""
+
+    hash = models.CharField(max_length=64, unique=True, help_text="of its chunks, as Xet writes it")
+    key = models.CharField(
+        max_length=120,
+        unique=True,
+        help_text="its object's name; never used again, so that deleting cannot hit another",
+    )
+    size = models.PositiveIntegerField(help_text="packed")
+    raw_size = models.PositiveIntegerField()
+    touched_at = models.DateTimeField(default=timezone.now, help_text="`sweep` counts its grace from it")
+
+    def __str__(self) -> str:
+        return self.hash
+
+
+class Chunk(models.Model):
+    """A chunk's one place."""
+
+    hash = models.BinaryField(max_length=32, unique=True)
+    xorb = models.ForeignKey(Xorb, on_delete=models.CASCADE, related_name="chunks")
+    number = models.PositiveIntegerField(help_text="in its xorb, from 0")
+    offset = models.PositiveIntegerField(help_text="of its frame in the xorb")
+    size = models.PositiveIntegerField(help_text="of its frame")
+    raw_size = models.PositiveIntegerField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint("xorb", "number", name="one_chunk_a_place")]
+
+    def __str__(self) -> str:
+        return f"chunk {self.number} of {self.xorb_id}"
+
+
+class ChunkedBlob(models.Model):
+    """That a blob lies in chunks, and what Xet calls it. Blobs without such a row lie whole."""
+
+    blob = models.OneToOneField("repos.Blob", on_delete=models.CASCADE, primary_key=True, related_name="chunked")
+    xet_hash = models.CharField(max_length=64, db_index=True)
+
+    def __str__(self) -> str:
+        return self.xet_hash
+
+
+class Segment(models.Model):
+    """A run of chunks of one xorb: the blob's bytes from `offset` on."""
+
+    chunked = models.ForeignKey(ChunkedBlob, on_delete=models.CASCADE, related_name="segments")
+    offset = models.PositiveBigIntegerField()
+    xorb = models.ForeignKey(Xorb, on_delete=models.PROTECT, related_name="segments")
+    start = models.PositiveIntegerField(help_text="first chunk")
+    stop = models.PositiveIntegerField(help_text="the one after the last")
+    size = models.PositiveIntegerField(help_text="raw")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint("chunked", "offset", name="one_segment_an_offset"),
+            models.CheckConstraint(condition=models.Q(stop__gt=models.F("start")), name="segment_has_chunks"),
+        ]
+        ordering = ["chunked", "offset"]
+
+    def __str__(self) -> str:
+        return f"{self.start} to {self.stop} of {self.xorb_id}"
+
+
+class Scope(models.Model):
+    """What one user sent to one namespace: clients may name that again without sending it, and nothing else.
+
+    A client remembers what it sent by the address it sent it to, which has `epoch` in it: a higher one makes it forget.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    namespace = models.ForeignKey("repos.Namespace", on_delete=models.CASCADE, related_name="+")
+    epoch = models.PositiveIntegerField(default=1)
+
+    class Meta:
+        constraints = [models.UniqueConstraint("user", "namespace", name="one_scope_a_user_and_namespace")]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} in {self.namespace_id}"
+
+
+class KnownXorb(models.Model):
+    """A list of chunks that may be named in a scope: a xorb as it was sent, or one that the hub told the client of.
+
+    Its chunks may lie in several xorbs of the store: those that were here already are not stored again.
+    """
+
+    scope = models.ForeignKey(Scope, on_delete=models.CASCADE, related_name="xorbs")
+    hash = models.CharField(max_length=64)
+    chunks = models.BinaryField(help_text="hash (32 bytes) and raw size (4, little-endian) of each")
+    lie_in = models.ManyToManyField(Xorb, related_name="known_as")
+
+    class Meta:
+        constraints = [models.UniqueConstraint("scope", "hash", name="one_xorb_a_scope_and_hash")]
+
+    def __str__(self) -> str:
+        return self.hash

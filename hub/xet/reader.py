@@ -1,0 +1,131 @@
+"""Blobs read back from their chunks, every one of which is checked."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO, cast
+
+from hub.errors import BlobLost
+from hub.repos.objects import objects
+from hub.xet.errors import BadXorb
+from hub.xet.models import Chunk, Segment
+from hub.xet.xorbs import HEADER, Frame, Scheme, unpack
+from priors.chunks import chunk_hash, to_hex
+
+_WINDOW = 4 * 1024 * 1024  # of a xorb read at once: a request when it lies in a bucket
+
+
+@dataclass(frozen=True)
+class ChunkAt:
+    """A chunk with its place in a xorb and in the file that is read."""
+
+    hash: bytes
+    key: str
+    offset: int
+    size: int
+    raw_size: int
+    file_offset: int
+
+
+def chunks_of(sha256: str, start: int = 0, stop: int | None = None) -> Iterator[ChunkAt]:
+    """The chunks of a blob that hold any of its bytes from `start` to `stop`, in order."""
+    segments = Segment.objects.filter(chunked=sha256).select_related("xorb").order_by("offset")
+    for segment in segments:
+        if segment.offset + segment.size <= start:
+            continue
+        if stop is not None and segment.offset >= stop:
+            return
+        at = segment.offset
+        rows = Chunk.objects.filter(xorb=segment.xorb_id, number__gte=segment.start, number__lt=segment.stop)
+        for name, offset, size, raw_size in rows.order_by("number").values_list("hash", "offset", "size", "raw_size"):
+            if at + raw_size > start and (stop is None or at < stop):
+                yield ChunkAt(bytes(name), segment.xorb.key, offset, size, raw_size, at)
+            at += raw_size
+
+
+def read_blob(sha256: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+    """Its bytes from `start` to `stop`, a chunk at a time. Raises BlobLost for a chunk that is gone or changed."""
+    for window in _windows(chunks_of(sha256, start, stop)):
+        first, last = window[0], window[-1]
+        packed = objects().read(first.key, first.offset, last.offset + last.size)
+        for chunk in window:
+            at = chunk.offset - first.offset
+            data = _open(chunk, packed[at : at + chunk.size])
+            before = max(start - chunk.file_offset, 0)
+            after = len(data) if stop is None else min(stop - chunk.file_offset, len(data))
+            yield data if (before, after) == (0, len(data)) else data[before:after]
+
+
+def open_blob(sha256: str, size: int) -> BinaryIO:
+    """A blob as a file at position 0; nothing is read before it is asked for."""
+    return cast(BinaryIO, io.BufferedReader(_ChunkedFile(sha256, size), buffer_size=256 * 1024))
+
+
+def _windows(chunks: Iterator[ChunkAt]) -> Iterator[list[ChunkAt]]:
+    """Runs of chunks that lie one after another in a xorb, as many as are worth one read."""
+    window: list[ChunkAt] = []
+    for chunk in chunks:
+        follows = bool(window) and (window[-1].key, window[-1].offset + window[-1].size) == (chunk.key, chunk.offset)
+        if window and (not follows or chunk.offset + chunk.size - window[0].offset > _WINDOW):
+            yield window
+            window = []
+        window.append(chunk)
+    if window:
+        yield window
+
+
+def _open(chunk: ChunkAt, packed: bytes) -> bytes:
+    try:
+        data = unpack(Frame(packed, Scheme(packed[HEADER // 2]), chunk.raw_size))
+    except (BadXorb, ValueError) as err:
+        raise _changed(chunk) from err
+    if chunk_hash(data) != chunk.hash:
+        raise _changed(chunk)
+    return data
+
+
+def _changed(chunk: ChunkAt) -> BlobLost:
+    return BlobLost(
+        f"Chunk {to_hex(chunk.hash)} in {chunk.key}, byte {chunk.offset}, has changed. Restore the file from a backup."
+    )
+
+
+class _ChunkedFile(io.RawIOBase):
+    """A blob's bytes from its chunks; a seek begins a new read."""
+
+    def __init__(self, sha256: str, size: int) -> None:
+        self._sha256, self._size, self._at = sha256, size, 0
+        self._stream: Iterator[bytes] | None = None
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._rest:
+            if self._at >= self._size:
+                return 0
+            if self._stream is None:
+                self._stream = read_blob(self._sha256, self._at)
+            self._rest = memoryview(next(self._stream, b""))
+        taken = self._rest[: len(buffer)]
+        buffer[: len(taken)] = taken
+        self._rest = self._rest[len(taken) :]
+        self._at += len(taken)
+        return len(taken)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        if base + offset < 0:
+            raise ValueError(f"A file has no position {base + offset}.")
+        if base + offset != self._at:
+            self._at, self._stream, self._rest = base + offset, None, memoryview(b"")
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
