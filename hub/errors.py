@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from priors.errors import AppError, Conflict, UserError
+from priors.errors import AppError, Conflict, NotAllowed, UserError
 
 
 class BadName(UserError):
@@ -42,6 +42,27 @@ class BadRequest(UserError):
 
     code: ClassVar[str] = "bad-request"
     status: ClassVar[int] = 400
+
+
+class Gated(NotAllowed):
+    """The files of a gated repository, asked for by somebody without a grant."""
+
+    code: ClassVar[str] = "gated"
+
+
+class Moved(UserError):
+    """The repository has another name now. Answered as a redirect that keeps method and body."""
+
+    code: ClassVar[str] = "moved"
+    status: ClassVar[int] = 307
+
+    def __init__(self, old: str, new: str) -> None:
+        super().__init__(f"{old} is called {new} now. Use that name.")
+        self.old, self.new = old, new
+
+    def location(self, address: str) -> str:
+        """`address`, relative to the host, with the new name in place of the old."""
+        return address.replace(f"/{self.old}", f"/{self.new}", 1)
 
 
 class LengthRequired(UserError):

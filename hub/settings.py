@@ -109,6 +109,9 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 
+GATE_ANSWER_DAYS = env_int("GATE_ANSWER_DAYS", 14)
+"""How long an owner has to answer who asks for a gated repository; then the request is shown as overdue."""
+
 # ── security headers ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 CONTENT_SECURITY_POLICY = {

@@ -3,7 +3,10 @@
 from django.contrib import admin
 from django.urls import include, path
 
+from hub.api.credentials import revoke
+
 urlpatterns = [
+    path("api/credentials/revoke", revoke),
     path("api/v1/", include("hub.api.urls")),
     path("admin/", admin.site.urls),
     path("", include("hub.web.urls")),

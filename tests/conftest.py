@@ -11,7 +11,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from pathlib import Path
 
 import pytest
-from pytest_django import Settings
+from pytest_django import DjangoDbBlocker, Settings
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
+    """The audit log refuses to be emptied, which tests that use several connections do with every table after them."""
+    from django.db import connection
+
+    from hub.accounts.audit import remove_triggers
+
+    with django_db_blocker.unblock():
+        remove_triggers(connection)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db.models import F, Q, QuerySet
 
-from hub.accounts.models import ApiToken, Membership, Role, TeamGrant, TokenScope
+from hub.accounts.models import AccessRequest, ApiToken, Membership, Role, TeamGrant, TokenScope
 
 Actor = AbstractBaseUser | AnonymousUser
 """Whoever asks: a user, or nobody in particular."""
@@ -23,6 +23,16 @@ _EVERYTHING = Q(pk__isnull=False)  # not Q(): `public | Q()` is only what is pub
 def readable(actor: Actor) -> Q:
     """Repositories that exist for the actor: public ones, and those they reach."""
     return Q(private=False) | reaches(actor, Role.READ)
+
+
+def open_to(actor: Actor) -> Q:
+    """Repositories whose files the actor may have: readable ones, of the gated only with a grant or a role there."""
+    mine = reaches(actor, Role.READ)
+    if _stands(actor):
+        accepted = AccessRequest.objects.filter(status=AccessRequest.Status.ACCEPTED).order_by()
+        granted = accepted.filter(Q(user=actor.pk) | Q(organisation__in=_organisations(actor, Role.READ)))
+        mine |= Q(private=False, pk__in=granted.values("repository")) & _token_covers(actor, Role.READ)
+    return Q(private=False, gated="") | mine
 
 
 def reaches(actor: Actor, role: str) -> Q:

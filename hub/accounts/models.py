@@ -14,6 +14,8 @@ from django.db.models import Q
 from django.db.models.functions import Lower
 from django.utils import timezone
 
+from hub.ids import uuid7
+
 
 class Role(models.TextChoices):
     """What a member, a team or a token may do; each includes the ones before it."""
@@ -196,3 +198,69 @@ class SetupLink(models.Model):
 
     def __str__(self) -> str:
         return f"set-up link of {self.created_at:%Y-%m-%d %H:%M}"
+
+
+class AccessRequest(models.Model):
+    """That a person, or an organisation for all its members, wants or has the files of a gated repository."""
+
+    class Status(models.TextChoices):
+        PENDING = "pending"
+        ACCEPTED = "accepted"
+        REJECTED = "rejected"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    repository = models.ForeignKey("repos.Repository", on_delete=models.CASCADE, related_name="access_requests")
+    user = models.ForeignKey(User, null=True, on_delete=models.CASCADE, related_name="access_requests")
+    organisation = models.ForeignKey(
+        "repos.Namespace", null=True, on_delete=models.CASCADE, related_name="access_requests"
+    )
+    status = models.CharField(max_length=8, choices=Status, default=Status.PENDING)
+    fields = models.JSONField(default=dict, help_text="what the owner wanted to know, as the requester answered")
+    reason = models.CharField(max_length=500, blank=True, help_text="why it was rejected")
+    created_at = models.DateTimeField(auto_now_add=True)
+    due_at = models.DateTimeField(null=True, help_text="until when the owner should answer; None: not asked by hand")
+    decided_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(user=None) ^ Q(organisation=None), name="access_request_is_for_one_of_both"
+            ),
+            models.UniqueConstraint("repository", "user", name="one_access_request_a_repository_and_user"),
+            models.UniqueConstraint(
+                "repository", "organisation", name="one_access_request_a_repository_and_organisation"
+            ),
+        ]
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return f"{self.user or self.organisation} to {self.repository} ({self.status})"
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether the owner let the deadline pass without an answer."""
+        return self.status == self.Status.PENDING and self.due_at is not None and self.due_at < timezone.now()
+
+
+class AuditEntry(models.Model):
+    """One act that somebody may have to account for. Rows are only added (audit.py); the database refuses the rest.
+
+    It names users and places by text and number, not by foreign key: a key would have to change when they go.
+    """
+
+    at = models.DateTimeField()
+    action = models.CharField(max_length=64)
+    actor = models.CharField(max_length=150, blank=True, help_text="the user's name; empty: the hub itself")
+    token = models.CharField(max_length=8, blank=True, help_text="first characters of the token they acted with")
+    namespace = models.CharField(max_length=96, blank=True, help_text="whose admins may read this entry")
+    subject = models.CharField(max_length=300, blank=True)
+    detail = models.JSONField(default=dict)
+    previous = models.CharField(max_length=64, blank=True, help_text="digest of the entry before; empty for the first")
+    digest = models.CharField(max_length=64, unique=True)
+
+    class Meta:
+        ordering = ["pk"]
+        indexes = [models.Index("namespace", "id", name="audit_of_a_namespace")]
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M} {self.actor or 'hub'} {self.action} {self.subject}"

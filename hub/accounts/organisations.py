@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from django.db import IntegrityError, transaction
 
+from hub.accounts import audit
 from hub.accounts.access import acts
 from hub.accounts.models import Invitation, Membership, Role, Team, TeamGrant, User
 from hub.accounts.permissions import can, require
+from hub.accounts.services import check_resemblance
 from hub.errors import BadName, BadRequest
+from hub.repos import retired
 from hub.repos.models import Namespace, Repository
 from hub.repos.names import check_namespace
 from priors.errors import Conflict, NotAllowed, NotFound
@@ -20,15 +23,29 @@ from priors.errors import Conflict, NotAllowed, NotFound
 def create_organisation(*, name: str, by: User) -> Namespace:
     """An organisation of which `by` is the first admin. Raises BadName, Conflict, NotAllowed."""
     check_namespace(name)
+    check_resemblance(name)
     if not acts(by, Role.WRITE):
         raise NotAllowed("A token that is read-only or fine-grained makes no organisations. Use the site.")
     try:
         with transaction.atomic():
             made = Namespace.objects.create(name=name, kind=Namespace.Kind.ORG)
+            retired.require_free(name)
     except IntegrityError as err:
         raise Conflict(f"The name {name!r} is taken. Choose another.") from err
     Membership.objects.create(organisation=made, user=by, role=Role.ADMIN)
+    _record("organisation.made", made, by)
     return made
+
+
+@transaction.atomic
+def delete_organisation(organisation: Namespace, *, by: User) -> None:
+    """Removes an organisation; nobody gets its name again. Raises Conflict while it has repositories."""
+    _lock(organisation, by)
+    if organisation.repositories.exists():
+        raise Conflict(f"{organisation} still has repositories. Move or delete them first.")
+    retired.retire(organisation.name)
+    _record("organisation.deleted", organisation, by)
+    organisation.delete()
 
 
 @transaction.atomic
@@ -43,6 +60,7 @@ def invite(*, organisation: Namespace, user: User, role: str, by: User) -> Invit
     made, _ = Invitation.objects.update_or_create(
         organisation=organisation, user=user, defaults={"role": role, "invited_by": by}
     )
+    _record("member.invited", organisation, by, member=user.username, role=role)
     return made
 
 
@@ -56,6 +74,7 @@ def accept(invitation: Invitation, *, by: User) -> Membership:
         raise NotAllowed(f"{found.invited_by} no longer administers {found.organisation}. Ask for a new invitation.")
     made = Membership.objects.create(organisation=found.organisation, user=by, role=found.role)
     found.delete()
+    _record("member.joined", made.organisation, by, member=by.username, role=made.role)
     return made
 
 
@@ -77,6 +96,7 @@ def set_role(*, organisation: Namespace, user: User, role: str, by: User) -> Non
         _keep_an_admin(member)
     member.role = role
     member.save(update_fields=["role"])
+    _record("member.role", organisation, by, member=user.username, role=role)
 
 
 @transaction.atomic
@@ -89,6 +109,7 @@ def remove_member(*, organisation: Namespace, user: User, by: User) -> None:
     member.delete()
     # What they sent out must not bring in people after they left.
     Invitation.objects.filter(organisation=organisation, invited_by=user).delete()
+    _record("member.removed", organisation, by, member=user.username)
 
 
 @transaction.atomic
@@ -99,9 +120,11 @@ def create_team(*, organisation: Namespace, name: str, by: User) -> Team:
         raise BadName("A team needs a name of at most 96 printable characters.")
     try:
         with transaction.atomic():
-            return Team.objects.create(organisation=organisation, name=name.strip())
+            made = Team.objects.create(organisation=organisation, name=name.strip())
     except IntegrityError as err:
         raise Conflict(f"{organisation} has a team {name!r} already.") from err
+    _record("team.made", organisation, by, team=made.name)
+    return made
 
 
 @transaction.atomic
@@ -109,6 +132,7 @@ def delete_team(team: Team, *, by: User) -> None:
     """Removes a team with its grants."""
     _lock(team.organisation, by)
     team.delete()
+    _record("team.deleted", team.organisation, by, team=team.name)
 
 
 @transaction.atomic
@@ -121,6 +145,7 @@ def set_team_members(team: Team, users: list[User], *, by: User) -> None:
         other = next(user for user in users if user.pk not in known)
         raise NotFound(f"{other} is not in {team.organisation}. Invite them first.")
     team.members.set(members)
+    _record("team.members", team.organisation, by, team=team.name, members=sorted(user.username for user in users))
 
 
 @transaction.atomic
@@ -131,9 +156,10 @@ def grant(team: Team, *, repository: Repository, role: str | None, by: User) -> 
         raise BadRequest(f"{repository} does not belong to {team.organisation}, so its teams get no say there.")
     if role is None:
         TeamGrant.objects.filter(team=team, repository=repository).delete()
-        return
-    _check_role(role)
-    TeamGrant.objects.update_or_create(team=team, repository=repository, defaults={"role": role})
+    else:
+        _check_role(role)
+        TeamGrant.objects.update_or_create(team=team, repository=repository, defaults={"role": role})
+    _record("team.grant", team.organisation, by, team=team.name, repository=repository.full_name, role=role or "none")
 
 
 def _lock(organisation: Namespace, by: User, *, ask: bool = True) -> None:
@@ -161,3 +187,7 @@ def _keep_an_admin(without: Membership) -> None:
 def _check_role(role: str) -> None:
     if role not in Role.values:
         raise BadRequest(f"Role {role!r} is unknown. Use one of {', '.join(Role.values)}.")
+
+
+def _record(action: str, organisation: Namespace, by: User, **detail: object) -> None:
+    audit.record(action, by=by, subject=organisation, namespace=organisation, **detail)

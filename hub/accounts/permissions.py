@@ -15,9 +15,10 @@ from typing import Any, Literal
 
 from django.db.models import Model, Q, QuerySet
 
-from hub.accounts.access import Actor, acts, administers, governs, reaches, speaks
+from hub.accounts.access import Actor, acts, administers, governs, open_to, reaches, speaks
 from hub.accounts.models import ApiToken, Role
 from hub.boards.models import Result
+from hub.errors import Gated
 from hub.jobs.models import Job
 from hub.repos.models import Namespace, Repository
 from priors.errors import NotAllowed, NotFound, TokenRejected
@@ -31,6 +32,8 @@ def can(actor: Actor, action: Action, obj: Model) -> bool:
         case "read", Repository() | Job() | Result() | ApiToken():
             visible: QuerySet[Any] = type(obj).objects.visible_to(actor)
             return visible.filter(pk=obj.pk).exists()
+        case "read_files", Repository():
+            return _among(obj, open_to(actor))
         case "discuss", Repository():
             return _among(obj, speaks(actor))
         case "write", Repository():
@@ -51,11 +54,13 @@ def can(actor: Actor, action: Action, obj: Model) -> bool:
 
 
 def require(actor: Actor, action: Action, obj: Model) -> None:
-    """Raises NotFound for what the actor cannot see, TokenRejected for nobody, NotAllowed for somebody else."""
+    """Raises NotFound for what the actor cannot see, Gated, TokenRejected for nobody, NotAllowed for somebody else."""
     if can(actor, action, obj):
         return
     if not isinstance(obj, Namespace) and not obj._state.adding and not can(actor, "read", obj):
         raise NotFound(f"There is no {obj} here, or it is not yours to see.")
+    if action == "read_files":
+        raise Gated(f"The files of {obj} are for those whom its owner lets in. Sign in and ask on its page.")
     if not actor.is_authenticated:
         raise TokenRejected(f"To {action} {obj}, say who you are: `priorhub login` or the sign-in page.")
     token = getattr(actor, "token", None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from django.contrib.auth.password_validation import validate_password
@@ -12,9 +12,13 @@ from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from hub.accounts.models import ApiToken, Role, SetupLink, TokenScope, User
+from hub.accounts import audit
+from hub.accounts.access import Actor, acts, administers
+from hub.accounts.models import ApiToken, Membership, Role, SetupLink, TokenScope, User
 from hub.accounts.tokens import PREFIX_LENGTH, digest, new_token, well_formed
-from hub.errors import BadRequest
+from hub.errors import BadName, BadRequest
+from hub.repos import retired
+from hub.repos.lookalikes import resembled
 from hub.repos.models import Namespace, Repository
 from hub.repos.names import check_namespace
 from priors.errors import Conflict, NotAllowed, NotFound, TokenRejected
@@ -24,9 +28,16 @@ _LAST_USED_EVERY = timedelta(minutes=1)  # reading must not cost a write each
 
 
 @transaction.atomic
-def create_user(*, name: str, password: str | None = None, email: str = "", admin: bool = False) -> User:
-    """A user and the namespace of the same name. Raises BadName, Conflict, and BadRequest for a weak password."""
+def create_user(
+    *, name: str, password: str | None = None, email: str = "", admin: bool = False, vouched: bool = False
+) -> User:
+    """A user and the namespace of the same name. Raises BadName, Conflict, and BadRequest for a weak password.
+
+    vouched  an operator chose the name: it may resemble another
+    """
     check_namespace(name)
+    if not vouched:
+        check_resemblance(name)
     user = User(username=name, email=email, is_staff=admin, is_superuser=admin)
     if password is not None:
         try:
@@ -38,6 +49,7 @@ def create_user(*, name: str, password: str | None = None, email: str = "", admi
         with transaction.atomic():
             user.save()
             Namespace.objects.create(name=name, kind=Namespace.Kind.USER, owner=user)
+            retired.require_free(name)
     except IntegrityError as err:
         raise Conflict(f"The name {name!r} is taken. Choose another.") from err
     return user
@@ -66,6 +78,7 @@ def create_token(
         user=user, name=name[:100], prefix=text[:PREFIX_LENGTH], digest=digest(text), role=role, expires_at=expires_at
     )
     TokenScope.objects.bulk_create([_scope(row, scope) for scope in dict.fromkeys(scopes)])
+    audit.record("token.made", by=user, subject=row.name, namespace=user.username, prefix=row.prefix, may=row.scopes)
     return text, row
 
 
@@ -110,9 +123,59 @@ def authenticate(text: str) -> ApiToken:
     return token
 
 
-def revoke_token(token: ApiToken) -> None:
+@transaction.atomic
+def revoke_token(token: ApiToken, *, by: Actor | None = None) -> None:
     """Makes the token useless from now on; its row stays for the record."""
-    ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now())
+    if ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=timezone.now()):
+        owner = token.user.username
+        audit.record("token.revoked", by=by, subject=token.name, namespace=owner, prefix=token.prefix)
+
+
+def revoke_leaked(texts: Iterable[str]) -> None:
+    """Revokes tokens that somebody found. Whoever holds one could use it, so whoever holds one may end it."""
+    digests = [digest(text) for text in texts if well_formed(text)]
+    for token in ApiToken.objects.filter(digest__in=digests, revoked_at=None).select_related("user"):
+        revoke_token(token)
+
+
+@transaction.atomic
+def suspend(user: User, *, by: User) -> None:
+    """Closes an account until an administrator opens it again: passwords and tokens open nothing from now on."""
+    if not administers(by):
+        raise NotAllowed("Only administrators of the hub suspend accounts.")
+    User.objects.filter(pk=user.pk).update(is_active=False)
+    audit.record("user.suspended", by=by, subject=user, namespace=user.username)
+
+
+@transaction.atomic
+def delete_account(user: User, *, by: User) -> None:
+    """Removes an account and its namespace; nobody gets the name again. Raises Conflict while it owns anything."""
+    if by.pk != user.pk and not administers(by):
+        raise NotAllowed("Only its owner and administrators of the hub delete an account.")
+    if not acts(by, Role.ADMIN):
+        raise NotAllowed("This token cannot delete an account. Use the site.")
+    namespaces = list(Namespace.objects.select_for_update().filter(owner=user))
+    if Repository.objects.filter(namespace__in=namespaces).exists():
+        raise Conflict(f"{user} still has repositories. Move or delete them first.")
+    for membership in Membership.objects.filter(user=user, role=Role.ADMIN).select_related("organisation"):
+        others = membership.organisation.memberships.filter(role=Role.ADMIN, user__is_active=True).exclude(user=user)
+        if not others.exists():
+            raise Conflict(f"{user} is the last admin of {membership.organisation}. Make somebody else one first.")
+    for namespace in namespaces:
+        retired.retire(namespace.name)
+        namespace.delete()
+    name = user.username
+    user.delete()
+    audit.record("user.deleted", by=by, subject=name, namespace=name)
+
+
+def check_resemblance(name: str) -> None:
+    """Raises BadName for a new name that could be taken for one that is there."""
+    known = list(Namespace.objects.values_list("name", flat=True))
+    publishing = Namespace.objects.filter(repositories__private=False).distinct()
+    other = resembled(name, known, publishing.values_list("name", flat=True))
+    if other is not None:
+        raise BadName(f"{name!r} is easily taken for {other!r}, which is there already. Choose another.")
 
 
 def needs_setup() -> bool:
@@ -140,7 +203,7 @@ def consume_setup_link(secret: str, *, name: str, password: str, email: str = ""
     # The conditional UPDATE is the lock: whoever changes the row has the link.
     if not _open_links(secret).update(consumed_at=timezone.now()) or not needs_setup():
         raise NotAllowed("This set-up link was used or replaced. `manage.py up` prints a new one while it is needed.")
-    return create_user(name=name, password=password, email=email, admin=True)
+    return create_user(name=name, password=password, email=email, admin=True, vouched=True)
 
 
 def _open_links(secret: str) -> QuerySet[SetupLink]:

@@ -36,7 +36,7 @@ def index(
 
 @router.get("/{ns}/{name}/manifest", auth=Anyone(), response=dict[str, Any], summary="prior.json of a revision")
 def manifest(request: Any, ns: str, name: str, rev: str = "main") -> Any:
-    repository = find(request, ns, name)
+    repository = find(request, ns, name, "read_files")
     if repository.kind != Repository.Kind.PRIOR:
         raise BadRequest(f"{repository} is a {repository.kind}, not a prior. Read its files instead.")
     return json.loads(services.read_file(services.resolve(repository, rev), "prior.json"))

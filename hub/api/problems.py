@@ -11,6 +11,7 @@ from django.http import Http404, HttpRequest, JsonResponse
 from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 
+from hub.errors import Moved
 from priors.errors import PriorhubError, TokenRejected, UserError
 
 logger = logging.getLogger(__name__)
@@ -44,7 +45,12 @@ def register(api: NinjaAPI) -> None:
 
 
 def _ours(request: HttpRequest, error: Any) -> JsonResponse:
-    return from_user_error(error) if isinstance(error, UserError) else _unexpected(request, error)
+    if not isinstance(error, UserError):
+        return _unexpected(request, error)
+    response = from_user_error(error)
+    if isinstance(error, Moved):
+        response["Location"] = error.location(request.get_full_path())
+    return response
 
 
 def _invalid(request: HttpRequest, error: Any) -> JsonResponse:

@@ -24,10 +24,9 @@ from hub.api.schemas import (
     Tree,
 )
 from hub.jobs.cleanup import delete_repository
-from hub.repos import commits, services
+from hub.repos import commits, retired, services
 from hub.repos.commits import Put
 from hub.repos.models import Repository
-from priors.errors import NotFound
 
 router = Router(tags=["repositories"])
 MAX_COMMITS = 200
@@ -38,7 +37,7 @@ def find(request: Any, ns: str, name: str, action: Action = "read") -> Repositor
     actor: Actor = request.auth
     found = Repository.objects.visible_to(actor).for_cards().named(f"{ns}/{name}").first()
     if found is None:
-        raise NotFound(f"There is no repository {ns}/{name} here, or it is not yours to see.")
+        raise retired.not_found(f"{ns}/{name}", actor=actor)
     if action != "read":
         require(actor, action, found)
     return found
@@ -58,7 +57,7 @@ def show(request: Any, ns: str, name: str) -> RepositoryOut:
 
 @router.delete("/{ns}/{name}", auth=Somebody(), response={204: None}, summary="Delete a repository for good")
 def delete(request: Any, ns: str, name: str) -> Any:
-    delete_repository(find(request, ns, name, "delete"))
+    delete_repository(find(request, ns, name, "delete"), by=request.auth)
     return Status(HTTPStatus.NO_CONTENT, None)
 
 
@@ -111,6 +110,6 @@ def make_commit(request: Any, ns: str, name: str, payload: CommitIn) -> Any:
     summary="The bytes of a file; Range and If-None-Match are understood",
 )
 def file(request: HttpRequest, ns: str, name: str, rev: str, path: str) -> HttpResponse | HttpResponseBase:
-    commit = services.resolve(find(request, ns, name), rev)
+    commit = services.resolve(find(request, ns, name, "read_files"), rev)
     entry = services.file(commit, path)
     return send_blob(request, entry.blob, path=path)

@@ -18,7 +18,7 @@ from priors.manifest import PriorRef, parse_manifest
 
 
 class HubStorage:
-    """Every prior that `actor` may see, as it was when first asked: one job looks at one catalogue to its end."""
+    """Every prior whose files `actor` may have, as it was when first asked: a job sees one catalogue to its end."""
 
     def __init__(self, actor: Actor) -> None:
         self._actor = actor
@@ -34,7 +34,7 @@ class HubStorage:
 
     @cached_property
     def _rows(self) -> dict[str, tuple[Entry, Commit]]:
-        found = Prior.objects.visible_to(self._actor).for_cards()
+        found = Prior.objects.open_to(self._actor).for_cards()
         return {
             prior.repository.full_name: (Entry(PriorRef.parse(prior.ref), parse_manifest(prior.manifest)), prior.commit)
             for prior in found.order_by("repository__namespace__name", "repository__name")

@@ -15,6 +15,10 @@ class PriorQuerySet(models.QuerySet["Prior"]):
         """Priors of repositories the actor may see."""
         return self.filter(repository__in=Repository.objects.visible_to(actor))
 
+    def open_to(self, actor: Actor) -> Self:
+        """Those whose files the actor may have, too."""
+        return self.filter(repository__in=Repository.objects.open_to(actor))
+
     def for_cards(self) -> Self:
         """With everything a card shows."""
         return self.select_related("repository__namespace", "commit").defer("card_html", "search_text")

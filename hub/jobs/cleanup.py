@@ -8,6 +8,8 @@ from pathlib import Path
 
 from django.db import transaction
 
+from hub.accounts import audit
+from hub.accounts.access import Actor
 from hub.home import scratch
 from hub.jobs.models import Job
 from hub.jobs.services import request_cancel
@@ -18,7 +20,7 @@ from hub.repos.models import Repository, RepositoryBlob
 _OF_A_JOB = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-\d+\Z")
 
 
-def delete_repository(repository: Repository) -> None:
+def delete_repository(repository: Repository, *, by: Actor | None = None) -> None:
     """Removes a repository, cancels the jobs that read it, and removes their files: predictions repeat their rows.
 
     Its bytes go at once, except those that something else still uses.
@@ -32,7 +34,9 @@ def delete_repository(repository: Repository) -> None:
                 if job.output_id:
                     hashes.add(job.output_id)
                     Job.objects.filter(pk=job.pk).update(output=None)
+        name, namespace = repository.prefixed_name, repository.namespace
         repos.delete_repository(repository)
+        audit.record("repository.deleted", by=by, subject=name, namespace=namespace)
     drop_unused(hashes)
 
 

@@ -308,6 +308,7 @@ def _pin(spec: dict[str, Any], owner: User) -> dict[str, Any]:
             raise NotFound(f"There is no repository {full_name!r} here, or it is not yours to see.")
         if repository.kind != kind:
             raise BadSpec(f"{full_name} is a {repository.kind}; `{name}` needs a {kind}. Name one of that kind.")
+        require(owner, "read_files", repository)
         pinned[name] = f"{full_name}@{repos.resolve(repository, rev).oid}"
     if "push_to" in spec:
         _require_push(spec["push_to"], owner)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from hub.accounts import audit
 from hub.catalog import services as catalog
 from hub.repos import gitobjects, trees
 from hub.repos.commits import MAIN, commit_oid, tip
@@ -38,4 +39,6 @@ def fsck(report: Callable[[str], None]) -> int:
             broken(f"{repository}: its head is not the tip of main")
         if repository.kind == Repository.Kind.PRIOR and repository.head and not catalog.is_current(repository):
             broken(f"{repository}: its catalogue row is not of its head")
+    for what in audit.broken_links():
+        broken(what)
     return problems

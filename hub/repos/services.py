@@ -9,9 +9,11 @@ from pathlib import Path
 
 from django.db import IntegrityError, transaction
 
+from hub.accounts import audit
+from hub.accounts.access import Actor
 from hub.catalog import services as catalog
-from hub.errors import BadName
-from hub.repos import trees
+from hub.errors import BadName, BadRequest
+from hub.repos import retired, trees
 from hub.repos.commits import MAIN
 from hub.repos.models import Commit, Namespace, Ref, Repository
 from hub.repos.names import check_ref, split_name
@@ -50,10 +52,12 @@ def create_repository(
     namespace = namespace_of(name)
     try:
         with transaction.atomic():
-            return Repository.objects.create(
+            made = Repository.objects.create(
                 namespace=namespace, name=split_name(name)[1], kind=kind, type=type, private=private,
                 description=description[:500],
             )  # fmt: skip
+            retired.require_free(retired.key_of(made))
+            return made
     except IntegrityError as err:
         raise Conflict(f"{name} exists already. Commit to it, or choose another name.") from err
 
@@ -68,12 +72,65 @@ def _require_prior_name(name: str) -> None:
 
 
 def delete_repository(repository: Repository) -> None:
-    """Removes it with all commits. Callers use hub/jobs/cleanup.py, which also removes what jobs made of it."""
+    """Removes it with all commits; nobody gets its name again, unless it never had a commit.
+
+    Callers use hub/jobs/cleanup.py, which also removes what jobs made of it.
+    """
     with transaction.atomic():
+        if repository.head_id is not None or repository.former_names.exists():
+            retired.retire(retired.key_of(repository))
         folders = set(repository.commits.values_list("tree", flat=True))
         catalog.forget(repository)
         repository.delete()
         trees.drop_unused(folders)
+
+
+@transaction.atomic
+def move_repository(repository: Repository, to: str, *, by: Actor | None = None) -> None:
+    """Gives it another name, namespace included. The old one leads to it, by id, as long as it exists.
+
+    Raises BadName, NotFound for an unknown namespace, Conflict for a taken name.
+    """
+    namespace, name = namespace_of(to), split_name(to)[1]
+    if repository.kind == Repository.Kind.PRIOR:
+        _require_prior_name(to)
+    old = retired.key_of(repository)
+    repository.namespace, repository.name = namespace, name
+    new = retired.key_of(repository)
+    try:
+        with transaction.atomic():
+            repository.save(update_fields=["namespace", "name", "updated_at"])
+            if new != old:
+                retired.retire(old, by=repository)
+                retired.require_free(new, for_=repository)
+                repository.team_grants.exclude(team__organisation=namespace).delete()
+                audit.record("repository.moved", by=by, subject=new, namespace=namespace, left=old)
+    except IntegrityError as err:
+        raise Conflict(f"{to} exists already. Choose another name.") from err
+
+
+@transaction.atomic
+def change_settings(
+    repository: Repository,
+    *,
+    by: Actor | None = None,
+    private: bool | None = None,
+    gated: str | None = None,
+    description: str | None = None,
+) -> None:
+    """Changes what is given. Raises BadRequest for an unknown gate."""
+    if gated is not None and gated not in Repository.Gate.values:
+        raise BadRequest(f"{gated!r} is no gate. Use auto, manual, or nothing for none.")
+    wanted = {"private": private, "gated": gated, "description": None if description is None else description[:500]}
+    changed = {key: value for key, value in wanted.items() if value is not None and value != getattr(repository, key)}
+    if not changed:
+        return
+    for key, value in changed.items():
+        setattr(repository, key, value)
+    repository.save(update_fields=[*changed, "updated_at"])
+    audit.record(
+        "repository.settings", by=by, subject=repository.prefixed_name, namespace=repository.namespace, **changed
+    )
 
 
 def create_tag(*, repository: Repository, name: str, rev: str) -> Ref:

@@ -8,9 +8,11 @@ from typing import Any
 
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.auth.views import redirect_to_login
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import render
 
+from hub.errors import Moved
+from hub.repos import retired
 from hub.repos.models import Repository
 from priors.errors import NotFound, TokenRejected, UserError
 
@@ -33,6 +35,8 @@ def explained(view: View) -> View:
             return view(request, *args, **kwargs)
         except NotFound:
             return _nothing_here(request)
+        except Moved as error:
+            return HttpResponseRedirect(error.location(request.get_full_path()), status=error.status)
         except TokenRejected:
             return redirect_to_login(request.get_full_path())
         except UserError as error:
@@ -45,7 +49,7 @@ def find_repository(request: HttpRequest, owner: str, name: str) -> Repository:
     """The repository, if the visitor may see it. Raises NotFound: unknown and private look the same."""
     found = Repository.objects.visible_to(request.user).for_cards().named(f"{owner}/{name}").first()
     if found is None:
-        raise NotFound(f"There is no repository {owner}/{name} here, or it is not yours to see.")
+        raise retired.not_found(f"{owner}/{name}", actor=request.user)
     return found
 
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.accounts import services
-from hub.accounts.models import ApiToken, SetupLink, User
+from hub.accounts.models import ApiToken, AuditEntry, SetupLink, User
 from hub.accounts.tokens import new_token, well_formed
 from hub.errors import BadName, BadRequest
 from priors.errors import Conflict, NotAllowed
@@ -107,6 +107,30 @@ def test_other_authorization_is_refused_even_where_nobody_needs_it(client: Clien
     response = client.get("/api/v1/priors", headers={"Authorization": header})
 
     assert (response.status_code, response["WWW-Authenticate"]) == (401, "Bearer")
+
+
+def revoke(client: Client, body: Any) -> Any:
+    return client.post("/api/credentials/revoke", body, content_type="application/json")
+
+
+def test_whoever_finds_a_token_can_end_it_and_learns_nothing(client: Client) -> None:
+    leaked, other = make_token(make_user("ann")), make_token(make_user("bob"))
+
+    known, unknown = revoke(client, {"tokens": [leaked]}), revoke(client, {"tokens": [new_token()]})
+    again = revoke(client, {"tokens": [leaked]})
+
+    assert (known.status_code, known.content) == (unknown.status_code, unknown.content) == (202, again.content)
+    assert whoami(client, f"Bearer {leaked}")[0] == 401
+    assert whoami(client, f"Bearer {other}")[0] == 200
+    assert AuditEntry.objects.filter(action="token.revoked").count() == 1
+
+
+@pytest.mark.parametrize(
+    "body", ["", "[", "[]", {"tokens": "ph_x"}, {"tokens": [1]}, {"tokens": ["x"] * 101}, "[" * 99999]
+)
+def test_a_revocation_that_does_not_read_is_refused(client: Client, body: Any) -> None:
+    assert revoke(client, body).status_code == 400
+    assert client.get("/api/credentials/revoke").status_code == 405
 
 
 def test_a_token_in_the_address_is_not_one(client: Client) -> None:

@@ -15,7 +15,7 @@ from priors.tasks import Task
 def repository_folder(work: Work, rev: str, name: str) -> Path:
     """The files of `ns/name@rev` in the job's own folder. Raises NotFound, also when it was deleted meanwhile."""
     full_name, commit = split_rev(rev)
-    repository = Repository.objects.visible_to(work.owner).named(full_name).first()
+    repository = Repository.objects.open_to(work.owner).named(full_name).first()
     if repository is None:
         raise NotFound(f"There is no repository {full_name!r} any more. Publish it again, then run the job again.")
     return materialise(resolve(repository, commit), work.folder / name)

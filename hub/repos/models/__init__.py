@@ -13,6 +13,7 @@ from hub.repos.models.repositories import (
     Tree,
     TreeEntry,
 )
+from hub.repos.models.retired_names import RetiredName
 
 __all__ = [
     "Blob",
@@ -25,6 +26,7 @@ __all__ = [
     "Ref",
     "Repository",
     "RepositoryBlob",
+    "RetiredName",
     "Tree",
     "TreeEntry",
 ]

@@ -9,7 +9,8 @@ from django.db import models
 from django.db.models import Case, Exists, OuterRef, Q, When
 from django.db.models.functions import Lower
 
-from hub.accounts.access import Actor, readable
+from hub.accounts.access import Actor, administers, open_to, readable
+from hub.accounts.models import Role
 from hub.ids import uuid7
 
 
@@ -37,6 +38,10 @@ class RepositoryQuerySet(models.QuerySet["Repository"]):
     def visible_to(self, actor: Actor) -> Self:
         """Public ones, and those the actor reaches. Anything else does not exist for the actor."""
         return self.filter(readable(actor))
+
+    def open_to(self, actor: Actor) -> Self:
+        """Those of `visible_to` whose files the actor may have, too: gated ones only with a grant."""
+        return self.filter(open_to(actor))
 
     def named(self, name: str) -> Self:
         """The one called `namespace/name`, exactly; `datasets/namespace/name` and `spaces/…` name those types.
@@ -127,11 +132,11 @@ class BlobQuerySet(models.QuerySet["Blob"]):
 
         Hashes of private files stand in public locks: knowing a hash must not be a way to the bytes.
         """
-        if getattr(actor, "is_superuser", False):
+        if administers(actor, Role.READ):
             return self
         readable = Exists(
             RepositoryBlob.objects.filter(
-                blob=OuterRef("pk"), repository__in=Repository.objects.visible_to(actor).order_by()
+                blob=OuterRef("pk"), repository__in=Repository.objects.open_to(actor).order_by()
             )
         )
         uploaded = Exists(BlobUpload.objects.filter(blob=OuterRef("pk"), user=actor.pk))

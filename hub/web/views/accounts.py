@@ -71,6 +71,6 @@ def revoke(request: HttpRequest, token_id: int) -> HttpResponse:
     token = ApiToken.objects.visible_to(request.user).filter(pk=token_id).first()
     if token is None:
         raise NotFound("There is no such token, or it is not yours.")
-    revoke_token(token)
+    revoke_token(token, by=request.user)
     messages.success(request, f"The token {token.prefix}… works no more.")
     return redirect("account")

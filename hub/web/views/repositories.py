@@ -95,7 +95,7 @@ def delete(request: HttpRequest, owner: str, name: str) -> HttpResponse:
     require(request.user, "delete", repository)
     wrong = request.method == "POST" and request.POST.get("name") != repository.full_name
     if request.method == "POST" and not wrong:
-        delete_repository(repository)
+        delete_repository(repository, by=request.user)
         messages.success(request, f"{repository.full_name} is deleted.")
         return redirect("home")
     results = repository.results.count()

@@ -22,7 +22,7 @@ class Command(BaseCommand):
         user = User.objects.filter(username=name).first()
         try:
             if user is None:
-                user = create_user(name=name, admin=options["admin"])
+                user = create_user(name=name, admin=options["admin"], vouched=True)
                 self.stdout.write(f"Made the user {name}.")
             elif options["admin"] and not user.is_superuser:
                 User.objects.filter(pk=user.pk).update(is_staff=True, is_superuser=True)
