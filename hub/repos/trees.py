@@ -78,6 +78,30 @@ def find(tree_oid: str, path: str) -> FileEntry | FolderEntry | None:
     return FolderEntry(path, oid)
 
 
+def changed(before: str | None, after: str | None) -> dict[str, tuple[FileEntry | None, FileEntry | None]]:
+    """Files by path that are not the same in two folders, as they are in each; None is an empty folder.
+
+    Folders with the same id are not read: the cost is that of the difference, in two queries a level of depth.
+    """
+    found: dict[str, tuple[FileEntry | None, FileEntry | None]] = {}
+    level = [("", before, after)] if before != after else []
+    while level:
+        rows = _rows({oid for _, old, new in level for oid in (old, new) if oid is not None})
+        below = []
+        for prefix, old, new in level:
+            was, now = rows.get(old or "", {}), rows.get(new or "", {})
+            for name in was.keys() | now.keys():
+                path, one, other = prefix + name, was.get(name), now.get(name)
+                folders = _subtree(one), _subtree(other)
+                files = _file(path, one), _file(path, other)
+                if folders[0] != folders[1]:
+                    below.append((f"{path}/", *folders))
+                if files[0] != files[1]:
+                    found[path] = files
+        level = below
+    return dict(sorted(found.items()))
+
+
 def write(files: Mapping[str, FileEntry]) -> str:
     """Stores the folders of these files and gives the id of the topmost. Call it inside the commit's transaction."""
     folders: dict[str, list[TreeEntry]] = {}
@@ -138,6 +162,23 @@ def _drop(oid: str) -> bool:
             return bool(Tree.objects.filter(pk=oid).delete()[0])
     except IntegrityError:  # a commit came to refer to it meanwhile; its entries are back with the transaction
         return False
+
+
+def _rows(oids: set[str]) -> dict[str, dict[str, TreeEntry]]:
+    """The entries of folders by name."""
+    found: dict[str, dict[str, TreeEntry]] = {oid: {} for oid in oids}
+    for batch in _batches(oids):
+        for row in TreeEntry.objects.select_related("blob").filter(tree__in=batch):
+            found[row.tree_id][row.name] = row
+    return found
+
+
+def _subtree(row: TreeEntry | None) -> str | None:
+    return str(row.subtree_id) if row is not None and row.subtree_id else None
+
+
+def _file(path: str, row: TreeEntry | None) -> FileEntry | None:
+    return FileEntry(path, row.blob, row.lfs) if row is not None and row.blob is not None else None
 
 
 def _walk(tree_oid: str, *, recursive: bool) -> tuple[dict[str, FileEntry], dict[str, str]]:
