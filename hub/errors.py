@@ -37,6 +37,33 @@ class BadSpec(UserError):
     code: ClassVar[str] = "bad-spec"
 
 
+class Quarantined(UserError):
+    """A moderator took the files out of reach."""
+
+    code: ClassVar[str] = "quarantined"
+    status: ClassVar[int] = 403
+
+
+class Yanked(UserError):
+    """The owner took the revision back."""
+
+    code: ClassVar[str] = "yanked"
+    status: ClassVar[int] = 410
+
+
+class ScanHeld(UserError):
+    """A scan found what may not leave the hub."""
+
+    code: ClassVar[str] = "scan-held"
+    status: ClassVar[int] = 403
+
+
+class SecretFound(UserError):
+    """A commit holds a token or key that would be public with it."""
+
+    code: ClassVar[str] = "secret-found"
+
+
 class BadRequest(UserError):
     """The request itself is malformed."""
 

@@ -63,6 +63,7 @@ INSTALLED_APPS = [
     "hub.accounts",
     "hub.repos",
     "hub.xet",
+    "hub.safety",
     "hub.catalog",
     "hub.jobs",
     "hub.boards",
@@ -163,6 +164,8 @@ if urlsplit(STORAGE_URL).scheme != "file":
 BLOB_MAX_BYTES = env_int("BLOB_MAX_BYTES", 16 * 1024**3)
 ASSEMBLED_MAX_BYTES = env_int("ASSEMBLED_MAX_BYTES", 20 * 1024**3)
 """Size of the cache of whole files; the chunks they are made from do not count."""
+ALLOW_PICKLE = env_bool("ALLOW_PICKLE", False)
+"""Whether plain repositories may hold pickles. They are marked, never opened here, and never allowed in priors."""
 BLOB_GRACE_SECONDS = env_int("BLOB_GRACE_SECONDS", 24 * 3600)
 """An unreferenced blob younger than this may belong to a commit that is on its way; `sweep` leaves it."""
 

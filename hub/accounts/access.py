@@ -79,6 +79,11 @@ def administers(actor: Actor, role: str = Role.ADMIN) -> bool:
     return _is_superuser(actor) and acts(actor, role)
 
 
+def moderates(actor: Actor) -> bool:
+    """Whether the actor is of the hub's staff, and acts with more than a token that may only read."""
+    return bool(getattr(actor, "is_staff", False)) and acts(actor, Role.WRITE)
+
+
 def _token_covers(actor: Actor, role: str) -> Q:
     """Repositories for which the token at hand does not stand in the way of `role`."""
     token = _token(actor)

@@ -7,6 +7,7 @@ does not exist for them: `require` answers NotFound, never "forbidden".
     discuss      open a discussion or a pull request: whoever reads it
     write        commit, branch, tag         create       a repository in a namespace; a job; an organisation
     admin        settings, members, gating   delete       for good; cancel: a job
+    moderate     quarantine: staff, with what they can see
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, Literal
 
 from django.db.models import Model, Q, QuerySet
 
-from hub.accounts.access import Actor, acts, administers, governs, open_to, reaches, speaks
+from hub.accounts.access import Actor, acts, administers, governs, moderates, open_to, reaches, speaks
 from hub.accounts.models import ApiToken, Role
 from hub.boards.models import Result
 from hub.errors import Gated
@@ -23,7 +24,7 @@ from hub.jobs.models import Job
 from hub.repos.models import Namespace, Repository
 from priors.errors import NotAllowed, NotFound, TokenRejected
 
-Action = Literal["read", "read_files", "discuss", "write", "create", "admin", "delete", "cancel"]
+Action = Literal["read", "read_files", "discuss", "write", "create", "admin", "delete", "cancel", "moderate"]
 
 
 def can(actor: Actor, action: Action, obj: Model) -> bool:
@@ -38,6 +39,8 @@ def can(actor: Actor, action: Action, obj: Model) -> bool:
             return _among(obj, speaks(actor))
         case "write", Repository():
             return _among(obj, reaches(actor, Role.WRITE))
+        case "moderate", Repository():
+            return moderates(actor) and can(actor, "read", obj)
         case (("admin" | "delete"), Repository()):
             return _among(obj, reaches(actor, Role.ADMIN))
         case "create", Namespace():

@@ -27,6 +27,7 @@ from hub.jobs.cleanup import delete_repository
 from hub.repos import commits, retired, services
 from hub.repos.commits import Put
 from hub.repos.models import Repository
+from hub.safety.holds import servable
 
 router = Router(tags=["repositories"])
 MAX_COMMITS = 200
@@ -112,4 +113,5 @@ def make_commit(request: Any, ns: str, name: str, payload: CommitIn) -> Any:
 def file(request: HttpRequest, ns: str, name: str, rev: str, path: str) -> HttpResponse | HttpResponseBase:
     commit = services.resolve(find(request, ns, name, "read_files"), rev)
     entry = services.file(commit, path)
+    servable(commit, [entry.sha256])
     return send_blob(request, entry.blob, path=path)

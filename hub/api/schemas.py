@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 from uuid import UUID
 
 from ninja import Schema
@@ -13,6 +13,7 @@ from hub.catalog.models import Prior
 from hub.jobs.models import Job
 from hub.repos.models import Commit, Ref, Repository
 from hub.repos.trees import FileEntry
+from hub.safety.models import Hold
 
 RepositoryKind = Literal["prior", "composition", "task", "plain"]
 JobKind = Literal["recommend", "fit", "benchmark", "predict"]
@@ -175,6 +176,31 @@ class CommitIn(In):
 
 class CommitMade(Schema):
     oid: str
+
+
+class HoldIn(In):
+    kind: Literal["yank", "quarantine"]
+    reason: str = Field(min_length=1, max_length=500, description="shown to everybody who may see the repository")
+    rev: str | None = Field(None, max_length=200, description="one revision; null holds the whole repository")
+
+
+class HoldOut(Schema):
+    id: int
+    kind: Literal["yank", "quarantine", "scan"]
+    commit: str | None = Field(description="the revision it covers; null: all of them")
+    sha256: str | None = Field(description="the file's bytes it covers; null: all files")
+    reason: str
+    by: str
+    created_at: datetime
+    lifted_at: datetime | None
+
+    @classmethod
+    def from_row(cls, hold: Hold) -> HoldOut:
+        return cls(
+            id=hold.pk, kind=cast("Any", hold.kind), commit=hold.commit.oid if hold.commit else None,
+            sha256=hold.sha256 or None, reason=hold.reason, by=hold.by_name, created_at=hold.created_at,
+            lifted_at=hold.lifted_at,
+        )  # fmt: skip
 
 
 class JobIn(In):

@@ -13,6 +13,7 @@ from hub.catalog.models import Prior
 from hub.home import prior_cache
 from hub.repos.models import Commit
 from hub.repos.services import materialise
+from hub.safety.holds import held_repositories
 from priors.library import Entry, find
 from priors.manifest import PriorRef, parse_manifest
 
@@ -35,9 +36,11 @@ class HubStorage:
     @cached_property
     def _rows(self) -> dict[str, tuple[Entry, Commit]]:
         found = Prior.objects.open_to(self._actor).for_cards()
+        held = held_repositories([prior.repository for prior in found])
         return {
             prior.repository.full_name: (Entry(PriorRef.parse(prior.ref), parse_manifest(prior.manifest)), prior.commit)
             for prior in found.order_by("repository__namespace__name", "repository__name")
+            if prior.repository_id not in held
         }
 
 

@@ -21,6 +21,7 @@ from hub.repos.models import Blob, Commit, Ref, Repository, RepositoryBlob
 from hub.repos.names import check_ref, check_sha256
 from hub.repos.storage import store
 from hub.repos.trees import FileEntry
+from hub.safety.holds import require_unlocked
 from priors.errors import NotFound
 
 MAIN = "main"
@@ -89,12 +90,13 @@ def commit(
     skip_unchanged  give back the tip when nothing would change
     merges          the commit whose work this one takes in: its second parent
 
-    Raises ParentMoved, BlobMissing, NotFound for what should be removed and is not there, BadName for a name that is
-    not allowed or stands twice, and what `check_files` raises. Then nothing is written.
+    Raises ParentMoved, Quarantined, BlobMissing, NotFound for what should be removed and is not there, BadName for a
+    name that is not allowed or stands twice, and what `check_files` raises. Then nothing is written.
     """
     kind = Ref.Kind.PULL if branch.startswith("refs/pr/") else Ref.Kind.BRANCH
     if kind == Ref.Kind.BRANCH:
         check_ref(branch)
+    require_unlocked(repository)
     puts = _puts(changes, by)
     for attempt in range(_OPTIMISTIC_TRIES):
         ready = _prepare(repository, kind, branch, changes, puts, parent, replace)

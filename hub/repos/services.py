@@ -19,6 +19,7 @@ from hub.repos.models import Commit, Namespace, Ref, Repository
 from hub.repos.names import check_ref, split_name
 from hub.repos.storage import store
 from hub.repos.trees import FileEntry
+from hub.safety.holds import servable
 from priors.errors import BadManifest, Conflict, NotFound
 from priors.manifest import PriorRef
 
@@ -178,10 +179,15 @@ def read_file(commit: Commit, path: str, *, limit: int = 1 << 20) -> bytes:
 
 
 def materialise(commit: Commit, folder: Path) -> Path:
-    """Lays the files of a commit into `folder`, which must not exist. Hard links where the disk is the same."""
+    """Lays the files of a commit into `folder`, which must not exist. Hard links where the disk is the same.
+
+    Raises what `servable` raises.
+    """
+    entries = files(commit)
+    servable(commit, [entry.sha256 for entry in entries])
     folder.mkdir(parents=True)
     blobs = store()
-    for each in files(commit):
+    for each in entries:
         target = folder / each.path  # names were checked at commit (repos/names.py)
         target.parent.mkdir(parents=True, exist_ok=True)
         source = blobs.path(each.sha256)

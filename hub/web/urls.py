@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import URLPattern, path
 
 from hub.web.pages import View, explained
-from hub.web.views import accounts, home, jobs, own, priors, repositories, results
+from hub.web.views import accounts, home, jobs, own, priors, repositories, results, safety
 
 
 def at(route: str, view: View, name: str) -> URLPattern:
@@ -41,4 +41,7 @@ urlpatterns = [
     at("<str:owner>/<str:name>/predict", repositories.predict, "repository-predict"),
     at("<str:owner>/<str:name>/predict-rows", own.predict, "own-predict"),
     at("<str:owner>/<str:name>/delete", repositories.delete, "repository-delete"),
+    at("<str:owner>/<str:name>/holds", safety.index, "repository-holds"),
+    at("<str:owner>/<str:name>/holds/place", safety.place, "repository-hold"),
+    at("<str:owner>/<str:name>/holds/<int:hold_id>/lift", safety.lift, "repository-hold-lift"),
 ]

@@ -38,6 +38,9 @@ MATRIX: dict[tuple[str, str], tuple[int, int, int, int, int]] = {
     ("POST", "/repos/{ns}/{name}/commits"): (401, 404, 403, 422, 422),
     ("GET", "/repos/{ns}/{name}/files/{rev}/{path}"): (404, 404, 200, 200, 200),
     ("HEAD", "/repos/{ns}/{name}/files/{rev}/{path}"): (404, 404, 200, 200, 200),
+    ("GET", "/repos/{ns}/{name}/holds"): (404, 404, 200, 200, 200),
+    ("POST", "/repos/{ns}/{name}/holds"): (401, 404, 403, 201, 201),
+    ("POST", "/repos/{ns}/{name}/holds/{hold_id}/lift"): (401, 404, 403, 404, 404),
     ("POST", "/blobs/missing"): (401, 200, 403, 200, 200),
     ("PUT", "/blobs/{sha256}"): (401, 201, 403, 201, 201),
     ("POST", "/jobs"): (401, 404, 403, 202, 202),
@@ -75,11 +78,14 @@ def test_who_gets_what(home: Path, client: Client, who: str, method: str, route:
         "owner": make_token(owner),
         "admin": make_token(make_user("root", admin=True)),
     }
-    path = route.format(ns="owner", name="prior", rev="main", path="prior.json", job_id=job.pk, sha256=sha256(b"x"))
+    path = route.format(
+        ns="owner", name="prior", rev="main", path="prior.json", job_id=job.pk, sha256=sha256(b"x"), hold_id=1
+    )
     body: dict[str, Any] = {
         "/repos": {"name": "owner/new", "kind": "plain"},
         "/repos/{ns}/{name}/tags": {"name": "v1"},
         "/repos/{ns}/{name}/commits": {"files": []},
+        "/repos/{ns}/{name}/holds": {"kind": "yank", "reason": "old"},
         "/blobs/missing": {"sha256": []},
         "/jobs": {"kind": "recommend", "spec": {"task": "owner/topics", "rows": [0]}},
     }.get(route, {})

@@ -12,6 +12,7 @@ from django.db.models.functions import Lower
 from hub.accounts.access import Actor, administers, open_to, readable
 from hub.accounts.models import Role
 from hub.ids import uuid7
+from hub.safety.models import Hold
 
 
 class Namespace(models.Model):
@@ -42,6 +43,10 @@ class RepositoryQuerySet(models.QuerySet["Repository"]):
     def open_to(self, actor: Actor) -> Self:
         """Those of `visible_to` whose files the actor may have, too: gated ones only with a grant."""
         return self.filter(open_to(actor))
+
+    def unheld(self) -> Self:
+        """Without those of which something is in quarantine or yanked (hub/safety)."""
+        return self.exclude(holds__in=Hold.objects.standing().filter(sha256=""))
 
     def named(self, name: str) -> Self:
         """The one called `namespace/name`, exactly; `datasets/namespace/name` and `spaces/…` name those types.
@@ -136,7 +141,7 @@ class BlobQuerySet(models.QuerySet["Blob"]):
             return self
         readable = Exists(
             RepositoryBlob.objects.filter(
-                blob=OuterRef("pk"), repository__in=Repository.objects.open_to(actor).order_by()
+                blob=OuterRef("pk"), repository__in=Repository.objects.open_to(actor).unheld().order_by()
             )
         )
         uploaded = Exists(BlobUpload.objects.filter(blob=OuterRef("pk"), user=actor.pk))

@@ -22,6 +22,7 @@ from hub.jobs.models import Job
 from hub.repos import services as repos
 from hub.repos.models import Commit, Repository
 from hub.repos.trees import FileEntry
+from hub.safety.holds import standing
 from hub.web.forms import PredictForm
 from hub.web.own import lock_of, predict_file
 from hub.web.pages import find_repository, page
@@ -49,6 +50,7 @@ def show(request: HttpRequest, owner: str, name: str, rev: str = "") -> HttpResp
         "size_bytes": sum(entry.size for entry in files),
         "commits": repository.commits.select_related("author")[:10],
         "refs": repository.refs.select_related("commit"),
+        "holds": standing(commit, [entry.sha256 for entry in files]),
         "may_delete": can(request.user, "delete", repository),
         "address": request.build_absolute_uri("/").rstrip("/"),
     }
