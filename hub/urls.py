@@ -8,6 +8,7 @@ from hub.api.credentials import revoke
 urlpatterns = [
     path("api/credentials/revoke", revoke),
     path("api/v1/", include("hub.api.urls")),
+    path("", include("hub.xet.urls")),
     path("admin/", admin.site.urls),
     path("", include("hub.web.urls")),
 ]

@@ -17,7 +17,7 @@ from hub.repos.storage import store
 _RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})\Z")
 
 
-class _Part:
+class Part:
     """`length` bytes of an open file from where it stands. Has a descriptor, so that gunicorn can use sendfile."""
 
     def __init__(self, file: BinaryIO, length: int) -> None:
@@ -61,7 +61,7 @@ def send_file(request: HttpRequest, file: BinaryIO, *, sha256: str, size: int, p
         response: HttpResponseBase = HttpResponse()
     else:
         file.seek(start)
-        response = FileResponse(_Part(file, stop - start))
+        response = FileResponse(Part(file, stop - start))
     if wanted is not None:
         response.status_code = HTTPStatus.PARTIAL_CONTENT
         response["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"

@@ -83,10 +83,18 @@ class Scope(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     namespace = models.ForeignKey("repos.Namespace", on_delete=models.CASCADE, related_name="+")
+    token = models.ForeignKey(
+        "accounts.ApiToken", null=True, on_delete=models.CASCADE, related_name="+", help_text="a fine-grained one"
+    )
     epoch = models.PositiveIntegerField(default=1)
 
     class Meta:
-        constraints = [models.UniqueConstraint("user", "namespace", name="one_scope_a_user_and_namespace")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["user", "namespace"], condition=models.Q(token=None), name="one_scope_a_user_and_namespace"
+            ),
+            models.UniqueConstraint(fields=["token", "namespace"], name="one_scope_a_token_and_namespace"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.user_id} in {self.namespace_id}"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, BinaryIO, cast
 
 from hub.errors import BlobLost
@@ -14,6 +15,7 @@ from hub.xet.models import Chunk, Segment
 from hub.xet.xorbs import HEADER, Frame, Scheme, unpack
 from priors.chunks import chunk_hash, to_hex
 
+_ROWS = 500
 _WINDOW = 4 * 1024 * 1024  # of a xorb read at once: a request when it lies in a bucket
 
 
@@ -47,15 +49,35 @@ def chunks_of(sha256: str, start: int = 0, stop: int | None = None) -> Iterator[
 
 def read_blob(sha256: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
     """Its bytes from `start` to `stop`, a chunk at a time. Raises BlobLost for a chunk that is gone or changed."""
-    for window in _windows(chunks_of(sha256, start, stop)):
+    for chunk, data in _read(chunks_of(sha256, start, stop)):
+        before = max(start - chunk.file_offset, 0)
+        after = len(data) if stop is None else min(stop - chunk.file_offset, len(data))
+        yield data if (before, after) == (0, len(data)) else data[before:after]
+
+
+def read_chunks(hashes: Iterable[bytes]) -> Iterator[bytes]:
+    """Chunks by name, in the order asked for. Raises BlobLost."""
+    return (data for _, data in _read(_by_name(hashes)))
+
+
+def _by_name(hashes: Iterable[bytes]) -> Iterator[ChunkAt]:
+    rest = iter(hashes)
+    while batch := list(islice(rest, _ROWS)):
+        rows = Chunk.objects.filter(hash__in=set(batch)).select_related("xorb")
+        found = {bytes(row.hash): row for row in rows}
+        for name in batch:
+            if (row := found.get(name)) is None:
+                raise BlobLost(f"Chunk {to_hex(name)} is not in the store. Send it again.")
+            yield ChunkAt(name, row.xorb.key, row.offset, row.size, row.raw_size, 0)
+
+
+def _read(chunks: Iterator[ChunkAt]) -> Iterator[tuple[ChunkAt, bytes]]:
+    for window in _windows(chunks):
         first, last = window[0], window[-1]
         packed = objects().read(first.key, first.offset, last.offset + last.size)
         for chunk in window:
             at = chunk.offset - first.offset
-            data = _open(chunk, packed[at : at + chunk.size])
-            before = max(start - chunk.file_offset, 0)
-            after = len(data) if stop is None else min(stop - chunk.file_offset, len(data))
-            yield data if (before, after) == (0, len(data)) else data[before:after]
+            yield chunk, _open(chunk, packed[at : at + chunk.size])
 
 
 def open_blob(sha256: str, size: int) -> BinaryIO:

@@ -1,0 +1,182 @@
+"""What clients send: xorbs, whose new chunks are stored, and shards, whose files become blobs.
+
+Nothing they say is believed: names are hashes of what came with them, and a shard may only name chunks that its scope
+is known to have.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from django.conf import settings
+from django.db import transaction
+
+from hub.accounts.models import User
+from hub.errors import BlobLost, TooLarge
+from hub.repos.blobs import known_blob, put_blob, put_pieces
+from hub.repos.gitobjects import blob_header
+from hub.repos.objects import draft, objects, storage_full
+from hub.xet import assembled, known
+from hub.xet.chunkstore import ChunksGone, Incoming, Piece, keep
+from hub.xet.errors import BadShard, BadXorb
+from hub.xet.models import ChunkedBlob, Scope
+from hub.xet.reader import read_chunks
+from hub.xet.shards import MAX_SHARD_BYTES, ShardFile, read_shard
+from hub.xet.xorbs import MAX_BODY_BYTES, read_frames, unpack
+from priors.chunks import chunk_hash, file_hash, range_hash, to_hex, xorb_hash
+
+_TRIES = 5
+
+
+def receive_xorb(scope: Scope, name: str, body: Iterable[bytes]) -> bool:
+    """Stores those chunks of a xorb that are new; whether the scope did not know it. Raises BadXorb, StorageFull."""
+    if known.touch(scope, name):
+        for _ in body:  # to its end: a connection closed early looks like a failure
+            pass
+        return False
+    path = draft(objects())
+    try:
+        with storage_full(), path.open("xb") as file:
+            _copy(body, file)
+        pieces = _pieces_of(path)
+        if to_hex(xorb_hash(pieces)) != name:
+            raise BadXorb(f"The chunks hash to {to_hex(xorb_hash(pieces))}, not to {name}. Send the xorb again.")
+        _until_held(lambda: _store_and_know(scope, name, pieces, path))
+        return True
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _copy(body: Iterable[bytes], file: BinaryIO) -> None:
+    size = 0
+    for piece in body:
+        size += len(piece)
+        if size > MAX_BODY_BYTES:
+            raise TooLarge(f"The xorb has more than {MAX_BODY_BYTES} bytes. Cut it into several.")
+        file.write(piece)
+
+
+def _pieces_of(path: Path) -> list[Piece]:
+    with path.open("rb") as file:
+        pieces = [Piece(chunk_hash(unpack(frame)), frame.raw_size) for frame in read_frames(file)]
+    if not pieces:
+        raise BadXorb("The xorb has no chunks. There is nothing to send then.")
+    return pieces
+
+
+def _store_and_know(scope: Scope, name: str, pieces: Sequence[Piece], path: Path) -> None:
+    def frames() -> Iterator[Incoming]:
+        with path.open("rb") as file:
+            for piece, frame in zip(pieces, read_frames(file), strict=True):
+                yield Incoming(piece.hash, piece.raw_size, lambda frame=frame: frame)  # type: ignore[misc]
+
+    keep(frames)
+    with transaction.atomic():
+        known.know(scope, name, pieces)
+
+
+def _until_held(work: Callable[[], None]) -> None:
+    for _ in range(_TRIES - 1):
+        try:
+            return work()
+        except ChunksGone:  # a sweep was faster: bring the chunks again
+            continue
+    return work()
+
+
+def receive_shard(scope: Scope, user: User, body: Iterable[bytes]) -> bool:
+    """Makes blobs of the files a shard describes, as uploads of `user`; whether any was new.
+
+    Raises BadShard for a file that names chunks the scope does not know, or whose hashes are not those of its bytes.
+    """
+    data = bytearray()
+    for piece in body:
+        data += piece
+        if len(data) > MAX_SHARD_BYTES:
+            raise TooLarge(f"The shard has more than {MAX_SHARD_BYTES} bytes. Send several.")
+    files = read_shard(bytes(data)).files
+    sent = _Known(scope)
+    new = [_receive_file(file, sent.pieces_of(file), user) for file in files]
+    return any(new)
+
+
+class _Known:
+    """The xorbs a scope may name, read once a shard."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._xorbs: dict[bytes, list[Piece]] = {}
+
+    def pieces_of(self, file: ShardFile) -> list[Piece]:
+        """The chunks of a file. Raises BadShard where the shard does not fit what was sent."""
+        pieces: list[Piece] = []
+        for segment in file.segments:
+            xorb = self._xorb(segment.xorb)
+            part = xorb[segment.start : segment.stop]
+            if segment.stop > len(xorb) or sum(piece.raw_size for piece in part) != segment.size:
+                raise BadShard(f"File {to_hex(file.hash)}: xorb {to_hex(segment.xorb)} has no such chunks.")
+            if segment.range_hash not in (None, range_hash(piece.hash for piece in part)):
+                raise BadShard(f"File {to_hex(file.hash)}: the proof for xorb {to_hex(segment.xorb)} is wrong.")
+            pieces += part
+        if file_hash(pieces) != file.hash:
+            raise BadShard(f"File {to_hex(file.hash)}: its chunks hash to {to_hex(file_hash(pieces))}.")
+        if file.size > settings.BLOB_MAX_BYTES:
+            raise TooLarge(f"The file is larger than {settings.BLOB_MAX_BYTES} bytes, the most this hub takes.")
+        return pieces
+
+    def _xorb(self, name: bytes) -> list[Piece]:
+        if name not in self._xorbs:
+            pieces = known.find(self._scope, to_hex(name))
+            if pieces is None:
+                raise BadShard(
+                    f"Xorb {to_hex(name)} was not sent here, or is no longer kept. Upload again: the client then asks "
+                    "for a new token and sends what is missing."
+                )
+            self._xorbs[name] = pieces
+        return self._xorbs[name]
+
+
+def _receive_file(file: ShardFile, pieces: Sequence[Piece], user: User) -> bool:
+    if not pieces:
+        put_blob([], by=user, expect=file.sha256)
+        return False
+    same = ChunkedBlob.objects.filter(xet_hash=to_hex(file.hash)).values_list("pk", flat=True).first()
+    if same is not None and known_blob(same, user) is not None:
+        _check_sha256(file, same)
+        return False
+    path = draft(objects())
+    try:
+        try:
+            sha256, git_oid = _write_and_hash(pieces, path)
+            _check_sha256(file, sha256)
+            put_pieces(pieces, sha256=sha256, git_oid=git_oid, by=user)
+        except (ChunksGone, BlobLost) as err:
+            raise BadShard(
+                f"File {to_hex(file.hash)}: some of its chunks are no longer kept. Upload it again."
+            ) from err
+        with suppress(OSError):
+            assembled.adopt(sha256, path)
+        return True
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _check_sha256(file: ShardFile, sha256: str) -> None:
+    if file.sha256 not in (None, sha256):
+        raise BadShard(f"File {to_hex(file.hash)}: its bytes have SHA-256 {sha256}, not {file.sha256}.")
+
+
+def _write_and_hash(pieces: Sequence[Piece], path: Path) -> tuple[str, str]:
+    """The SHA-256 and git's id of the file of these chunks, which is written on the way."""
+    sha256 = hashlib.sha256()
+    sha1 = hashlib.sha1(blob_header(sum(piece.raw_size for piece in pieces)), usedforsecurity=False)
+    with storage_full(), path.open("xb") as file:
+        for data in read_chunks(piece.hash for piece in pieces):
+            sha256.update(data)
+            sha1.update(data)
+            file.write(data)
+    return sha256.hexdigest(), sha1.hexdigest()
