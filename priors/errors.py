@@ -11,6 +11,8 @@
     │   ├── UnknownPrior          404: no such prior in the library
     │   ├── UnknownArchitecture   an id outside the closed registry
     │   ├── UnknownFunction       the same for function priors
+    │   ├── AddressRefused        a place on the network that this machine must not be sent to
+    │   ├── RemoteFailed          502: another hub, which something is copied from, is away or answers nonsense
     │   └── HubError              what a hub answered
     │       ├── HubUnreachable    503: nobody answered
     │       ├── TokenRejected     401
@@ -106,6 +108,19 @@ class UnknownFunction(UserError):
     """A function id that this version does not ship."""
 
     code: ClassVar[str] = "unknown-function"
+
+
+class AddressRefused(UserError):
+    """An address that only means something inside this network, or of a kind that is not fetched."""
+
+    code: ClassVar[str] = "address-refused"
+
+
+class RemoteFailed(UserError):
+    """The machine something was to be copied from is away, refuses, or sends what it should not."""
+
+    code: ClassVar[str] = "remote-failed"
+    status: ClassVar[int] = 502
 
 
 class HubError(UserError):
