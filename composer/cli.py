@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from composer import _cli_hub
+from composer._cli_hub import AsJson, Url
 from composer._console import benchmark_text, emit, printable, progress, ranking_text, report_text, table
 
 if TYPE_CHECKING:
     from composer.graph import Graph
-    from priors.client import Hub
     from priors.library import Library
     from priors.tasks import Task
 
@@ -31,8 +32,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Url = Annotated[str | None, typer.Option("--url", help="The hub; PRIORHUB_URL or the last login otherwise.")]
+app.add_typer(_cli_hub.app)
+
 Local = Annotated[
     Path | None,
     typer.Option("--library", help="Take priors from this folder (<namespace>/<name>/) and not from a hub."),
@@ -55,111 +56,6 @@ BudgetMb = Annotated[float | None, typer.Option("--budget-mb", min=0, help="Leav
 License = Annotated[
     Literal["sell", "any"], typer.Option("--license", help="sell: only priors whose license lets the model be sold.")
 ]
-
-
-# ---- the hub
-
-
-@app.command()
-def login(
-    url: Annotated[str | None, typer.Option("--url", help="Address of the hub.")] = None,
-    token: Annotated[str | None, typer.Option("--token", help="Token from the hub; asked for when left out.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Remember a hub and its token, after asking the hub whose it is."""
-    from priors.client import Hub
-    from priors.client.config import resolve, save_login
-
-    given = token or resolve(url).token or typer.prompt("Token", hide_input=True, err=True)
-    with Hub(url, given) as hub:
-        who = hub.whoami()
-        path = save_login(hub.url, given)
-    emit(
-        {"url": hub.url, "name": who["name"], "scopes": who["scopes"], "file": str(path)},
-        f"Logged in to {hub.url} as {who['name']} ({', '.join(who['scopes'])}). Saved in {path}.",
-        as_json=as_json,
-    )
-
-
-@app.command()
-def whoami(url: Url = None, as_json: AsJson = False) -> None:
-    """Say whose token is in use, and at which hub."""
-    with _hub(url) as hub:
-        who = hub.whoami()
-        text = f"{who['name']} ({', '.join(who['scopes'])}) at {hub.url}"
-        emit({"url": hub.url, **who}, text, as_json=as_json)
-
-
-@app.command()
-def search(
-    words: Annotated[list[str] | None, typer.Argument(help="What to look for; everything when left out.")] = None,
-    modality: Annotated[
-        Literal["text", "image", "audio", "tab"] | None, typer.Option(help="What the prior takes.")
-    ] = None,
-    kind: Annotated[Literal["network", "function"] | None, typer.Option(help="What the prior is.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Most results.")] = 20,
-    url: Url = None,
-    as_json: AsJson = False,
-) -> None:
-    """Search the hub's priors."""
-    from dataclasses import asdict
-
-    with _hub(url) as hub:
-        found = hub.search(" ".join(words or []), modality=modality, kind=kind, limit=limit)
-    rows = [(p.repo, p.modality, p.kind, round(p.size_bytes / 1e6, 1), p.license, p.summary[:60]) for p in found]
-    text = table(("prior", "takes", "kind", "MB", "license", "summary"), rows)
-    emit([asdict(listing) for listing in found], text if found else "Nothing found. Try fewer words.", as_json=as_json)
-
-
-@app.command()
-def show(
-    repo: Annotated[str, typer.Argument(help="namespace/name[@rev]")], url: Url = None, as_json: AsJson = False
-) -> None:
-    """Describe a repository; for a prior its ports, taps and license."""
-    with _hub(url) as hub:
-        found = hub.show(repo)
-    manifest = found.get("manifest") or {}
-    lines = [f"{found.get('name', repo)} · {found.get('kind')}", str(manifest.get("summary", ""))]
-    lines += [f"  takes {port}: {kind}" for port, kind in manifest.get("inputs", {}).items()]
-    lines += [f"  gives {tap}: {kind}" for tap, kind in manifest.get("taps", {}).items()]
-    if manifest:
-        lines.append(f"  license {manifest['license']['spdx']}, {manifest.get('parameters', 0):,} parameters")
-    emit(found, printable("\n".join(line for line in lines if line)), as_json=as_json)
-
-
-@app.command()
-def pull(
-    repo: Annotated[str, typer.Argument(help="namespace/name[@rev]")],
-    to: Annotated[
-        Path | None, typer.Option("--to", help="Copy the files here; otherwise they stay in the cache.")
-    ] = None,
-    url: Url = None,
-    as_json: AsJson = False,
-) -> None:
-    """Fetch a repository, every file checked against its sha256."""
-    with _hub(url) as hub, progress() as report:
-        folder = hub.pull(repo, to=to, report=report)
-    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    emit({"repo": repo, "folder": str(folder), "files": files}, str(folder), as_json=as_json)
-
-
-@app.command()
-def push(
-    folder: Annotated[Path, typer.Argument(help="The folder to publish.")],
-    repo: Annotated[str, typer.Argument(help="namespace/name; made when it is new")],
-    message: Annotated[str, typer.Option("--message", "-m", help="What changed.")] = "",
-    kind: Annotated[
-        Literal["prior", "composition", "task", "plain"] | None,
-        typer.Option(help="What it is; found from the files when left out."),
-    ] = None,
-    private: Annotated[bool, typer.Option("--private", help="Visible to its owners alone.")] = False,
-    url: Url = None,
-    as_json: AsJson = False,
-) -> None:
-    """Publish a folder as the next commit of a repository."""
-    with _hub(url) as hub, progress() as report:
-        oid = hub.push(folder, repo, message, kind, private, report=report)
-        emit({"repo": repo, "commit": oid, "url": hub.url}, f"{repo} is now at {oid}", as_json=as_json)
 
 
 # ---- the main job
@@ -187,7 +83,7 @@ def recommend(
         if remote:
             from composer import remote as far
 
-            with _hub(url) as hub:
+            with _cli_hub.open_hub(url) as hub:
                 ranking = far.recommend(hub, task, limits=limits, report=report)
         else:
             from composer.recommend import recommend as rank
@@ -226,7 +122,7 @@ def fit(
         if remote:
             from composer import remote as far
 
-            with _hub(url) as hub:
+            with _cli_hub.open_hub(url) as hub:
                 result = far.fit(hub, task, graph, out, push_to=push_to, seed=seed, fusion=fusion, report=report)
         else:
             from composer.fit import fit as fit_here
@@ -392,12 +288,6 @@ def export(
 # ---- what several commands need
 
 
-def _hub(url: str | None) -> Hub:
-    from priors.client import Hub
-
-    return Hub(url)
-
-
 def _library(folder: Path | None, offline: bool, url: str | None, report: Any = None) -> Library:
     from priors.client import HubLibrary
     from priors.errors import UnknownPrior
@@ -409,7 +299,7 @@ def _library(folder: Path | None, offline: bool, url: str | None, report: Any = 
                 f"the library {folder} is not a folder. Give one that holds <namespace>/<name>/prior.json."
             )
         return LocalLibrary(folder)
-    return HubLibrary(None if offline else _hub(url), report=report)
+    return HubLibrary(None if offline else _cli_hub.open_hub(url), report=report)
 
 
 def _task(data: Path, target: str | None, *, kind: Any, group: str | None, ignore: list[str] | None) -> Task:

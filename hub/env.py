@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,20 @@ def env_list(name: str, default: list[str]) -> list[str]:
     """Comma-separated names, blanks dropped."""
     text = os.environ.get(name)
     return default if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def env_addresses(name: str, default: dict[str, str]) -> dict[str, str]:
+    """Comma-separated `name=https://host`; a name is lower-case letters, digits and -. Empty text is an empty list."""
+    found = {}
+    for part in env_list(name, [f"{key}={url}" for key, url in default.items()]):
+        key, _, url = part.partition("=")
+        parts = urlsplit(url)
+        if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,31}", key) or parts.scheme not in {"http", "https"}:
+            raise ImproperlyConfigured(f"{name}: {part!r} is not name=https://host. Separate several by commas.")
+        if not parts.hostname or parts.username or parts.query or parts.fragment:
+            raise ImproperlyConfigured(f"{name}: {url!r} is not the plain address of a hub.")
+        found[key] = url.rstrip("/")
+    return found
 
 
 def env_secret(name: str) -> str | None:

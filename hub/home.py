@@ -21,6 +21,11 @@ def scratch() -> Path:
     return _made(home() / "tmp")
 
 
+def imports() -> Path:
+    """Files on their way from other hubs, by owner and hash; a job that goes on finds them again."""
+    return _made(home() / "imports")
+
+
 def prior_cache() -> Path:
     """Published priors unpacked by commit, shared by all jobs."""
     return _made(home() / "cache" / "priors")

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-from hub.env import database, env_bool, env_int, env_list, env_secret, kept_secret
+from hub.env import database, env_addresses, env_bool, env_int, env_list, env_secret, kept_secret
 
 # ── where things are ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -178,6 +178,13 @@ JOB_MAX_ATTEMPTS = env_int("JOB_MAX_ATTEMPTS", 2)
 JOB_MAX_WATCHERS = env_int("JOB_MAX_WATCHERS", 16)
 """Each watcher of a job's events holds one web thread: fewer watchers than threads leaves room for requests."""
 
+# ── importing from other hubs: these and no others, by the names people type ──────────────────────────────────────────
+
+IMPORT_ENDPOINTS = env_addresses("IMPORT_ENDPOINTS", {"hf": "https://huggingface.co"})
+IMPORT_ALLOW_PRIVATE = env_bool("IMPORT_ALLOW_PRIVATE", False)
+"""Whether the endpoints themselves may be machines of this network. What they redirect to may not, in any case."""
+IMPORT_MAX_BYTES = env_int("IMPORT_MAX_BYTES", 100 * 1024**3)
+
 # ── logging: one line an event on stderr ─────────────────────────────────────────────────────────────────────────────
 
 LOGGING = {
@@ -189,5 +196,6 @@ LOGGING = {
     "loggers": {
         "django": {"handlers": ["stderr"], "level": "ERROR", "propagate": False},
         "httpx": {"level": "WARNING"},  # a line a request
+        "httpx2": {"level": "WARNING"},
     },
 }

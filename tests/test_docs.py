@@ -28,7 +28,9 @@ PAGES = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 CODE = [path for layer in ("kernels", "priors", "composer", "hub") for path in sorted((ROOT / layer).rglob("*.py"))]
 
 # Hosts that may be named: this machine, names reserved for examples, and the one index that README explains.
-HOSTS = re.compile(r"127\.0\.0\.1|localhost|0\.0\.0\.0|(.+\.)?example\.(org|com)|download\.pytorch\.org")
+HOSTS = re.compile(
+    r"127\.0\.0\.1|localhost|0\.0\.0\.0|(.+\.)?example\.(org|com)|download\.pytorch\.org|huggingface\.co"
+)
 
 _each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 

@@ -16,7 +16,7 @@ from hub.repos.trees import FileEntry
 from hub.safety.models import Hold
 
 RepositoryKind = Literal["prior", "composition", "task", "plain"]
-JobKind = Literal["recommend", "fit", "benchmark", "predict"]
+JobKind = Literal["recommend", "fit", "benchmark", "predict", "import"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Oid = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 
@@ -91,6 +91,7 @@ class RepositoryOut(Schema):
     private: bool
     description: str
     head: str | None = Field(description="oid of the tip of main")
+    provenance: dict[str, Any] = Field(description="where a copy from another hub came from; empty for others")
     created_at: datetime
     updated_at: datetime
 
@@ -99,6 +100,7 @@ class RepositoryOut(Schema):
         return cls(
             name=repository.full_name, kind=repository.kind, private=repository.private,  # type: ignore[arg-type]
             description=repository.description, head=repository.head.oid if repository.head else None,
+            provenance=repository.provenance,
             created_at=repository.created_at, updated_at=repository.updated_at,
         )  # fmt: skip
 

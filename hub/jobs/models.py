@@ -35,6 +35,7 @@ class Job(models.Model):
         FIT = "fit"
         BENCHMARK = "benchmark"
         PREDICT = "predict"
+        IMPORT = "import"
 
     class Status(models.TextChoices):
         QUEUED = "queued"
@@ -56,8 +57,8 @@ class Job(models.Model):
     status = models.CharField(max_length=16, choices=Status, default=Status.QUEUED)
     attempt = models.PositiveIntegerField(default=0, help_text="how often a worker has started it")
     fence = models.PositiveIntegerField(default=0, help_text="rises with every claim; a late writer carries an old one")
-    step = models.PositiveIntegerField(default=0)
-    of = models.PositiveIntegerField(default=0)
+    step = models.PositiveBigIntegerField(default=0)
+    of = models.PositiveBigIntegerField(default=0)
     message = models.CharField(max_length=500, blank=True)
     result = models.JSONField(null=True, blank=True)
     output = models.ForeignKey(

@@ -17,6 +17,7 @@ QUEUES: dict[str, str] = {
     Job.Kind.FIT: "train",
     Job.Kind.BENCHMARK: "train",
     Job.Kind.PREDICT: "quick",
+    Job.Kind.IMPORT: "quick",
 }
 """`train` computes for minutes, one job a process; `quick` answers while somebody waits."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -23,7 +23,7 @@ from hub.accounts.models import User
 from hub.accounts.permissions import require
 from hub.boards import services as boards
 from hub.errors import BadSpec
-from hub.jobs import queue
+from hub.jobs import queue, sources
 from hub.jobs.models import Job, JobEvent
 from hub.jobs.specs import job_key, parse_spec, split_rev
 from hub.repos import commits
@@ -55,13 +55,16 @@ class Claim:
 
 @dataclass(frozen=True)
 class Push:
-    """A folder that becomes a commit together with the job's result, or not at all."""
+    """A folder, or files that are stored already, that become a commit together with the job's result or not at all."""
 
-    folder: Path
+    folder: Path | None
     repository: str
     kind: str
     message: str
     private: bool = False
+    files: Sequence[commits.Put] = ()
+    type: str = ""
+    provenance: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -153,17 +156,20 @@ def record_progress(held: Claim, *, step: int, of: int, message: str, metrics: M
 
 def finish(held: Claim, outcome: Outcome) -> None:
     """Publishes what the job made and its result in one transaction. Raises Superseded, and a commit's refusals."""
-    changes = commits.store_folder(outcome.push.folder, by=held.owner) if outcome.push else []
+    changes = _stored(outcome.push, held.owner) if outcome.push else []
     output = put_file(outcome.output, by=held.owner) if outcome.output else None
     with transaction.atomic():
         if not _held(held).select_for_update().exists():
             raise Superseded
         result = dict(outcome.result)
         if push := outcome.push:
-            repository = _push_target(push, held.owner)
+            repository = _push_target(push, held)
             commit = commits.commit(
                 repository=repository, changes=changes, message=push.message, by=held.owner, replace=True
             )
+            if push.provenance is not None:
+                repository.provenance = dict(push.provenance)
+                repository.save(update_fields=["provenance"])
             result |= {"repo": repository.full_name, "commit": commit.oid}
         if output is not None:
             result |= {"blob": output.sha256}
@@ -311,25 +317,38 @@ def _pin(spec: dict[str, Any], owner: User) -> dict[str, Any]:
         require(owner, "read_files", repository)
         pinned[name] = f"{full_name}@{repos.resolve(repository, rev).oid}"
     if "push_to" in spec:
-        _require_push(spec["push_to"], owner)
+        _require_push(spec, owner)
     return pinned
 
 
-def _require_push(full_name: str, owner: User) -> Repository | None:
-    existing = Repository.objects.visible_to(owner).named(full_name).first()
+def _require_push(spec: Mapping[str, Any], owner: User) -> Repository | None:
+    """The repository that a job with this spec writes to, None for a new one. Raises NotAllowed, NotFound, BadSpec."""
+    full_name, source = spec["push_to"], spec.get("source")
+    prefix = f"{spec['type']}s/" if source else ""
+    existing = Repository.objects.visible_to(owner).named(f"{prefix}{full_name}").first()
+    if source:
+        sources.endpoint(source)
     if existing is None:
         require(owner, "create", repos.namespace_of(full_name))
         return None
     require(owner, "write", existing)
-    if existing.kind != Repository.Kind.COMPOSITION:
+    if source and existing.provenance.get("source") != source:
+        raise BadSpec(f"{full_name} exists and is no copy of {source}. Choose another name.")
+    if not source and existing.kind != Repository.Kind.COMPOSITION:
         raise BadSpec(f"{full_name} is a {existing.kind}; a fitted model needs a composition. Choose another name.")
     return existing
 
 
-def _push_target(push: Push, owner: User) -> Repository:
+def _stored(push: Push, owner: User) -> Sequence[commits.Put]:
+    return commits.store_folder(push.folder, by=owner) if push.folder is not None else push.files
+
+
+def _push_target(push: Push, held: Claim) -> Repository:
     """Asked again at the end: rights and names may have changed while the job ran."""
-    existing = _require_push(push.repository, owner)
-    return existing or repos.create_repository(name=push.repository, kind=push.kind, private=push.private)
+    existing = _require_push({**held.spec, "push_to": push.repository}, held.owner)
+    return existing or repos.create_repository(
+        name=push.repository, kind=push.kind, type=push.type, private=push.private
+    )
 
 
 def cause(error: BaseException) -> tuple[str, str]:

@@ -60,11 +60,24 @@ class PredictSpec(_Spec):
     data: Rev
 
 
+class ImportSpec(_Spec):
+    """Copy a repository of another hub, whose endpoint the operator listed."""
+
+    source: Annotated[
+        str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}:([A-Za-z0-9._-]+/)?[A-Za-z0-9._-]+$", max_length=250)
+    ]
+    push_to: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$", max_length=200)]
+    rev: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", max_length=200)] | None = None
+    type: Literal["model", "dataset"] = "model"
+    private: bool = False
+
+
 SPECS: dict[str, type[_Spec]] = {
     Job.Kind.RECOMMEND: RecommendSpec,
     Job.Kind.FIT: FitSpec,
     Job.Kind.BENCHMARK: BenchmarkSpec,
     Job.Kind.PREDICT: PredictSpec,
+    Job.Kind.IMPORT: ImportSpec,
 }
 
 

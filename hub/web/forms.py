@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import PurePath
 from typing import Any
@@ -52,6 +53,47 @@ class TargetForm(forms.Form):
         field = self.fields["target"]
         assert isinstance(field, forms.ChoiceField)  # noqa: S101 -- for the type checker; declared above
         field.choices = [(name, name) for name in columns]
+
+
+class ImportForm(forms.Form):
+    """Which repository of which other hub, and what the copy is called."""
+
+    source = forms.ChoiceField(label="From")
+    repo = forms.RegexField(
+        r"^([A-Za-z0-9._-]+/)?[A-Za-z0-9._-]+$", label="Repository", max_length=200,
+        help_text="As it is called there: org/name",
+        error_messages={"invalid": "Write it as org/name, without the address of the hub."},
+    )  # fmt: skip
+    type = forms.ChoiceField(label="It is a", choices=[("model", "model"), ("dataset", "dataset")])
+    rev = forms.RegexField(
+        r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", label="Revision", max_length=200, required=False,
+        help_text="A branch, tag or commit; the newest state when left out.",
+        error_messages={"invalid": "Write a branch, tag or commit."},
+    )  # fmt: skip
+    to = forms.RegexField(
+        r"^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$", label="Copy it to", max_length=200, required=False,
+        help_text="namespace/name here; your own namespace and its name there when left out.",
+        error_messages={"invalid": "Write it as namespace/name."},
+    )  # fmt: skip
+    private = forms.BooleanField(label="Visible to its owners alone", required=False)
+
+    def __init__(self, *args: Any, sources: Mapping[str, str], user: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field = self.fields["source"]
+        assert isinstance(field, forms.ChoiceField)  # noqa: S101 -- for the type checker; declared above
+        field.choices = [(name, f"{name}: {address}") for name, address in sources.items()]
+        self._name = user.get_username()
+
+    def spec(self) -> dict[str, Any]:
+        """The job's spec, of a valid form."""
+        given = self.cleaned_data
+        return {
+            "source": f"{given['source']}:{given['repo']}",
+            "push_to": given["to"] or f"{self._name}/{given['repo'].rpartition('/')[2]}",
+            "rev": given["rev"] or None,
+            "type": given["type"],
+            "private": given["private"],
+        }
 
 
 class SetupForm(forms.Form):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import URLPattern, path
 
 from hub.web.pages import View, explained
-from hub.web.views import accounts, home, jobs, own, priors, repositories, results, safety
+from hub.web.views import accounts, home, imports, jobs, own, priors, repositories, results, safety
 
 
 def at(route: str, view: View, name: str) -> URLPattern:
@@ -29,6 +29,7 @@ urlpatterns = [
     at("jobs/<uuid:job_id>/again", jobs.again, "job-again"),
     at("try", own.upload, "own"),
     at("try/<uuid:number>", own.target, "own-target"),
+    at("import", imports.new, "import"),
     at("login", accounts.sign_in, "login"),
     at("logout", accounts.sign_out, "logout"),
     at("setup", accounts.setup, "setup"),

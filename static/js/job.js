@@ -10,7 +10,8 @@ function show(data) {
     bar.max = data.of;
     bar.value = data.step;
   }
-  set("[data-step]", data.of ? `Step ${data.step} of ${data.of}` : "");
+  const how = "bytes" in page.dataset ? `${short(data.step)} of ${short(data.of)}` : `Step ${data.step} of ${data.of}`;
+  set("[data-step]", data.of ? how : "");
   set("[data-message]", data.message ?? "");
   const log = page.querySelector("[data-log]");
   if (!log || !data.message) return;
@@ -25,6 +26,10 @@ function show(data) {
   log.append(line);
   log.parentElement.hidden = false;
   log.scrollTop = log.scrollHeight;
+}
+
+function short(bytes) {
+  return bytes < 1e6 ? `${Math.round(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
 }
 
 function set(selector, text) {

@@ -34,6 +34,7 @@ PUBLIC = {
     "tasks": "/tasks",
     "results": "/results",
     "try": "/try",
+    "import": "/import",
     "login": "/login",
     "docs": "/docs",
     "missing": "/ada/no-such-thing",

@@ -39,6 +39,7 @@ RUNNERS: dict[str, str] = {
     Job.Kind.FIT: "hub.jobs.runners.fit:run",
     Job.Kind.BENCHMARK: "hub.jobs.runners.benchmark:run",
     Job.Kind.PREDICT: "hub.jobs.runners.predict:run",
+    Job.Kind.IMPORT: "hub.jobs.runners.importing:run",
 }
 
 

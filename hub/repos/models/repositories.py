@@ -99,6 +99,9 @@ class Repository(models.Model):
         max_length=8, choices=Gate, default=Gate.NONE, blank=True, help_text="who may read the files has to be granted"
     )
     description = models.CharField(max_length=500, blank=True)
+    provenance = models.JSONField(
+        default=dict, blank=True, help_text="where an imported repository came from: endpoint, repo, commit, license"
+    )
     likes = models.PositiveIntegerField(default=0, help_text="how many Like rows there are")
     head = models.ForeignKey(
         "Commit", null=True, blank=True, on_delete=models.SET_NULL, related_name="+", help_text="tip of main"

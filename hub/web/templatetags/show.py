@@ -156,8 +156,8 @@ def prior_name(ref: object) -> str:
 
 @register.filter
 def subject(job: Any) -> str:
-    """What a job works on: the repository of its task, or of the model it predicts with."""
-    return prior_name(job.spec.get("task") or job.spec.get("model") or "")
+    """What a job works on: the repository of its task, of the model it predicts with, or that it copies to."""
+    return prior_name(job.spec.get("task") or job.spec.get("model") or job.spec.get("push_to") or "")
 
 
 @register.filter

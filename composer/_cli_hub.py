@@ -1,0 +1,150 @@
+"""The commands that talk to a hub: find, look, fetch, publish, copy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from composer._console import emit, printable, progress, table
+
+if TYPE_CHECKING:
+    from priors.client import Hub
+
+app = typer.Typer()
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Url = Annotated[str | None, typer.Option("--url", help="The hub; PRIORHUB_URL or the last login otherwise.")]
+
+
+def open_hub(url: str | None) -> Hub:
+    """The hub at `url`, or the one that the environment or the last login names."""
+    from priors.client import Hub
+
+    return Hub(url)
+
+
+@app.command()
+def login(
+    url: Annotated[str | None, typer.Option("--url", help="Address of the hub.")] = None,
+    token: Annotated[str | None, typer.Option("--token", help="Token from the hub; asked for when left out.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remember a hub and its token, after asking the hub whose it is."""
+    from priors.client import Hub
+    from priors.client.config import resolve, save_login
+
+    given = token or resolve(url).token or typer.prompt("Token", hide_input=True, err=True)
+    with Hub(url, given) as hub:
+        who = hub.whoami()
+        path = save_login(hub.url, given)
+    emit(
+        {"url": hub.url, "name": who["name"], "scopes": who["scopes"], "file": str(path)},
+        f"Logged in to {hub.url} as {who['name']} ({', '.join(who['scopes'])}). Saved in {path}.",
+        as_json=as_json,
+    )
+
+
+@app.command()
+def whoami(url: Url = None, as_json: AsJson = False) -> None:
+    """Say whose token is in use, and at which hub."""
+    with open_hub(url) as hub:
+        who = hub.whoami()
+        text = f"{who['name']} ({', '.join(who['scopes'])}) at {hub.url}"
+        emit({"url": hub.url, **who}, text, as_json=as_json)
+
+
+@app.command()
+def search(
+    words: Annotated[list[str] | None, typer.Argument(help="What to look for; everything when left out.")] = None,
+    modality: Annotated[
+        Literal["text", "image", "audio", "tab"] | None, typer.Option(help="What the prior takes.")
+    ] = None,
+    kind: Annotated[Literal["network", "function"] | None, typer.Option(help="What the prior is.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most results.")] = 20,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Search the hub's priors."""
+    from dataclasses import asdict
+
+    with open_hub(url) as hub:
+        found = hub.search(" ".join(words or []), modality=modality, kind=kind, limit=limit)
+    rows = [(p.repo, p.modality, p.kind, round(p.size_bytes / 1e6, 1), p.license, p.summary[:60]) for p in found]
+    text = table(("prior", "takes", "kind", "MB", "license", "summary"), rows)
+    emit([asdict(listing) for listing in found], text if found else "Nothing found. Try fewer words.", as_json=as_json)
+
+
+@app.command()
+def show(
+    repo: Annotated[str, typer.Argument(help="namespace/name[@rev]")], url: Url = None, as_json: AsJson = False
+) -> None:
+    """Describe a repository; for a prior its ports, taps and license."""
+    with open_hub(url) as hub:
+        found = hub.show(repo)
+    manifest = found.get("manifest") or {}
+    lines = [f"{found.get('name', repo)} · {found.get('kind')}", str(manifest.get("summary", ""))]
+    lines += [f"  takes {port}: {kind}" for port, kind in manifest.get("inputs", {}).items()]
+    lines += [f"  gives {tap}: {kind}" for tap, kind in manifest.get("taps", {}).items()]
+    if manifest:
+        lines.append(f"  license {manifest['license']['spdx']}, {manifest.get('parameters', 0):,} parameters")
+    emit(found, printable("\n".join(line for line in lines if line)), as_json=as_json)
+
+
+@app.command()
+def pull(
+    repo: Annotated[str, typer.Argument(help="namespace/name[@rev]")],
+    to: Annotated[
+        Path | None, typer.Option("--to", help="Copy the files here; otherwise they stay in the cache.")
+    ] = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch a repository, every file checked against its sha256."""
+    with open_hub(url) as hub, progress() as report:
+        folder = hub.pull(repo, to=to, report=report)
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    emit({"repo": repo, "folder": str(folder), "files": files}, str(folder), as_json=as_json)
+
+
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(help="The folder to publish.")],
+    repo: Annotated[str, typer.Argument(help="namespace/name; made when it is new")],
+    message: Annotated[str, typer.Option("--message", "-m", help="What changed.")] = "",
+    kind: Annotated[
+        Literal["prior", "composition", "task", "plain"] | None,
+        typer.Option(help="What it is; found from the files when left out."),
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Visible to its owners alone.")] = False,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Publish a folder as the next commit of a repository."""
+    with open_hub(url) as hub, progress() as report:
+        oid = hub.push(folder, repo, message, kind, private, report=report)
+        emit({"repo": repo, "commit": oid, "url": hub.url}, f"{repo} is now at {oid}", as_json=as_json)
+
+
+@app.command(name="import")
+def import_(
+    source: Annotated[str, typer.Argument(help="hf:org/name; the hub lists which sources it copies from")],
+    to: Annotated[str | None, typer.Option("--to", help="namespace/name here; your own namespace otherwise.")] = None,
+    rev: Annotated[str | None, typer.Option("--rev", help="Branch, tag or commit there; the newest otherwise.")] = None,
+    type: Annotated[Literal["model", "dataset"], typer.Option("--type", help="What it is there.")] = "model",
+    private: Annotated[bool, typer.Option("--private", help="Visible to its owners alone.")] = False,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy a repository of another hub to this one, with its card, license and commit."""
+    with open_hub(url) as hub:
+        name = to or f"{hub.whoami()['name']}/{source.partition(':')[2].rpartition('/')[2]}"
+        spec = {"source": source, "push_to": name, "rev": rev, "type": type, "private": private}
+        job = hub.submit("import", spec, again=True)
+        with progress() as report:
+            result = hub.wait(job, report=report)
+    text = f"{source} copied to {result['repo']}: {result['files']} files at {result['source_commit']}"
+    if result["skipped"]:
+        text += f"\nLeft out, because loading them runs code: {', '.join(result['skipped'])}"
+    emit({"source": source, "job": job.id, **result}, printable(text), as_json=as_json)

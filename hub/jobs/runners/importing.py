@@ -1,0 +1,166 @@
+"""Job `import`: a repository of another hub, copied file by file into the store and committed as one.
+
+What was stored before is not fetched again, so a job that died goes on; a file that had begun goes on within itself.
+Bytes that are only on their way lie in the home's `imports/`, under the owner and the hash they should have.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.utils import timezone
+
+from composer.errors import Cancelled
+from hub.errors import TooLarge
+from hub.home import imports
+from hub.jobs import sources
+from hub.jobs.runners import Work
+from hub.jobs.services import Outcome, Push
+from hub.repos.blobs import put_file
+from hub.repos.commits import Put
+from hub.repos.models import Blob, Repository
+from hub.repos.names import check_paths
+from priors.sources.huggingface import Found, Source, SourceFile
+from priors.weights import PICKLE_SUFFIXES, SNIFF_BYTES, is_pickle
+
+_STALE_SECONDS = 7 * 24 * 3600.0
+_REPORT_SECONDS = 0.5
+
+
+def run(work: Work) -> Outcome:
+    """Every file that may stand here, as one commit with where it came from."""
+    address, repo = sources.endpoint(work.spec["source"])
+    work.report(0, 0, f"asking {address} for {repo}")
+    with Source(address, allow_private=settings.IMPORT_ALLOW_PRIVATE) as source:
+        found = source.look(repo, rev=work.spec["rev"], type=work.spec["type"])
+        check_paths(file.path for file in found.files)
+        _check_size(found)
+        stored, skipped = _Copy(work, source, found).all()
+    said = f"{len(stored)} files copied" + (f", {len(skipped)} left out: {', '.join(skipped)}" if skipped else "")
+    work.report(found.size, found.size, said[:500])
+    provenance = {
+        "source": work.spec["source"], "endpoint": address, "repo": repo, "type": found.type, "commit": found.commit,
+        "rev": work.spec["rev"] or "", "license": found.license, "skipped": skipped,
+        "imported_at": timezone.now().isoformat(timespec="seconds"),
+    }  # fmt: skip
+    push = Push(
+        folder=None, repository=work.spec["push_to"], kind=Repository.Kind.PLAIN, type=found.type, files=stored,
+        message=f"Copy {work.spec['source']} at {found.commit}", private=work.spec["private"], provenance=provenance,
+    )  # fmt: skip
+    return Outcome({"source_commit": found.commit, "files": len(stored), "skipped": skipped}, push=push)
+
+
+class _Copy:
+    """One run over the files: which are here, which come, which are left out."""
+
+    def __init__(self, work: Work, source: Source, found: Found) -> None:
+        self._work, self._source, self._found = work, source, found
+        self._done, self._reported = 0, 0.0
+
+    def all(self) -> tuple[list[Put], list[str]]:
+        """What to commit, and the paths that may not stand here. Small files first: a refusal shows soon."""
+        stored, skipped = [], []
+        for file in sorted(self._found.files, key=lambda file: (file.size, file.path)):
+            self._say(file, 0)
+            blob = None if _is_named_pickle(file.path) else self._blob(file)
+            if blob is None:
+                skipped.append(file.path)
+            else:
+                stored.append(Put(file.path, blob.sha256))
+            self._done += file.size
+        return sorted(stored, key=lambda put: put.path), sorted(skipped)
+
+    def _blob(self, file: SourceFile) -> Blob | None:
+        """The file's bytes in the store; None when they may not stand here."""
+        known = _known(file, self._work.owner)
+        if known is not None:
+            return known
+        with _part(self._work.owner.pk, file) as part:
+
+            def progress(size: int) -> None:
+                self._say(file, size)
+                if size >= min(SNIFF_BYTES, file.size) and _is_refused(part, file):
+                    raise _Pickle
+
+            try:
+                self._source.fetch(self._found, file, part, progress=progress)
+            except _Pickle:  # a part of it was enough to see that
+                part.unlink()
+                return None
+            return put_file(part, by=self._work.owner)
+
+    def _say(self, file: SourceFile, size: int) -> None:
+        if self._work.cancelled():
+            raise Cancelled("the import was cancelled")
+        if (now := time.monotonic()) - self._reported > _REPORT_SECONDS or size == 0:
+            self._reported = now
+            self._work.report(self._done + size, self._found.size, f"copying {file.path}")
+
+
+class _Pickle(Exception):
+    """The file turns out to be one that runs code when it is loaded."""
+
+
+def _is_refused(part: Path, file: SourceFile) -> bool:
+    if _allows_pickle():
+        return False
+    with part.open("rb") as opened:
+        return is_pickle(opened.read(SNIFF_BYTES), file.path)
+
+
+def _known(file: SourceFile, owner: Any) -> Blob | None:
+    """The bytes, if they are here and the owner may use them: what the other hub claims must not open other doors."""
+    usable = Blob.objects.usable_by(owner).filter(size=file.size)
+    if file.sha256 is not None:
+        return usable.filter(sha256=file.sha256).first()
+    return usable.filter(git_oid=file.git_oid).first()
+
+
+def _check_size(found: Found) -> None:
+    if found.size > settings.IMPORT_MAX_BYTES:
+        raise TooLarge(
+            f"{found.repo} has {found.size:,} bytes; this hub copies {settings.IMPORT_MAX_BYTES:,} at most. "
+            "Its operator may allow more (IMPORT_MAX_BYTES)."
+        )
+    for file in found.files:
+        if file.size > settings.BLOB_MAX_BYTES:
+            raise TooLarge(
+                f"{file.path!r} has {file.size:,} bytes; this hub takes {settings.BLOB_MAX_BYTES:,} at most."
+            )
+
+
+def _is_named_pickle(path: str) -> bool:
+    return path.lower().endswith(PICKLE_SUFFIXES) and not _allows_pickle()
+
+
+def _allows_pickle() -> bool:
+    return bool(getattr(settings, "ALLOW_PICKLE", False))
+
+
+@contextmanager
+def _part(owner_id: int, file: SourceFile) -> Iterator[Path]:
+    """Where the file's bytes gather. They stay when the work stops early, and go once they are stored."""
+    folder = imports()
+    _sweep(folder)
+    path = folder / f"{owner_id}-{file.sha256 or file.git_oid}-{file.size}.part"
+    with path.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # another job of the owner's, or a worker that was thought dead, writes there
+            path = path.with_suffix(f".{secrets.token_hex(4)}.part")
+        yield path
+        path.unlink(missing_ok=True)
+
+
+def _sweep(folder: Path) -> None:
+    for left in folder.iterdir():
+        with suppress(FileNotFoundError):  # another job sweeps too
+            if left.stat().st_mtime < time.time() - _STALE_SECONDS:
+                left.unlink()

@@ -1,0 +1,27 @@
+"""`/import`: a form that starts the job which copies a repository of another hub."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+
+from hub.jobs.models import Job
+from hub.jobs.services import submit
+from hub.web.forms import ImportForm
+from hub.web.pages import page
+from priors.errors import UserError
+
+
+def new(request: HttpRequest) -> HttpResponse:
+    """Everybody may look; a copy needs an account to belong to."""
+    form: Any = ImportForm(request.POST or None, sources=settings.IMPORT_ENDPOINTS, user=request.user)
+    if request.method == "POST" and request.user.is_authenticated and form.is_valid():
+        try:
+            return redirect(submit(kind=Job.Kind.IMPORT, spec=form.spec(), owner=request.user, again=True))
+        except UserError as error:
+            form.add_error(None, str(error))
+    context = {"form": form, "sources": settings.IMPORT_ENDPOINTS}
+    return page(request, "jobs/import.html", context, status=422 if form.errors else 200)
