@@ -37,6 +37,15 @@ def env_int(name: str, default: int) -> int:
         raise ImproperlyConfigured(f"{name}={text!r} is not a whole number.") from err
 
 
+def env_rate(name: str, default: str) -> tuple[int, int]:
+    """`how many/in seconds`, such as 10/300; anything else raises ImproperlyConfigured."""
+    text = os.environ.get(name, default)
+    many, slash, seconds = text.partition("/")
+    if not slash or not many.isascii() or not many.isdigit() or not seconds.isdigit() or not int(seconds):
+        raise ImproperlyConfigured(f"{name}={text!r} is no rate. Write it as 10/300: ten in 300 seconds.")
+    return int(many), int(seconds)
+
+
 def env_list(name: str, default: list[str]) -> list[str]:
     """Comma-separated names, blanks dropped."""
     text = os.environ.get(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from priors.errors import AppError, Conflict, NotAllowed, UserError
@@ -111,6 +112,24 @@ class TooLarge(UserError):
 
     code: ClassVar[str] = "too-large"
     status: ClassVar[int] = 413
+
+
+class OverQuota(UserError):
+    """The namespace may not store so much."""
+
+    code: ClassVar[str] = "over-quota"
+    status: ClassVar[int] = 413
+
+
+class TooManyRequests(UserError):
+    """A rate limit is used up. `headers` say until when."""
+
+    code: ClassVar[str] = "too-many-requests"
+    status: ClassVar[int] = 429
+
+    def __init__(self, message: str, *, headers: Mapping[str, str]) -> None:
+        super().__init__(message)
+        self.headers = dict(headers)
 
 
 class RangeNotSatisfiable(UserError):

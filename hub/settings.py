@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-from hub.env import database, env_addresses, env_bool, env_int, env_list, env_secret, kept_secret
+from hub.env import database, env_addresses, env_bool, env_int, env_list, env_rate, env_secret, kept_secret
 
 # ── where things are ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -81,6 +81,8 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "hub.accounts.middleware.RateHeaders",
+    "hub.accounts.middleware.AdminActs",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
 ]
@@ -112,6 +114,16 @@ AUTH_PASSWORD_VALIDATORS = [
 
 GATE_ANSWER_DAYS = env_int("GATE_ANSWER_DAYS", 14)
 """How long an owner has to answer who asks for a gated repository; then the request is shown as overdue."""
+
+TRUSTED_PROXIES = env_int("TRUSTED_PROXIES", 1 if HTTPS else 0)
+"""How many proxies stand before the hub and add to X-Forwarded-For: whose word counts for the caller's address."""
+RATES = {
+    "api": env_rate("RATE_API", "20000/300"),
+    "login": env_rate("RATE_LOGIN", "10/300"),  # PyPI's numbers
+    "reset": env_rate("RATE_RESET", "5/86400"),
+    "create": env_rate("RATE_CREATE", "1000/3600"),
+    "upload": env_rate("RATE_UPLOAD", "100000/3600"),
+}
 
 # ── security headers ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -166,6 +178,8 @@ ASSEMBLED_MAX_BYTES = env_int("ASSEMBLED_MAX_BYTES", 20 * 1024**3)
 """Size of the cache of whole files; the chunks they are made from do not count."""
 ALLOW_PICKLE = env_bool("ALLOW_PICKLE", False)
 """Whether plain repositories may hold pickles. They are marked, never opened here, and never allowed in priors."""
+STORAGE_QUOTA_BYTES = env_int("STORAGE_QUOTA_BYTES", 0)
+"""What a namespace may store unless it has a quota of its own; 0: as much as the disk holds."""
 BLOB_GRACE_SECONDS = env_int("BLOB_GRACE_SECONDS", 24 * 3600)
 """An unreferenced blob younger than this may belong to a commit that is on its way; `sweep` leaves it."""
 

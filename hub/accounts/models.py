@@ -242,6 +242,17 @@ class AccessRequest(models.Model):
         return self.status == self.Status.PENDING and self.due_at is not None and self.due_at < timezone.now()
 
 
+class RateWindow(models.Model):
+    """How much of a limit is used up (rates.py). `started` is seconds since 1970, to be compared without conversion."""
+
+    key = models.CharField(max_length=200, primary_key=True)
+    started = models.FloatField()
+    spent = models.PositiveIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.spent}"
+
+
 class AuditEntry(models.Model):
     """One act that somebody may have to account for. Rows are only added (audit.py); the database refuses the rest.
 

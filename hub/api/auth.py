@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from ninja.security import HttpBearer
 from ninja.utils import check_csrf
 
+from hub.accounts import rates
 from hub.accounts.models import ApiToken, User
 from hub.accounts.services import authenticate
 from priors.errors import NotAllowed, TokenRejected
@@ -22,7 +23,12 @@ class Anyone(HttpBearer):
     openapi_name = "token"
 
     def __call__(self, request: HttpRequest) -> Any:
-        """The actor: `request.auth` of the operation."""
+        """The actor: `request.auth` of the operation. Counts the request as theirs; raises TooManyRequests."""
+        actor = self._actor(request)
+        rates.charge(request, "api", actor)
+        return actor
+
+    def _actor(self, request: HttpRequest) -> Any:
         header = request.headers.get("Authorization")
         if header is not None:
             return self._token_user(request, header)

@@ -9,10 +9,12 @@ from typing import Any
 from django.http import HttpRequest, UnreadablePostError
 from ninja import Router, Status
 
+from hub.accounts import rates
 from hub.api.auth import Somebody
 from hub.api.schemas import BlobOut, HashesIn, Missing
 from hub.errors import BadRequest, LengthRequired
-from hub.repos import blobs
+from hub.repos import blobs, quotas
+from hub.repos.models import Namespace
 from hub.repos.storage import CHUNK
 
 router = Router(tags=["blobs"])
@@ -36,7 +38,13 @@ def missing(request: Any, payload: HashesIn) -> Missing:
     },
 )
 def put(request: Any, sha256: str) -> Any:
-    blob = blobs.put_blob(_body(request), by=request.auth, expect=sha256)
+    rates.charge(request, "upload", request.auth)
+    announced = request.META.get("CONTENT_LENGTH") or ""
+    size = int(announced) if announced.isdigit() else 0
+    own = request.auth.namespaces.get(kind=Namespace.Kind.USER)
+    with quotas.reserved(own, size, sha256=sha256) as room:
+        blob = blobs.put_blob(quotas.counted(_body(request), room), by=request.auth, expect=sha256)
+        room.settle(blob.sha256, blob.size)
     return Status(HTTPStatus.CREATED, BlobOut(sha256=blob.sha256, size=blob.size))
 
 

@@ -11,7 +11,7 @@ from django.http import Http404, HttpRequest, JsonResponse
 from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 
-from hub.errors import Moved
+from hub.errors import Moved, TooManyRequests
 from priors.errors import PriorhubError, TokenRejected, UserError
 
 logger = logging.getLogger(__name__)
@@ -30,6 +30,9 @@ def from_user_error(error: UserError) -> JsonResponse:
     response = problem(error.status, error.code, str(error))
     if isinstance(error, TokenRejected):
         response["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, TooManyRequests):
+        for header, value in error.headers.items():
+            response[header] = value
     if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
         response["Retry-After"] = "5"
     return response

@@ -8,6 +8,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from ninja import Router, Status
 
+from hub.accounts import rates
 from hub.accounts.access import Actor
 from hub.accounts.permissions import Action, require
 from hub.api.auth import Anyone, Somebody
@@ -47,6 +48,7 @@ def find(request: Any, ns: str, name: str, action: Action = "read") -> Repositor
 @router.post("", auth=Somebody(), response={201: RepositoryOut}, summary="Create a repository")
 def create(request: Any, payload: RepositoryIn) -> Any:
     require(request.auth, "create", services.namespace_of(payload.name))
+    rates.charge(request, "create", request.auth)
     made = services.create_repository(**payload.model_dump())
     return Status(HTTPStatus.CREATED, RepositoryOut.from_row(made))
 

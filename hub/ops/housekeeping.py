@@ -9,10 +9,11 @@ from pathlib import Path
 
 from django.conf import settings
 
+from hub.accounts import rates
 from hub.home import broker_folder, prior_cache, scratch
 from hub.jobs import disk_transport
 from hub.jobs.cleanup import is_job_folder, remove_job_folders
-from hub.repos import blobs
+from hub.repos import blobs, quotas
 
 _STALE_S = 24 * 3600.0
 
@@ -32,6 +33,8 @@ class Cleaned:
 
 def clean_up(*, grace_s: float | None = None) -> Cleaned:
     """One round over everything; safe beside a running hub."""
+    rates.clean()
+    quotas.clean()
     swept = blobs.sweep(grace_s=settings.BLOB_GRACE_SECONDS if grace_s is None else grace_s)
     return Cleaned(
         blobs=swept.blobs,

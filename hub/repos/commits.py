@@ -13,7 +13,7 @@ from django.utils import timezone
 from hub.accounts.models import User
 from hub.catalog import services as catalog
 from hub.errors import BadName, BlobMissing, ParentMoved
-from hub.repos import gitobjects, trees
+from hub.repos import gitobjects, quotas, trees
 from hub.repos.blobs import put_file
 from hub.repos.checks import Described, check_files, kind_of
 from hub.repos.lfs import wants_lfs
@@ -223,6 +223,8 @@ def _write(
         batch_size=500,
         ignore_conflicts=True,
     )
+    if puts:  # whoever is over may still remove
+        quotas.require_within(repository.namespace)
     now = timezone.now().replace(microsecond=0)
     author = by.username if by is not None else HUB_NAME
     message = message.strip()[:_MAX_MESSAGE] or "Update"

@@ -13,6 +13,7 @@ from hub.repos.models.repositories import (
     Tree,
     TreeEntry,
 )
+from hub.repos.models.reservations import Reservation
 from hub.repos.models.retired_names import RetiredName
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Ref",
     "Repository",
     "RepositoryBlob",
+    "Reservation",
     "RetiredName",
     "Tree",
     "TreeEntry",

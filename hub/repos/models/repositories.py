@@ -27,6 +27,9 @@ class Namespace(models.Model):
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="namespaces"
     )
+    quota_bytes = models.PositiveBigIntegerField(
+        null=True, blank=True, help_text="how much it may store; empty: STORAGE_QUOTA_BYTES"
+    )
 
     class Meta:
         constraints = [models.UniqueConstraint(Lower("name"), name="namespace_name_unique_in_any_case")]

@@ -1,0 +1,135 @@
+"""How often somebody may do something: windows counted in the database, so that all processes count together.
+
+A process leases a share of a window and spends it from memory: a read costs a row write once in many requests, and what
+several processes let through never exceeds the limit. Where the limit is small (login) the share is one, so each try is
+counted at once. There is no cache that could be down: without the database nothing is allowed.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
+from typing import Literal
+
+from django.conf import settings
+from django.db import transaction
+from django.http import HttpRequest
+
+from hub.accounts.access import Actor
+from hub.accounts.models import RateWindow
+from hub.errors import TooManyRequests
+
+Kind = Literal["api", "login", "create", "upload", "reset"]
+"""The classes; settings.RATES gives each (how many, in how many seconds)."""
+_SHARES = 50
+"""A lease is a fiftieth of the window: at most so many row writes a window and process."""
+_MOST_LEASES = 10_000
+_KEPT_S = 24 * 3600
+
+
+@dataclass
+class _Lease:
+    """What this process may still spend of one window."""
+
+    left: int
+    behind: int  # what the row had left beyond it
+    ends: float
+
+
+_leases: dict[str, _Lease] = {}
+_lock = threading.Lock()
+
+
+def charge(request: HttpRequest, kind: Kind, actor: Actor | None = None, *, name: str = "") -> None:
+    """Counts one use by the actor, or by the caller's address when nobody is signed in. Raises TooManyRequests.
+
+    name  counts for this instead, such as the account that a login tries
+    """
+    if name:
+        who = f"name:{name.lower()[:150]}"
+    elif actor is not None and actor.is_authenticated:
+        who = f"user:{actor.pk}"
+    else:
+        who = f"ip:{address_of(request)}"
+    try:
+        spent = spend(kind, who)
+    except TooManyRequests as refused:
+        request.rate = refused.headers  # type: ignore[attr-defined]
+        raise
+    request.rate = spent  # type: ignore[attr-defined]
+
+
+def spend(kind: Kind, who: str) -> dict[str, str]:
+    """Counts one use; the headers that tell what is left. Raises TooManyRequests."""
+    limit, window_s = settings.RATES[kind]
+    key, now = f"{kind} {who}", time.time()
+    with _lock:
+        lease = _leases.get(key)
+        if lease is None or lease.left < 1 or not now < lease.ends <= now + window_s:
+            lease = _lease(key, limit, window_s, now)
+            if len(_leases) >= _MOST_LEASES:
+                for old in [each for each, kept in _leases.items() if kept.left < 1 or kept.ends <= now]:
+                    del _leases[old]
+            _leases[key] = lease
+        allowed = lease.left > 0
+        lease.left -= allowed
+        headers = {
+            "RateLimit": f'"{kind}";r={lease.left + lease.behind};t={max(1, round(lease.ends - now))}',
+            "RateLimit-Policy": f'"fixed window";"{kind}";q={limit};w={window_s}',
+        }
+    if not allowed:
+        raise TooManyRequests(
+            f"That was more than {limit} in {_words(window_s)}. Wait {_words(round(lease.ends - now))} and try again.",
+            headers={**headers, "Retry-After": str(max(1, round(lease.ends - now)))},
+        )
+    return headers
+
+
+def address_of(request: HttpRequest) -> str:
+    """Where the request comes from: a /64 of IPv6, since one host has all of it.
+
+    Behind TRUSTED_PROXIES proxies it is what the outermost of them saw; anything further left was said by the client.
+    """
+    seen = request.META.get("REMOTE_ADDR", "")
+    if settings.TRUSTED_PROXIES:
+        hops = [hop.strip() for hop in request.headers.get("X-Forwarded-For", "").split(",") if hop.strip()]
+        if len(hops) >= settings.TRUSTED_PROXIES:
+            seen = hops[-settings.TRUSTED_PROXIES]
+    try:
+        address = ip_address(seen)
+    except ValueError:
+        return "unknown"
+    if isinstance(address, IPv6Address):
+        mapped = address.ipv4_mapped
+        return str(mapped) if mapped else str(IPv6Address(int(address) >> 64 << 64))
+    return str(address)
+
+
+def forget() -> None:
+    """Drops what this process leased; for tests."""
+    with _lock:
+        _leases.clear()
+
+
+def clean() -> int:
+    """Removes windows that are long over. How many."""
+    return RateWindow.objects.filter(started__lt=time.time() - _KEPT_S).delete()[0]
+
+
+@transaction.atomic
+def _lease(key: str, limit: int, window_s: int, now: float) -> _Lease:
+    RateWindow.objects.bulk_create([RateWindow(key=key, started=now, spent=0)], ignore_conflicts=True)
+    row = RateWindow.objects.select_for_update().get(key=key)
+    if not row.started <= now < row.started + window_s:
+        row.started, row.spent = now, 0
+    share = min(max(1, limit // _SHARES), limit - row.spent)
+    if share > 0:
+        row.spent += share
+        row.save(update_fields=["started", "spent"])
+    return _Lease(left=max(0, share), behind=max(0, limit - row.spent), ends=row.started + window_s)
+
+
+def _words(seconds: int) -> str:
+    return f"{seconds} seconds" if seconds < 120 else f"{-(-seconds // 60)} minutes"
