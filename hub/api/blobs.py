@@ -43,13 +43,13 @@ def put(request: Any, sha256: str) -> Any:
     size = int(announced) if announced.isdigit() else 0
     own = request.auth.namespaces.get(kind=Namespace.Kind.USER)
     with quotas.reserved(own, size, sha256=sha256) as room:
-        blob = blobs.put_blob(quotas.counted(_body(request), room), by=request.auth, expect=sha256)
+        blob = blobs.put_blob(quotas.counted(body(request), room), by=request.auth, expect=sha256)
         room.settle(blob.sha256, blob.size)
     return Status(HTTPStatus.CREATED, BlobOut(sha256=blob.sha256, size=blob.size))
 
 
-def _body(request: HttpRequest) -> Iterator[bytes]:
-    """The body in pieces as it arrives; never whole in memory."""
+def body(request: HttpRequest) -> Iterator[bytes]:
+    """A request's body in pieces as it arrives; never whole in memory."""
     stream: Any = request
     if "CONTENT_LENGTH" not in request.META:
         # Django reads nothing of a body without a length; gunicorn marks a chunked one that ends by itself.

@@ -154,6 +154,10 @@ class HashesIn(In):
     sha256: list[Sha256] = Field(max_length=10_000)
 
 
+class ChunksIn(In):
+    chunks: list[Sha256] = Field(max_length=10_000, description="as Xet writes chunk hashes")
+
+
 class Missing(Schema):
     missing: list[str]
 

@@ -13,6 +13,7 @@ from hub.api import problems
 from hub.api.auth import Somebody
 from hub.api.blobs import router as blobs
 from hub.api.catalog import router as catalog
+from hub.api.chunks import router as chunks
 from hub.api.holds import router as holds
 from hub.api.jobs import router as jobs
 from hub.api.repositories import router as repositories
@@ -30,6 +31,7 @@ problems.register(api)
 api.add_router("/priors", catalog)
 api.add_router("/repos", repositories)
 api.add_router("/repos", holds)
+api.add_router("/repos", chunks)
 api.add_router("/blobs", blobs)
 api.add_router("/jobs", jobs)
 

@@ -9,10 +9,11 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
+from hub.accounts.access import Actor
 from hub.accounts.models import ApiToken
 from hub.repos.models import Blob, BlobUpload, Repository, RepositoryBlob
-from hub.xet.chunkstore import ChunksGone, Piece, hold
-from hub.xet.models import Chunk, KnownXorb, Scope, Segment
+from hub.xet.chunkstore import ChunksGone, Piece, hold, places
+from hub.xet.models import Chunk, KnownXorb, Scope, Segment, Xorb
 from hub.xet.reader import chunks_of
 from hub.xet.shards import Shard, ShardXorb, write_shard
 from hub.xet.tokens import Bearer
@@ -22,6 +23,7 @@ from priors.errors import NotFound
 
 _ANSWER_CHUNKS = 64 * 1024  # 4 GiB of file, a shard of 5 MB
 _ANSWER_FILES = 4
+_ROWS = 500
 _PIECE = struct.Struct("<32sI")
 
 
@@ -83,16 +85,42 @@ def shard_about(bearer: Bearer, scope: Scope, chunk: bytes) -> bytes:
     return write_shard(Shard((), tuple(xorbs.values())))
 
 
+def namable(scope: Scope, actor: Actor, chunks: Iterable[bytes]) -> set[bytes]:
+    """Those of the chunks that need not be sent: the scope sent them before, or the actor may read them anyway.
+
+    They wait for their blob for another grace.
+    """
+    by_xorb: dict[int, dict[int, bytes]] = {}
+    for name, place in places(chunks).items():
+        by_xorb.setdefault(place.xorb, {})[place.number] = name
+    found: set[bytes] = set()
+    for at in range(0, len(by_xorb), _ROWS):
+        batch = sorted(by_xorb)[at : at + _ROWS]
+        asked = {name for xorb in batch for name in by_xorb[xorb].values()}
+        for row in KnownXorb.objects.filter(scope=scope, lie_in__in=batch).distinct():
+            found |= asked & {piece.hash for piece in _unpacked(row)}
+        runs = Segment.objects.filter(xorb__in=batch, chunked__blob__in=Blob.objects.filter(_may_have(actor)))
+        for xorb, start, stop in runs.values_list("xorb", "start", "stop").distinct():
+            found |= {name for number, name in by_xorb[xorb].items() if start <= number < stop}
+        Xorb.objects.filter(pk__in=batch).update(touched_at=timezone.now())
+    return found
+
+
 def _files_with(chunk: Chunk, bearer: Bearer) -> list[str]:
     """Blobs with a chunk whose bytes the actor may have: of repositories, and of their own uploads."""
-    repositories = Repository.objects.open_to(bearer.actor).unheld().order_by()
-    may = Q(Exists(RepositoryBlob.objects.filter(blob=OuterRef("pk"), repository__in=repositories)))
-    token = getattr(bearer.actor, "token", None)
-    if token is None or token.role != ApiToken.Role.FINE_GRAINED:
-        may |= Q(Exists(BlobUpload.objects.filter(blob=OuterRef("pk"), user=bearer.actor.pk)))
     with_chunk = Segment.objects.filter(xorb=chunk.xorb_id, start__lte=chunk.number, stop__gt=chunk.number)
-    found = Blob.objects.filter(may, pk__in=with_chunk.values("chunked")).order_by("-touched_at")
+    found = Blob.objects.filter(_may_have(bearer.actor), pk__in=with_chunk.values("chunked")).order_by("-touched_at")
     return list(found.values_list("pk", flat=True)[:_ANSWER_FILES])
+
+
+def _may_have(actor: Actor) -> Q:
+    """Blobs whose bytes the actor may have."""
+    repositories = Repository.objects.open_to(actor).unheld().order_by()
+    may = Q(Exists(RepositoryBlob.objects.filter(blob=OuterRef("pk"), repository__in=repositories)))
+    token = getattr(actor, "token", None)
+    if token is None or token.role != ApiToken.Role.FINE_GRAINED:
+        may |= Q(Exists(BlobUpload.objects.filter(blob=OuterRef("pk"), user=actor.pk)))
+    return may
 
 
 def _runs(pieces: Iterable[Piece]) -> list[list[Piece]]:

@@ -100,7 +100,7 @@ def receive_shard(scope: Scope, user: User, body: Iterable[bytes]) -> bool:
             raise TooLarge(f"The shard has more than {MAX_SHARD_BYTES} bytes. Send several.")
     files = read_shard(bytes(data)).files
     sent = _Known(scope)
-    new = [_receive_file(file, sent.pieces_of(file), user) for file in files]
+    new = [receive_file(file, sent.pieces_of(file), user) for file in files]
     return any(new)
 
 
@@ -140,7 +140,8 @@ class _Known:
         return self._xorbs[name]
 
 
-def _receive_file(file: ShardFile, pieces: Sequence[Piece], user: User) -> bool:
+def receive_file(file: ShardFile, pieces: Sequence[Piece], user: User) -> bool:
+    """Makes a blob of chunks that the sender may name; whether it is new. Raises BadShard for other hashes."""
     if not pieces:
         put_blob([], by=user, expect=file.sha256)
         return False

@@ -61,7 +61,7 @@ def grant(actor: Actor, repository: Repository, purpose: Purpose) -> Grant:
     if purpose != "read":
         if not isinstance(actor, User):
             raise TokenRejected("To upload, say who you are: send a token of this hub.")
-        scope = _scope(actor, repository)
+        scope = scope_of(actor, repository)
     expires = int(time.time()) + TOKEN_S
     token = getattr(actor, "token", None)
     said = [actor.pk, token.pk if token else None, repository.pk.hex, scope.pk.hex if scope else None, purpose, expires]
@@ -100,7 +100,7 @@ def signed_range(ticket: str) -> tuple[int, int, int]:
     return int(xorb), int(start), int(stop)
 
 
-def _scope(user: User, repository: Repository) -> Scope:
+def scope_of(user: User, repository: Repository) -> Scope:
     """A fine-grained token has a scope of its own: it may not name what its user sent to places it does not reach."""
     token = user.token if user.token is not None and user.token.role == ApiToken.Role.FINE_GRAINED else None
     scope, _ = Scope.objects.get_or_create(user=user, namespace=repository.namespace, token=token)

@@ -93,12 +93,17 @@ class Transport:
         query: Mapping[str, str | int | None] | None = None,
         headers: Mapping[str, str] | None = None,
         events: bool = False,
+        seconds: float | None = None,
     ) -> Iterator[httpx.Response]:
-        """An answer below 400 whose body is still to be read. Redirects are followed for GET only."""
+        """An answer below 400 whose body is still to be read. Redirects are followed for GET only.
+
+        seconds  how long the hub may think before it says something, where that is not a minute
+        """
         url = httpx.URL(f"{self.address.url}/api/v1{path}")
         if query:
             url = url.copy_merge_params({name: value for name, value in query.items() if value is not None})
         sent = dict(headers or {})
+        patience = STREAM_TIMEOUT if events else TIMEOUT
         data: bytes | Iterator[bytes] | None = content
         if body is not None:
             data = json.dumps(body).encode()
@@ -110,7 +115,7 @@ class Transport:
                     url,
                     content=data,
                     headers=sent | self._credentials(url),
-                    timeout=STREAM_TIMEOUT if events else TIMEOUT,
+                    timeout=httpx.Timeout(60.0, connect=5.0, read=seconds) if seconds else patience,
                 )
                 answer = self._http.send(request, stream=True, follow_redirects=False)
                 try:

@@ -16,6 +16,7 @@ import httpx
 from priors.client import _download, _events, _upload
 from priors.client._transfer import Report
 from priors.client._transport import Transport, error_for
+from priors.client._upload import Outgoing
 from priors.client.cache import Cache, file_sha256
 from priors.client.config import resolve
 from priors.client.paths import safe_paths, split_repo, split_revision
@@ -177,7 +178,8 @@ class Hub:
         by_hash = {sha256: folder / path for path, sha256 in hashes.items()}
         _upload.upload(
             self._transport,
-            [(path, sha256, path.stat().st_size) for sha256, path in by_hash.items() if sha256 in missing],
+            repo,
+            [Outgoing(path, sha256, path.stat().st_size) for sha256, path in by_hash.items() if sha256 in missing],
             report=report,
             what=f"pushing {repo}",
         )

@@ -28,7 +28,7 @@ from hub.home import imports
 from hub.jobs import services, tasks
 from hub.jobs.models import Job
 from hub.repos import commits
-from hub.repos.models import Blob, Repository
+from hub.repos.models import Blob, Repository, Reservation
 from hub.repos.services import files
 from priors.errors import NotAllowed, NotFound, TokenRejected
 from tests.factories import bearer, function_manifest, make_commit, make_repository, make_token, make_user
@@ -158,6 +158,18 @@ def test_more_than_the_hub_takes_stops_it_before_a_byte(fake: FakeSource, ann: U
 
     assert job.error["code"] == "too-large"
     assert fake.asked == []
+
+
+def test_more_than_the_namespace_may_store_stops_it_before_a_byte(
+    fake: FakeSource, ann: User, settings: Settings
+) -> None:
+    settings.STORAGE_QUOTA_BYTES = 100_000
+
+    job = ran(submit(ann))
+
+    assert job.error["code"] == "over-quota"
+    assert fake.asked == []
+    assert Reservation.objects.count() == 0
 
 
 def test_the_other_hub_cannot_name_bytes_that_the_owner_may_not_use(fake: FakeSource, ann: User) -> None:

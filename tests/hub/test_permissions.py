@@ -41,6 +41,9 @@ MATRIX: dict[tuple[str, str], tuple[int, int, int, int, int]] = {
     ("GET", "/repos/{ns}/{name}/holds"): (404, 404, 200, 200, 200),
     ("POST", "/repos/{ns}/{name}/holds"): (401, 404, 403, 201, 201),
     ("POST", "/repos/{ns}/{name}/holds/{hold_id}/lift"): (401, 404, 403, 404, 404),
+    ("POST", "/repos/{ns}/{name}/chunks/missing"): (401, 404, 403, 200, 200),
+    ("PUT", "/repos/{ns}/{name}/chunks/{xorb}"): (401, 404, 403, 400, 400),
+    ("PUT", "/repos/{ns}/{name}/chunks/files/{sha256}"): (401, 404, 403, 400, 400),
     ("POST", "/blobs/missing"): (401, 200, 403, 200, 200),
     ("PUT", "/blobs/{sha256}"): (401, 201, 403, 201, 201),
     ("POST", "/jobs"): (401, 404, 403, 202, 202),
@@ -79,13 +82,21 @@ def test_who_gets_what(home: Path, client: Client, who: str, method: str, route:
         "admin": make_token(make_user("root", admin=True)),
     }
     path = route.format(
-        ns="owner", name="prior", rev="main", path="prior.json", job_id=job.pk, sha256=sha256(b"x"), hold_id=1
+        ns="owner",
+        name="prior",
+        rev="main",
+        path="prior.json",
+        xorb=sha256(b"y"),
+        job_id=job.pk,
+        sha256=sha256(b"x"),
+        hold_id=1,
     )
     body: dict[str, Any] = {
         "/repos": {"name": "owner/new", "kind": "plain"},
         "/repos/{ns}/{name}/tags": {"name": "v1"},
         "/repos/{ns}/{name}/commits": {"files": []},
         "/repos/{ns}/{name}/holds": {"kind": "yank", "reason": "old"},
+        "/repos/{ns}/{name}/chunks/missing": {"chunks": []},
         "/blobs/missing": {"sha256": []},
         "/jobs": {"kind": "recommend", "spec": {"task": "owner/topics", "rows": [0]}},
     }.get(route, {})

@@ -23,10 +23,12 @@ from hub.home import imports
 from hub.jobs import sources
 from hub.jobs.runners import Work
 from hub.jobs.services import Outcome, Push
+from hub.repos import quotas
 from hub.repos.blobs import put_file
 from hub.repos.commits import Put
 from hub.repos.models import Blob, Repository
 from hub.repos.names import check_paths
+from hub.repos.services import namespace_of
 from priors.sources.huggingface import Found, Source, SourceFile
 from priors.weights import PICKLE_SUFFIXES, SNIFF_BYTES, is_pickle
 
@@ -62,10 +64,16 @@ class _Copy:
 
     def __init__(self, work: Work, source: Source, found: Found) -> None:
         self._work, self._source, self._found = work, source, found
+        self._namespace = namespace_of(work.spec["push_to"])
         self._done, self._reported = 0, 0.0
 
     def all(self) -> tuple[list[Put], list[str]]:
         """What to commit, and the paths that may not stand here. Small files first: a refusal shows soon."""
+        use = quotas.use_of(self._namespace)
+        wanted = [file for file in self._found.files if not _is_named_pickle(file.path)]
+        needed = sum(file.size for file in wanted if _known(file, self._work.owner) is None)
+        if use.left is not None and needed > use.left:
+            raise quotas.over_quota(self._namespace, needed, use)
         stored, skipped = [], []
         for file in sorted(self._found.files, key=lambda file: (file.size, file.path)):
             self._say(file, 0)
@@ -82,7 +90,7 @@ class _Copy:
         known = _known(file, self._work.owner)
         if known is not None:
             return known
-        with _part(self._work.owner.pk, file) as part:
+        with _part(self._work.owner.pk, file) as part, quotas.reserved(self._namespace, file.size) as room:
 
             def progress(size: int) -> None:
                 self._say(file, size)
@@ -94,7 +102,9 @@ class _Copy:
             except _Pickle:  # a part of it was enough to see that
                 part.unlink()
                 return None
-            return put_file(part, by=self._work.owner)
+            blob = put_file(part, by=self._work.owner)
+            room.settle(blob.sha256, blob.size)
+            return blob
 
     def _say(self, file: SourceFile, size: int) -> None:
         if self._work.cancelled():

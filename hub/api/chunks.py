@@ -1,0 +1,105 @@
+"""/repos/…/chunks: large files in pieces, of which only those travel that the hub lacks.
+
+A client cuts the file where its content says so (priors/chunks), asks which chunks are missing, sends these some at a
+time, and has the file put together. All of it can be asked again after any failure: what arrived is not missing then.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from django.conf import settings
+from ninja import Router, Status
+
+from hub.accounts import rates
+from hub.api.auth import Somebody
+from hub.api.blobs import body
+from hub.api.repositories import find
+from hub.api.schemas import BlobOut, ChunksIn, Missing
+from hub.errors import BadRequest, TooLarge
+from hub.repos import quotas
+from hub.repos.names import check_sha256
+from hub.xet import known, receive
+from hub.xet.chunkstore import Piece, places
+from hub.xet.shards import Segment, ShardFile
+from hub.xet.tokens import scope_of
+from priors.chunks import file_hash, from_hex, to_hex
+from priors.errors import Conflict
+
+router = Router(tags=["chunks"])
+_MAX_CHUNKS = 1 << 20
+
+
+@router.post(
+    "/{ns}/{name}/chunks/missing", auth=Somebody(), response=Missing, summary="Which of these chunks have to be sent"
+)
+def missing(request: Any, ns: str, name: str, payload: ChunksIn) -> Missing:
+    scope = scope_of(request.auth, find(request, ns, name, "write"))
+    chunks = dict.fromkeys(from_hex(text) for text in payload.chunks)
+    there = known.namable(scope, request.auth, chunks)
+    return Missing(missing=[to_hex(chunk) for chunk in chunks if chunk not in there])
+
+
+@router.put(
+    "/{ns}/{name}/chunks/{xorb}",
+    auth=Somebody(),
+    response={204: None},
+    summary="Send a run of chunks: the xorb as the body, its hash as the name",
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        }
+    },
+)
+def send(request: Any, ns: str, name: str, xorb: str) -> Any:
+    rates.charge(request, "upload", request.auth)
+    repository = find(request, ns, name, "write")
+    scope = scope_of(request.auth, repository)
+    with quotas.reserved(repository.namespace) as room:
+        receive.receive_xorb(scope, check_sha256(xorb), quotas.counted(body(request), room))
+        room.give_back()  # chunks count as part of the file that is made of them
+    return Status(HTTPStatus.NO_CONTENT, None)
+
+
+@router.put(
+    "/{ns}/{name}/chunks/files/{sha256}",
+    auth=Somebody(),
+    response={201: BlobOut},
+    summary="Put a file together: its chunks' hashes as the body, 32 bytes each, in their order",
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        }
+    },
+)
+def assemble(request: Any, ns: str, name: str, sha256: str) -> Any:
+    repository = find(request, ns, name, "write")
+    scope = scope_of(request.auth, repository)
+    check_sha256(sha256)
+    hashes = _hashes(request)
+    there = known.namable(scope, request.auth, set(hashes))
+    where = places(there)
+    if lacking := set(hashes) - where.keys():
+        raise Conflict(f"{len(lacking)} of the file's chunks are not here. Ask which, and send those first.")
+    pieces = [Piece(chunk, where[chunk].raw_size) for chunk in hashes]
+    segment = Segment(xorb=b"", start=0, stop=len(pieces), size=sum(piece.raw_size for piece in pieces))
+    if segment.size > settings.BLOB_MAX_BYTES:  # one chunk a million times is soon sent
+        raise TooLarge(f"The file is larger than {settings.BLOB_MAX_BYTES} bytes, the most this hub takes.")
+    with quotas.reserved(repository.namespace, segment.size, sha256=sha256) as room:
+        receive.receive_file(ShardFile(file_hash(pieces), (segment,), sha256), pieces, request.auth)
+        room.settle(sha256, segment.size)
+    return Status(HTTPStatus.CREATED, BlobOut(sha256=sha256, size=segment.size))
+
+
+def _hashes(request: Any) -> list[bytes]:
+    data = bytearray()
+    for piece in body(request):
+        data += piece
+        if len(data) > _MAX_CHUNKS * 32:
+            raise TooLarge(f"The file has more than {_MAX_CHUNKS:,} chunks. Send it whole, by PUT /blobs.")
+    if not data or len(data) % 32:
+        raise BadRequest(f"{len(data)} bytes are no list of hashes of 32 bytes each.")
+    return [bytes(data[at : at + 32]) for at in range(0, len(data), 32)]
