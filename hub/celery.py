@@ -37,7 +37,8 @@ app.conf.update(
     timezone="UTC",
     beat_schedule={
         "reap": {"task": "jobs.reap", "schedule": settings.JOB_HEARTBEAT_SECONDS * 2, "options": {"expires": 30}},
+        "scans": {"task": "safety.catch_up", "schedule": 300, "options": {"expires": 240}},
         "sweep": {"task": "ops.sweep", "schedule": 6 * 3600, "options": {"expires": 3600}},
     },
-    imports=["hub.jobs.tasks", "hub.ops.tasks"],
+    imports=["hub.safety.tasks", "hub.jobs.tasks", "hub.ops.tasks"],
 )

@@ -222,11 +222,11 @@ def sniff(head: bytes, name: str) -> None:
     JSON, text, image) whose bytes are something else. An unknown extension is opaque bytes.
     """
     suffix = Path(name).suffix.lower()
-    if suffix == ".safetensors" or _looks_like_safetensors(head):
-        if not _looks_like_safetensors(head):
-            raise _foreign(name, _kind_of(head) or "not safetensors")
+    if suffix == ".safetensors" or looks_like_safetensors(head):
+        if not looks_like_safetensors(head):
+            raise _foreign(name, what_is(head) or "not safetensors")
         return  # checked first: a header of 640 bytes starts with the bytes of a pickle
-    kind = _kind_of(head)
+    kind = what_is(head)
     if kind is not None:
         raise _foreign(name, kind)
     if suffix in _IMAGES and not head.startswith(_IMAGES[suffix]):
@@ -237,17 +237,19 @@ def sniff(head: bytes, name: str) -> None:
 
 def is_pickle(head: bytes, name: str) -> bool:
     """Whether loading a file that begins so would run code: a pickle, or an archive with one as torch saves it."""
-    if _looks_like_safetensors(head):
+    if looks_like_safetensors(head):
         return False
     zipped = head.startswith(b"PK\x03\x04") and Path(name).suffix.lower() in {".bin", *PICKLE_SUFFIXES}
     return zipped or _PICKLE.match(head) is not None
 
 
-def _looks_like_safetensors(head: bytes) -> bool:
+def looks_like_safetensors(head: bytes) -> bool:
+    """Whether a file that begins so can be one: a length within our limit, and the brace of its header."""
     return len(head) > 9 and head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= MAX_HEADER
 
 
-def _kind_of(head: bytes) -> str | None:
+def what_is(head: bytes) -> str | None:
+    """What a file that begins so is, where that is nothing a prior may hold; None for everything else."""
     for at, magic, kind in _FOREIGN:
         if head.startswith(magic, at):
             return kind

@@ -7,9 +7,10 @@ files and small files whole, and execute nothing.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
-from pathlib import PurePosixPath
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from django.conf import settings
 
 from composer.graph import Graph
 from composer.lock import Lock
@@ -17,14 +18,13 @@ from hub.errors import FileRefused
 from hub.repos.models import Blob, Repository
 from hub.repos.names import check_paths
 from hub.repos.storage import BlobStore
+from hub.safety import content
 from priors.manifest import PriorManifest, parse_manifest
 from priors.tasks.spec import TaskSpec, parse_task
-from priors.weights import check_header, sniff
 
 MAX_FILES = 10_000
 MAX_DESCRIPTION_BYTES = 16 * 1024 * 1024  # composition.lock.json lists every node with its type and hash
 MAX_CARD_BYTES = 64 * 1024  # Markdown of 200 kB can take seconds to render
-_HEAD = 4096
 
 Files = Mapping[str, Blob]
 """A whole tree: blob by path."""
@@ -37,6 +37,8 @@ class Described:
     manifest: PriorManifest | None = None
     task: TaskSpec | None = None
     card: str = ""
+    pickles: Mapping[str, str] = field(default_factory=dict)
+    """What is said of files that carry a pickle, by hash; only plain repositories may hold them."""
 
 
 def kind_of(kind: str, files: Files, store: BlobStore) -> str:
@@ -67,10 +69,9 @@ def check_files(kind: str, files: Files, store: BlobStore, *, changed: Collectio
             f"{len(files)} files in one commit; {MAX_FILES} are the most. Pack the data into fewer files."
         )
     check_paths(files)
+    pickles = _check_contents(kind, files if changed is None else changed, files, store)
     if kind == Repository.Kind.PLAIN:
-        return Described()
-    for path in files if changed is None else changed:
-        _check_content(path, files[path], store, published=kind != Repository.Kind.TASK)
+        return Described(pickles=pickles)
     card = _card(files, store)
     match kind:
         case Repository.Kind.PRIOR:
@@ -87,18 +88,21 @@ def check_files(kind: str, files: Files, store: BlobStore, *, changed: Collectio
     return Described(card=card)
 
 
-def _check_content(path: str, blob: Blob, store: BlobStore, *, published: bool) -> None:
-    suffix = PurePosixPath(path).suffix.lower()
-    with store.open(blob.sha256) as file:
-        head = file.read(_HEAD)
-        if published or suffix not in _TASK_DATA:
-            sniff(head, path)
-        if suffix == ".safetensors":
-            file.seek(0)
-            check_header(file)
-    known = _MAGIC.get(suffix)
-    if known is not None and not known(head):
-        raise FileRefused(f"{path!r} does not begin like a {suffix} file. Rename it to what it is, or export it again.")
+def _check_contents(kind: str, paths: Collection[str], files: Files, store: BlobStore) -> dict[str, str]:
+    """Each file against what its kind of repository may hold; notes on those that carry a pickle, by hash."""
+    notes: dict[str, str] = {}
+    for path in paths:
+        blob = files[path]
+        with store.open(blob.sha256) as file:
+            if kind == Repository.Kind.PLAIN:
+                note = content.check_plain(path, file, blob.size, allow_pickle=settings.ALLOW_PICKLE)
+                if note is not None:
+                    notes[blob.sha256] = note
+            elif kind == Repository.Kind.TASK:
+                content.check_task_file(path, file, blob.size)
+            else:
+                content.check_published(path, file, blob.size)
+    return notes
 
 
 def _check_manifest_files(manifest: PriorManifest, files: Files) -> None:
@@ -162,21 +166,4 @@ _DESCRIPTIONS = {
     "prior.json": Repository.Kind.PRIOR,
     "composition.json": Repository.Kind.COMPOSITION,
     "task.json": Repository.Kind.TASK,
-}
-
-_TASK_DATA = frozenset(
-    [".csv", ".jsonl", ".parquet", ".npy", ".wav", ".flac", ".png", ".jpg", ".jpeg", ".webp", ".txt"]
-)
-"""Rows of a task, whose beginnings may look like anything: a text column can start with the letters of an archive."""
-
-_MAGIC: dict[str, Callable[[bytes], bool]] = {
-    ".png": lambda head: head.startswith(b"\x89PNG\r\n\x1a\n"),
-    ".jpg": lambda head: head.startswith(b"\xff\xd8\xff"),
-    ".jpeg": lambda head: head.startswith(b"\xff\xd8\xff"),
-    ".webp": lambda head: head.startswith(b"RIFF") and head[8:12] == b"WEBP",
-    ".wav": lambda head: head.startswith((b"RIFF", b"RF64")) and head[8:12] == b"WAVE",
-    ".flac": lambda head: head.startswith(b"fLaC"),
-    ".parquet": lambda head: head.startswith(b"PAR1"),
-    ".npy": lambda head: head.startswith(b"\x93NUMPY") and b"'O'" not in head[:256] and b"|O" not in head[:256],
-    ".json": lambda head: head.lstrip()[:1] in (b"{", b"["),
 }

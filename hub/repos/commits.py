@@ -22,6 +22,8 @@ from hub.repos.names import check_ref, check_sha256
 from hub.repos.storage import store
 from hub.repos.trees import FileEntry
 from hub.safety.holds import require_unlocked
+from hub.safety.leaks import IGNORE, refuse_secrets
+from hub.safety.scans import note_commit
 from priors.errors import NotFound
 
 MAIN = "main"
@@ -64,6 +66,7 @@ class _Ready:
 
     tip: Commit | None
     files: _Files
+    changed: list[FileEntry]
     kind: str
     described: Described
     card: str
@@ -176,7 +179,9 @@ def _prepare(
         becomes, {path: file.blob for path, file in after.items()}, store(),
         changed=changed if becomes == repository.kind else None,
     )  # fmt: skip
-    return _Ready(now, after, becomes, described, catalog.render_card(described.card))
+    new = [after[path] for path in sorted(changed)]
+    refuse_secrets(repository, new, after.get(IGNORE))
+    return _Ready(now, after, new, becomes, described, catalog.render_card(described.card))
 
 
 def _apply(files: _Files, changes: Sequence[Change], puts: Mapping[str, Blob]) -> _Files:
@@ -237,6 +242,7 @@ def _write(
         },
     )  # fmt: skip
     Ref.objects.update_or_create(repository=repository, kind=kind, name=branch, defaults={"commit": made})
+    note_commit(made, ready.changed, ready.described.pickles)
     if kind == Ref.Kind.BRANCH and branch == MAIN:
         repository.head, repository.kind = made, ready.kind
         repository.save(update_fields=["head", "kind", "updated_at"])

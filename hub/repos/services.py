@@ -20,6 +20,7 @@ from hub.repos.names import check_ref, split_name
 from hub.repos.storage import store
 from hub.repos.trees import FileEntry
 from hub.safety.holds import servable
+from hub.safety.leaks import require_publishable
 from priors.errors import BadManifest, Conflict, NotFound
 from priors.manifest import PriorRef
 
@@ -119,13 +120,15 @@ def change_settings(
     gated: str | None = None,
     description: str | None = None,
 ) -> None:
-    """Changes what is given. Raises BadRequest for an unknown gate."""
+    """Changes what is given. Raises BadRequest for an unknown gate, SecretFound for keys that would become public."""
     if gated is not None and gated not in Repository.Gate.values:
         raise BadRequest(f"{gated!r} is no gate. Use auto, manual, or nothing for none.")
     wanted = {"private": private, "gated": gated, "description": None if description is None else description[:500]}
     changed = {key: value for key, value in wanted.items() if value is not None and value != getattr(repository, key)}
     if not changed:
         return
+    if changed.get("private") is False:
+        require_publishable(repository)
     for key, value in changed.items():
         setattr(repository, key, value)
     repository.save(update_fields=[*changed, "updated_at"])

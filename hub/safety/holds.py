@@ -12,6 +12,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from hub.accounts import audit
 from hub.accounts.models import User
 from hub.accounts.permissions import require
 from hub.errors import BadRequest, Quarantined, ScanHeld, Yanked
@@ -115,7 +116,12 @@ def _hold(kind: Hold.Kind, repository: Repository, commit: Commit | None, reason
 
 
 def _tell(action: str, hold: Hold, by: User) -> None:
-    """An entry in the audit log."""
+    place = hold.repository
+    audit.record(
+        action, by=by, subject=place.prefixed_name if place is not None else hold.sha256,
+        namespace=place.namespace if place is not None else "", reason=hold.reason,
+        revision=hold.commit.oid if hold.commit is not None else None,
+    )  # fmt: skip
 
 
 def _refusal(hold: Hold, where: str) -> UserError:

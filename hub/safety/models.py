@@ -56,22 +56,16 @@ class Hold(models.Model):
 
 
 class Finding(models.Model):
-    """Something a check or a scan noticed about bytes, wherever they lie."""
+    """Something a check or a scan noticed about bytes, wherever they lie; shown beside the file."""
 
     class Rule(models.TextChoices):
         PICKLE = "pickle"
         HEADER = "header"
         NOT_FINITE = "not-finite"
         IMAGE = "image"
-        SECRET = "secret"  # noqa: S105 -- the name of a rule
-
-    class Level(models.TextChoices):
-        SUSPICIOUS = "suspicious"  # shown beside the file
-        UNSAFE = "unsafe"  # the file is held
 
     sha256 = models.CharField(max_length=64)
     rule = models.CharField(max_length=12, choices=Rule)
-    level = models.CharField(max_length=10, choices=Level)
     detail = models.CharField(max_length=300)
 
     class Meta:

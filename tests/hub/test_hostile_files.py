@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
+import random
 import struct
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from django.test import Client
+from PIL import Image
+from pytest_django import Settings
 
 from hub.repos.models import Commit, TreeEntry
 from hub.repos.names import check_paths
+from hub.safety.status import file_status
 from tests.factories import bearer, function_manifest, make_blob, make_repository, make_user, sha256
 
 pytestmark = pytest.mark.django_db
@@ -149,6 +156,231 @@ def test_a_header_of_a_million_tensors_is_refused_fast(client: Client) -> None:
 
     assert response.json()["code"] == "bad-weights"
     assert seconds < 0.5  # the check itself has 50 ms; a request and a slow machine have the rest
+
+
+ARCHIVES = {
+    "zip": b"PK\x03\x04" + bytes(60), "tar": bytes(257) + b"ustar\x0000" + bytes(300),
+    "gz": b"\x1f\x8b\x08" + bytes(60),
+    "bz2": b"BZh91AY" + bytes(60), "xz": b"\xfd7zXZ\x00" + bytes(60), "7z": b"7z\xbc\xaf\x27\x1c" + bytes(60),
+    "zst": b"\x28\xb5\x2f\xfd" + bytes(60), "rar": b"Rar!\x1a\x07\x01\x00" + bytes(60), "cab": b"MSCF" + bytes(60),
+    "iso": bytes(32769) + b"CD001" + bytes(60),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["data", "data.bin", "model.safetensors", "picture.png", "notes.txt", "rows.csv"])
+@pytest.mark.parametrize("kind", ARCHIVES)
+def test_no_archive_lies_in_a_prior_whatever_it_is_called(client: Client, kind: str, name: str) -> None:
+    status, problem = commit(client, "prior", prior({name: ARCHIVES[kind], f"x.{kind}": ARCHIVES[kind]}))
+
+    assert (status, problem["code"]) in {(422, "bad-weights"), (422, "file-refused")}
+    assert Commit.objects.count() == 0
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "picture.png", "notes.md", "a.json", "weights.pt", "x.gguf"])
+def test_a_plain_repository_refuses_an_archive_only_under_a_name_that_says_otherwise(client: Client, name: str) -> None:
+    disguised = commit(client, "plain", {name: ARCHIVES["7z"]})
+    honest = commit(client, "plain", {"data.7z": ARCHIVES["7z"], "data.bin": ARCHIVES["7z"], "LICENSE": b"MIT"})
+
+    assert (disguised[0], disguised[1]["code"]) == (422, "file-refused")
+    assert honest[0] == 201
+
+
+def torch_zip() -> bytes:
+    """What torch.save writes: a zip whose data.pkl is the pickle; another entry first, to hide it."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("archive/version", "3")
+        archive.writestr("archive/data.pkl", pickle.dumps(Exploit()))
+    return out.getvalue()
+
+
+def object_array() -> bytes:
+    out = io.BytesIO()
+    np.save(out, np.array([Exploit()], dtype=object), allow_pickle=True)
+    return out.getvalue()
+
+
+PICKLES = {
+    "protocol 0": ("a.bin", pickle.dumps({"w": [1.0] * 50}, protocol=0)),
+    "protocol 2": ("a.bin", pickle.dumps({"w": [1.0] * 50}, protocol=2)),
+    "protocol 4": ("weights", pickle.dumps(Exploit(), protocol=4)),
+    "protocol 5, long": ("a.dat", pickle.dumps(list(range(5000)), protocol=5)),
+    "torch": ("pytorch_model.bin", torch_zip()),
+    "torch named as an image": ("a.bin", torch_zip()),
+    "legacy tar": ("model.pt", ARCHIVES["tar"]),
+    "by name alone": ("model.joblib", b"\x78\x9c" + bytes(40)),
+    "array of objects": ("a.npy", object_array()),
+}
+
+
+@pytest.mark.parametrize("kind", PICKLES)
+def test_a_pickle_is_refused_on_plain_repositories_and_says_who_could_allow_it(client: Client, kind: str) -> None:
+    name, content = PICKLES[kind]
+
+    status, problem = commit(client, "plain", {name: content, "README.md": b"# hi"})
+
+    assert (status, problem["code"]) == (422, "file-refused")
+    if kind != "legacy tar":
+        assert "ALLOW_PICKLE" in problem["detail"]
+    assert not Path("/tmp/priorhub-was-here").exists()
+
+
+@pytest.mark.parametrize("kind", sorted(PICKLES.keys() - {"legacy tar"}))
+def test_where_the_operator_allows_pickles_they_are_marked_and_still_no_part_of_priors(
+    client: Client, settings: Settings, kind: str
+) -> None:
+    settings.ALLOW_PICKLE = True
+    name, content = PICKLES[kind]
+
+    status, _ = commit(client, "plain", {name: content, "fine.txt": b"1"})
+    made = Commit.objects.get()
+
+    assert status == 201
+    told = file_status(made, [sha256(content), sha256(b"1")])
+    assert told[sha256(content)]["status"] == told[sha256(content)]["pickleImportScan"]["status"] == "suspicious"
+    assert told[sha256(b"1")]["status"] == "safe"
+    page = client.get(f"/{made.repository}").content.decode()
+    assert "Look before you open" in page
+    assert commit(client, "prior", prior({name: content}))[0] == 422
+    assert not Path("/tmp/priorhub-was-here").exists()
+
+
+def test_random_bytes_are_no_pickle_under_any_opaque_name(client: Client) -> None:
+    files = {f"{n}.bin": bytes([0x80, 2 + n % 4]) + random.Random(n).randbytes(3000) for n in range(200)}
+
+    status, problem = commit(client, "plain", files)
+
+    assert status == 201, problem
+
+
+def png(data: bytes = b"", width: int = 4, height: int = 4) -> bytes:
+    out = io.BytesIO()
+    Image.new("L", (4, 4)).save(out, "PNG")
+    made = out.getvalue()
+    return made[:16] + struct.pack(">II", width, height) + made[24:] + data
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("picture.png", png(torch_zip())),
+        ("picture.png", png(b"<script>")),
+        ("picture.png", png(width=50_000, height=50_000)),
+        ("picture.jpg", b"\xff\xd8\xff\xe0" + bytes(100) + b"\xff\xd9" + torch_zip()),
+        ("picture.webp", b"RIFF\x0c\x00\x00\x00WEBPVP8 " + bytes(4) + torch_zip()),
+        ("model.safetensors", b"#!/bin/sh\nrm -rf /\n{" + bytes(80)),
+        ("notes.txt", b"hello\n" + torch_zip()),
+        ("model.keras", torch_zip()),
+        ("model.h5", b"\x89HDF\r\n\x1a\n" + b"Lambda" * 20),
+        ("data.npz", torch_zip()),
+        ("model.gguf", b"GGUF" + b"{{ ''.__class__ }}" * 9),
+        ("model.pt2", torch_zip()),
+        ("page.html", b"<script>alert(1)</script>"),
+        ("drawing.svg", b"<svg onload='alert(1)'/>"),
+        ("data.npy", object_array()),
+    ],
+)  # fmt: skip
+def test_polyglots_and_formats_that_can_run_code_are_refused(client: Client, name: str, content: bytes) -> None:
+    status, problem = commit(client, "prior", prior({name: content}))
+
+    assert status == 422
+    assert problem["code"] in {"bad-weights", "file-refused"}
+
+
+def test_ordinary_pictures_and_text_are_fine(client: Client) -> None:
+    made = {}
+    for kind, suffix in (("PNG", "png"), ("JPEG", "jpg"), ("WEBP", "webp")):
+        out = io.BytesIO()
+        Image.new("RGB", (40, 30), "red").save(out, kind)
+        made[f"picture.{suffix}"] = out.getvalue()
+
+    status, problem = commit(client, "prior", prior({**made, "a.yaml": b"a: 1\n", "NOTICE": b"all rights"}))
+
+    assert status == 201, problem
+
+
+def field(number: int, content: bytes | int) -> bytes:
+    def varint(value: int) -> bytes:
+        out = bytearray()
+        while value > 0x7F:
+            out.append(value & 0x7F | 0x80)
+            value >>= 7
+        return bytes([*out, value])
+
+    if isinstance(content, int):
+        return varint(number << 3) + varint(content)
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def onnx(*graph: bytes, opset: bytes = b"") -> bytes:
+    return field(1, 8) + field(7, b"".join(graph)) + field(8, field(1, opset) + field(2, 17))
+
+
+WEIGHTS = field(5, field(1, 4) + field(2, 1) + field(9, bytes(16)))
+NODE = field(1, field(1, b"x") + field(4, b"Relu"))
+
+
+def test_an_onnx_model_of_one_file_with_standard_operators_is_fine(client: Client) -> None:
+    status, problem = commit(client, "prior", prior({"model.onnx": onnx(NODE, WEIGHTS)}))
+
+    assert status == 201, problem
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        onnx(field(5, field(1, 4) + field(13, field(1, b"location") + field(2, b"../../etc/passwd")) + field(14, 1))),
+        onnx(field(5, field(14, 1))),
+        onnx(field(1, field(4, b"Evil") + field(7, b"com.evil"))),
+        onnx(field(1, field(4, b"If") + field(5, field(6, field(1, field(7, b"com.evil")))))),
+        onnx(NODE, opset=b"com.evil"),
+        onnx(NODE)[:-3],
+        b"\x08" + b"\xff" * 40,
+        b"",
+    ],
+    ids=["external file", "external flag", "operator", "operator in a branch", "opset", "cut off", "noise", "empty"],
+)  # fmt: skip
+def test_onnx_that_reads_other_files_or_needs_other_operators_is_refused(client: Client, content: bytes) -> None:
+    status, problem = commit(client, "prior", prior({"model.onnx": content}))
+
+    assert (status, problem["code"]) == (422, "file-refused")
+
+
+def test_a_file_cut_off_anywhere_or_with_one_flipped_bit_is_refused(client: Client) -> None:
+    whole, chance = one_tensor("w"), random.Random(3)
+    flipped = bytearray(whole)
+    at = chance.randrange(len(flipped) * 8)
+    flipped[at // 8] ^= 1 << at % 8
+    promise = {"w.safetensors": {"sha256": sha256(whole), "size": len(whole)}}
+    manifest = json.dumps(function_manifest(files=promise)).encode()
+
+    for content in [whole[: chance.randrange(len(whole))] for _ in range(8)] + [bytes(flipped)]:
+        assert commit(client, "prior", {"prior.json": manifest, "w.safetensors": content})[0] == 422
+    assert commit(client, "prior", {"prior.json": manifest, "w.safetensors": whole})[0] == 201
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("data.parquet", b"PK\x03\x04"), ("a.wav", b"MZ" + bytes(60)), ("a.npy", object_array()),
+     ("a.csv", b"a,b\n\x00\x01"), ("a.jsonl", pickle.dumps({"a": 1})), ("model.pt", torch_zip())],
+)  # fmt: skip
+def test_a_task_holds_rows_and_nothing_else(client: Client, name: str, content: bytes) -> None:
+    status, _ = commit(client, "task", {"task.json": b"{}", name: content})
+
+    assert status == 422
+
+
+def test_a_table_may_begin_with_any_word(client: Client) -> None:
+    document = {
+        "task": 1, "name": "t", "target": "y", "kind": "binary", "metric": "accuracy", "group": None,
+        "columns": [{"name": "PK", "modality": "text"}, {"name": "y", "modality": "target"}],
+        "labels": ["a", "b"], "rows": 2, "unlabelled": 0, "splits": {}, "data": "data.csv",
+    }  # fmt: skip
+    files = {"task.json": json.dumps(document).encode(), "data.csv": b"PK,y\nMZ,a\n#!,b\n"}
+
+    status, problem = commit(client, "task", files)
+
+    assert status == 201, problem
 
 
 def test_a_picture_that_is_none_is_refused_and_an_unknown_ending_is_only_bytes(client: Client) -> None:

@@ -23,6 +23,7 @@ from hub.repos import services as repos
 from hub.repos.models import Commit, Repository
 from hub.repos.trees import FileEntry
 from hub.safety.holds import standing
+from hub.safety.status import findings
 from hub.web.forms import PredictForm
 from hub.web.own import lock_of, predict_file
 from hub.web.pages import find_repository, page
@@ -42,6 +43,7 @@ def show(request: HttpRequest, owner: str, name: str, rev: str = "") -> HttpResp
         return page(request, "repos/empty.html", {"repository": repository})
     commit = repos.resolve(repository, rev) if rev else repository.head
     files = repos.files(commit)
+    noticed = findings([entry.sha256 for entry in files])
     context = {
         "repository": repository,
         "commit": commit,
@@ -51,6 +53,7 @@ def show(request: HttpRequest, owner: str, name: str, rev: str = "") -> HttpResp
         "commits": repository.commits.select_related("author")[:10],
         "refs": repository.refs.select_related("commit"),
         "holds": standing(commit, [entry.sha256 for entry in files]),
+        "marked": [(entry.path, finding.detail) for entry in files for finding in noticed.get(entry.sha256, [])],
         "may_delete": can(request.user, "delete", repository),
         "address": request.build_absolute_uri("/").rstrip("/"),
     }
