@@ -11,11 +11,15 @@ from composer._console import emit, printable, progress, table
 
 if TYPE_CHECKING:
     from priors.client import Hub
+    from priors.client.hub import Gate
 
 app = typer.Typer()
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Url = Annotated[str | None, typer.Option("--url", help="The hub; PRIORHUB_URL or the last login otherwise.")]
+
+Repo = Annotated[str, typer.Argument(help="namespace/name")]
+Private = Annotated[bool, typer.Option("--private", help="Visible to its owners alone.")]
 
 
 def open_hub(url: str | None) -> Hub:
@@ -117,14 +121,110 @@ def push(
         Literal["prior", "composition", "task", "plain"] | None,
         typer.Option(help="What it is; found from the files when left out."),
     ] = None,
-    private: Annotated[bool, typer.Option("--private", help="Visible to its owners alone.")] = False,
+    private: Private = False,
+    branch: Annotated[str, typer.Option("--branch", help="Where the commit goes; begins at main when new.")] = "main",
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Publish a folder as the next commit of a repository."""
+    """Publish a folder as the next commit of a repository. Begun again after an interruption, it sends the rest."""
     with open_hub(url) as hub, progress() as report:
-        oid = hub.push(folder, repo, message, kind, private, report=report)
-        emit({"repo": repo, "commit": oid, "url": hub.url}, f"{repo} is now at {oid}", as_json=as_json)
+        oid = hub.push(folder, repo, message, kind, private, branch=branch, report=report)
+        said = {"repo": repo, "branch": branch, "commit": oid, "url": hub.url}
+        emit(said, f"{repo} is now at {oid}" + ("" if branch == "main" else f" on {branch}"), as_json=as_json)
+
+
+@app.command()
+def refs(repo: Repo, url: Url = None, as_json: AsJson = False) -> None:
+    """List the branches and tags of a repository."""
+    with open_hub(url) as hub:
+        found = hub.refs(repo)
+    rows = [(ref.kind, ref.name, ref.commit) for ref in found]
+    emit([vars(ref) for ref in found], table(("what", "name", "commit"), rows), as_json=as_json)
+
+
+@app.command()
+def branch(
+    repo: Repo,
+    name: Annotated[str, typer.Argument(help="What it is called.")],
+    rev: Annotated[str, typer.Option("--rev", help="Where it begins.")] = "main",
+    delete: Annotated[bool, typer.Option("--delete", help="Take it away; its commits stay.")] = False,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Begin a branch, or take one away."""
+    with open_hub(url) as hub:
+        if delete:
+            hub.delete_branch(repo, name)
+            emit({"repo": repo, "deleted": name}, f"{repo} has no branch {name} any more", as_json=as_json)
+            return
+        made = hub.branch(repo, name, rev)
+    emit({"repo": repo, **vars(made)}, f"{repo}: branch {name} begins at {made.commit}", as_json=as_json)
+
+
+@app.command()
+def tag(
+    repo: Repo,
+    name: Annotated[str, typer.Argument(help="What it is called.")],
+    rev: Annotated[str, typer.Option("--rev", help="Which commit it names.")] = "main",
+    delete: Annotated[bool, typer.Option("--delete", help="Take it away.")] = False,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Name a commit for good, or take such a name away."""
+    with open_hub(url) as hub:
+        if delete:
+            hub.delete_tag(repo, name)
+            emit({"repo": repo, "deleted": name}, f"{repo} has no tag {name} any more", as_json=as_json)
+            return
+        made = hub.tag(repo, name, rev)
+    emit({"repo": repo, **vars(made)}, f"{repo}: tag {name} names {made.commit}", as_json=as_json)
+
+
+@app.command()
+def move(
+    repo: Repo,
+    to: Annotated[str, typer.Argument(help="namespace/name it is to have")],
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a repository another name; the old one leads to it."""
+    with open_hub(url) as hub:
+        hub.move(repo, to)
+    emit({"repo": to, "was": repo}, f"{repo} is called {to} now", as_json=as_json)
+
+
+@app.command()
+def settings(
+    repo: Repo,
+    private: Annotated[bool | None, typer.Option("--private/--public", help="Who sees it.")] = None,
+    gated: Annotated[
+        Literal["auto", "manual", "off"] | None, typer.Option(help="Whether its files have to be asked for.")
+    ] = None,
+    description: Annotated[str | None, typer.Option(help="One line about it.")] = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a repository's settings, or change those that are given."""
+    gate: Gate | None = "" if gated == "off" else gated
+    with open_hub(url) as hub:
+        found = hub.settings(repo, private=private, gated=gate, description=description)
+    shown = {key: found.get(key) for key in ("name", "kind", "private", "gated", "description")}
+    emit(shown, printable("\n".join(f"{key}: {value}" for key, value in shown.items())), as_json=as_json)
+
+
+@app.command()
+def delete(
+    repo: Repo,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Delete a repository for good; nobody gets its name again."""
+    if not yes:
+        typer.confirm(f"Delete {repo} with all its commits?", abort=True, err=True)
+    with open_hub(url) as hub:
+        hub.delete(repo)
+    emit({"deleted": repo}, f"{repo} is deleted", as_json=as_json)
 
 
 @app.command(name="import")
@@ -133,7 +233,7 @@ def import_(
     to: Annotated[str | None, typer.Option("--to", help="namespace/name here; your own namespace otherwise.")] = None,
     rev: Annotated[str | None, typer.Option("--rev", help="Branch, tag or commit there; the newest otherwise.")] = None,
     type: Annotated[Literal["model", "dataset"], typer.Option("--type", help="What it is there.")] = "model",
-    private: Annotated[bool, typer.Option("--private", help="Visible to its owners alone.")] = False,
+    private: Private = False,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:

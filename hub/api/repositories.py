@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from itertools import islice
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
@@ -18,16 +19,19 @@ from hub.api.schemas import (
     CommitMade,
     CommitOut,
     FileOut,
+    MoveIn,
+    RefIn,
     RefOut,
     RepositoryIn,
     RepositoryOut,
-    TagIn,
+    SettingsIn,
     Tree,
 )
 from hub.jobs.cleanup import delete_repository
 from hub.repos import commits, retired, services
 from hub.repos.commits import Put
-from hub.repos.models import Repository
+from hub.repos.history import ancestors
+from hub.repos.models import Ref, Repository
 from hub.safety.holds import servable
 
 router = Router(tags=["repositories"])
@@ -64,16 +68,36 @@ def delete(request: Any, ns: str, name: str) -> Any:
     return Status(HTTPStatus.NO_CONTENT, None)
 
 
-@router.get("/{ns}/{name}/tree/{rev}", auth=Anyone(), response=Tree, summary="The files of a revision")
+@router.patch("/{ns}/{name}", auth=Somebody(), response=RepositoryOut, summary="Change its settings")
+def change_settings(request: Any, ns: str, name: str, payload: SettingsIn) -> RepositoryOut:
+    repository = find(request, ns, name, "admin")
+    services.change_settings(repository, by=request.auth, **payload.model_dump())
+    return RepositoryOut.from_row(repository)
+
+
+@router.post("/{ns}/{name}/move", auth=Somebody(), response=RepositoryOut, summary="Give it another name")
+def move(request: Any, ns: str, name: str, payload: MoveIn) -> RepositoryOut:
+    repository = find(request, ns, name, "admin")
+    require(request.auth, "create", services.namespace_of(payload.to))
+    services.move_repository(repository, payload.to, by=request.auth)
+    return RepositoryOut.from_row(repository)
+
+
+@router.get("/{ns}/{name}/tree/{path:rev}", auth=Anyone(), response=Tree, summary="The files of a revision")
 def tree(request: Any, ns: str, name: str, rev: str) -> Tree:
     commit = services.resolve(find(request, ns, name), rev)
     return Tree(commit=commit.oid, files=[FileOut.from_row(entry) for entry in services.files(commit)])
 
 
 @router.get("/{ns}/{name}/commits", auth=Anyone(), response=list[CommitOut], summary="Commits, newest first")
-def history(request: Any, ns: str, name: str) -> list[CommitOut]:
-    found = find(request, ns, name).commits.select_related("parent").order_by("-id")[:MAX_COMMITS]
-    return [CommitOut.from_row(commit) for commit in found]
+def history(request: Any, ns: str, name: str, rev: str = "") -> list[CommitOut]:
+    """Those that led to `rev`; of all branches when it is left out."""
+    repository = find(request, ns, name)
+    if rev:
+        line = ancestors(services.resolve(repository, rev))
+    else:
+        line = iter(repository.commits.select_related("parent").order_by("-id")[:MAX_COMMITS])
+    return [CommitOut.from_row(commit) for commit in islice(line, MAX_COMMITS)]
 
 
 @router.get("/{ns}/{name}/refs", auth=Anyone(), response=list[RefOut], summary="Branches and tags")
@@ -82,12 +106,31 @@ def refs(request: Any, ns: str, name: str) -> list[RefOut]:
 
 
 @router.post("/{ns}/{name}/tags", auth=Somebody(), response={201: RefOut}, summary="Name a revision for good")
-def tag(request: Any, ns: str, name: str, payload: TagIn) -> Any:
+def tag(request: Any, ns: str, name: str, payload: RefIn) -> Any:
     repository = find(request, ns, name, "write")
-    return Status(
-        HTTPStatus.CREATED,
-        RefOut.from_row(services.create_tag(repository=repository, name=payload.name, rev=payload.rev)),
-    )
+    made = services.create_tag(repository=repository, name=payload.name, rev=payload.rev)
+    return Status(HTTPStatus.CREATED, RefOut.from_row(made))
+
+
+@router.delete("/{ns}/{name}/tags/{path:tag}", auth=Somebody(), response={204: None}, summary="Take a tag away")
+def delete_tag(request: Any, ns: str, name: str, tag: str) -> Any:
+    services.delete_ref(repository=find(request, ns, name, "write"), kind=Ref.Kind.TAG, name=tag)
+    return Status(HTTPStatus.NO_CONTENT, None)
+
+
+@router.post("/{ns}/{name}/branches", auth=Somebody(), response={201: RefOut}, summary="Begin a branch at a revision")
+def branch(request: Any, ns: str, name: str, payload: RefIn) -> Any:
+    repository = find(request, ns, name, "write")
+    made = services.create_branch(repository=repository, name=payload.name, rev=payload.rev)
+    return Status(HTTPStatus.CREATED, RefOut.from_row(made))
+
+
+@router.delete(
+    "/{ns}/{name}/branches/{path:branch}", auth=Somebody(), response={204: None}, summary="Take a branch away"
+)
+def delete_branch(request: Any, ns: str, name: str, branch: str) -> Any:
+    services.delete_ref(repository=find(request, ns, name, "write"), kind=Ref.Kind.BRANCH, name=branch)
+    return Status(HTTPStatus.NO_CONTENT, None)
 
 
 @router.post("/{ns}/{name}/commits", auth=Somebody(), response={201: CommitMade}, summary="Commit uploaded blobs")

@@ -89,6 +89,7 @@ class RepositoryOut(Schema):
     name: str
     kind: RepositoryKind
     private: bool
+    gated: Literal["", "auto", "manual"]
     description: str
     head: str | None = Field(description="oid of the tip of main")
     provenance: dict[str, Any] = Field(description="where a copy from another hub came from; empty for others")
@@ -99,6 +100,7 @@ class RepositoryOut(Schema):
     def from_row(cls, repository: Repository) -> RepositoryOut:
         return cls(
             name=repository.full_name, kind=repository.kind, private=repository.private,  # type: ignore[arg-type]
+            gated=repository.gated,  # type: ignore[arg-type]
             description=repository.description, head=repository.head.oid if repository.head else None,
             provenance=repository.provenance,
             created_at=repository.created_at, updated_at=repository.updated_at,
@@ -145,9 +147,19 @@ class RefOut(Schema):
         return cls(kind=ref.kind, name=ref.name, commit=ref.commit.oid)  # type: ignore[arg-type]
 
 
-class TagIn(In):
+class RefIn(In):
     name: str = Field(max_length=200)
-    rev: str = Field("main", max_length=200)
+    rev: str = Field("main", max_length=200, description="a branch, tag or commit")
+
+
+class MoveIn(In):
+    to: str = Field(description="namespace/name", max_length=200)
+
+
+class SettingsIn(In):
+    private: bool | None = None
+    gated: Literal["", "auto", "manual"] | None = Field(None, description="who may have the files has to be granted")
+    description: str | None = Field(None, max_length=500)
 
 
 class HashesIn(In):

@@ -148,6 +148,26 @@ def create_tag(*, repository: Repository, name: str, rev: str) -> Ref:
         raise Conflict(f"{repository} has a tag {name!r} already. Tags stay; choose another name.") from err
 
 
+def create_branch(*, repository: Repository, name: str, rev: str) -> Ref:
+    """A branch that begins at the commit of `rev`. Raises BadName, NotFound, Conflict."""
+    check_ref(name)
+    commit = resolve(repository, rev)
+    try:
+        with transaction.atomic():
+            return Ref.objects.create(repository=repository, kind=Ref.Kind.BRANCH, name=name, commit=commit)
+    except IntegrityError as err:
+        raise Conflict(f"{repository} has a branch {name!r} already. Commit to it, or choose another name.") from err
+
+
+def delete_ref(*, repository: Repository, kind: Ref.Kind, name: str) -> None:
+    """Takes a branch or tag away; its commits stay and are found by their ids. Raises NotFound, Conflict for main."""
+    if kind == Ref.Kind.BRANCH and name == MAIN:
+        raise Conflict(f"{repository} needs its branch main. Delete the repository, or commit other files to main.")
+    gone, _ = repository.refs.filter(kind=kind, name=name).delete()
+    if not gone:
+        raise NotFound(f"{repository} has no {kind.label.lower()} {name[:100]!r}. See its /refs for those it has.")
+
+
 def resolve(repository: Repository, rev: str = MAIN) -> Commit:
     """The commit of a branch, a tag, `refs/pr/<n>`, or an oid of at least 7 digits. Raises NotFound."""
     name = rev.removeprefix("refs/heads/").removeprefix("refs/tags/")

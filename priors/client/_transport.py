@@ -125,7 +125,7 @@ class Transport:
                         yield answer
                         return
                     if method != "GET":
-                        raise HubError(f"{self.address.url} redirects a {method}. Use the address it redirects to.")
+                        raise _redirected(answer, method)
                     url = url.join(answer.headers["location"])
                     if url.scheme not in {"http", "https"} or (self._origin.scheme == "https" and url.scheme == "http"):
                         raise HubError(
@@ -149,13 +149,23 @@ class Transport:
 
 def error_from(answer: httpx.Response) -> PriorhubError:
     """The error an answer of 400 or more stands for: by its problem's code where we know it, else by its status."""
+    problem = _problem(answer)
+    detail = problem.get("detail") or problem.get("title") or f"the hub answers {answer.status_code}. Try again later."
+    return error_for(str(problem.get("code") or ""), str(detail)[:2000], status=answer.status_code)
+
+
+def _redirected(answer: httpx.Response, method: str) -> PriorhubError:
+    """A change is not sent again to another address; where a repository was moved, the hub says its new name."""
+    detail = _problem(answer).get("detail") or f"the hub redirects a {method}. Use the address it redirects to."
+    return HubError(str(detail)[:2000])
+
+
+def _problem(answer: httpx.Response) -> dict[str, Any]:
     try:
         problem = json.loads(answer.read()[:65536])
     except (ValueError, httpx.HTTPError):
-        problem = {}
-    problem = problem if isinstance(problem, dict) else {}
-    detail = problem.get("detail") or problem.get("title") or f"the hub answers {answer.status_code}. Try again later."
-    return error_for(str(problem.get("code") or ""), str(detail)[:2000], status=answer.status_code)
+        return {}
+    return problem if isinstance(problem, dict) else {}
 
 
 def error_for(code: str, detail: str, *, status: int = 0) -> PriorhubError:

@@ -20,9 +20,10 @@ from priors.client._upload import Outgoing
 from priors.client.cache import Cache, file_sha256
 from priors.client.config import resolve
 from priors.client.paths import safe_paths, split_repo, split_revision
-from priors.client.records import Job, JobEvent, Listing, Tree
+from priors.client.records import Job, JobEvent, Listing, Ref, Tree
 from priors.errors import Conflict, HubError, HubUnreachable, NotFound
 
+Gate = Literal["", "auto", "manual"]
 RepoKind = Literal["prior", "composition", "task", "plain"]
 _MARKERS: dict[str, RepoKind] = {"prior.json": "prior", "composition.json": "composition", "task.json": "task"}
 
@@ -119,11 +120,63 @@ class Hub:
         path = f"/repos/{namespace}/{name}/tree/{quote(rev, safe='')}"
         return Tree.read(_mapping(self._transport.json("GET", path)))
 
-    def commits(self, repo: str) -> list[dict[str, Any]]:
-        """The commits of the repository, newest first."""
+    def commits(self, repo: str, rev: str | None = None) -> list[dict[str, Any]]:
+        """The commits that led to `rev`, newest first; those of all branches when it is left out."""
         namespace, name = split_repo(repo)
-        found = self._transport.json("GET", f"/repos/{namespace}/{name}/commits")
+        found = self._transport.json("GET", f"/repos/{namespace}/{name}/commits", query={"rev": rev})
         return list(found["items"] if isinstance(found, dict) else found)
+
+    # ---- names and settings
+
+    def refs(self, repo: str) -> list[Ref]:
+        """The branches and tags of the repository, and the branches of its pull requests."""
+        namespace, name = split_repo(repo)
+        return [Ref.read(item) for item in self._transport.json("GET", f"/repos/{namespace}/{name}/refs")]
+
+    def branch(self, repo: str, branch: str, rev: str = "main") -> Ref:
+        """A new branch that begins at `rev`. Raises Conflict when there is one of that name."""
+        return self._ref(repo, "branches", branch, rev)
+
+    def tag(self, repo: str, tag: str, rev: str = "main") -> Ref:
+        """A name that stays with the commit `rev` means now. Raises Conflict when there is one."""
+        return self._ref(repo, "tags", tag, rev)
+
+    def delete_branch(self, repo: str, branch: str) -> None:
+        """Takes the branch away; its commits are still found by their ids. Raises Conflict for main."""
+        namespace, name = split_repo(repo)
+        self._transport.json("DELETE", f"/repos/{namespace}/{name}/branches/{quote(branch)}")
+
+    def delete_tag(self, repo: str, tag: str) -> None:
+        namespace, name = split_repo(repo)
+        self._transport.json("DELETE", f"/repos/{namespace}/{name}/tags/{quote(tag)}")
+
+    def move(self, repo: str, to: str) -> None:
+        """Gives the repository another name, namespace included. Pulls by the old name find it; pushes say so."""
+        namespace, name = split_repo(repo)
+        split_repo(to)
+        self._transport.json("POST", f"/repos/{namespace}/{name}/move", body={"to": to})
+
+    def settings(
+        self,
+        repo: str,
+        *,
+        private: bool | None = None,
+        gated: Gate | None = None,
+        description: str | None = None,
+    ) -> dict[str, Any]:
+        """Changes what is given, and returns the repository as the hub describes it then.
+
+        gated  "auto": whoever asks gets the files; "manual": whom an owner lets in; "": everybody who sees it
+        """
+        namespace, name = split_repo(repo)
+        given = {"private": private, "gated": gated, "description": description}
+        body = {key: value for key, value in given.items() if value is not None}
+        return _mapping(self._transport.json("PATCH", f"/repos/{namespace}/{name}", body=body))
+
+    def _ref(self, repo: str, kind: str, ref: str, rev: str) -> Ref:
+        namespace, name = split_repo(repo)
+        body = {"name": ref, "rev": rev}
+        return Ref.read(_mapping(self._transport.json("POST", f"/repos/{namespace}/{name}/{kind}", body=body)))
 
     # ---- moving files
 
@@ -154,14 +207,17 @@ class Hub:
         kind: RepoKind | None = None,
         private: bool = False,
         *,
+        branch: str = "main",
         report: Report | None = None,
     ) -> str:
         """Makes the folder's files the next commit of `repo` and returns its id. Creates the repository when new.
 
-        kind  what the repository is; found from prior.json, composition.json or task.json in the folder, else plain
+        kind    what the repository is; found from prior.json, composition.json or task.json in the folder, else plain
+        branch  where the commit goes; a new one begins where main is
 
-        Only files the hub lacks are sent, and nothing when `repo` already is what the folder is; the commit appears
-        whole or not at all. Hidden files stay here. Raises Conflict when somebody else pushed in between.
+        Only files, and of large ones only chunks, that the hub lacks are sent, and nothing when `repo` already is what
+        the folder is; the commit appears whole or not at all. A push that was killed sends the rest when it is begun
+        again. Hidden files stay here. Raises Conflict when somebody else pushed in between.
         """
         folder = Path(folder)
         files = _listed(folder)
@@ -170,7 +226,7 @@ class Hub:
         hashes = {path: file_sha256(folder / path) for path in files}
         with suppress(Conflict):  # it exists; whether we may write to it the commit decides
             self._transport.json("POST", "/repos", body={"name": repo, "kind": kind, "private": private})
-        head = self._head(repo)
+        head = self._head(repo, branch)
         if head and {file.path: file.sha256 for file in head.files} == hashes:
             return head.commit
         wanted = sorted(set(hashes.values()))
@@ -188,7 +244,7 @@ class Hub:
             f"/repos/{namespace}/{name}/commits",
             body={
                 "message": message or f"Push {len(files)} files",
-                "branch": "main",
+                "branch": branch,
                 "parent": head.commit if head else None,
                 "files": [{"path": path, "sha256": sha256} for path, sha256 in sorted(hashes.items())],
                 "replace": True,
@@ -201,11 +257,17 @@ class Hub:
         namespace, name = split_repo(repo)
         self._transport.json("DELETE", f"/repos/{namespace}/{name}")
 
-    def _head(self, repo: str) -> Tree | None:
+    def _head(self, repo: str, branch: str) -> Tree | None:
+        """Where the branch is, or will begin; None while there is no commit."""
         try:
-            return self.tree(repo)
+            return self.tree(repo, branch)
         except NotFound:
-            return None  # no commit yet
+            if branch == "main":
+                return None
+        head = self._head(repo, "main")
+        if head is not None:
+            self.branch(repo, branch, head.commit)
+        return head
 
     # ---- jobs
 

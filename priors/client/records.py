@@ -78,6 +78,22 @@ class Tree:
 
 
 @dataclass(frozen=True)
+class Ref:
+    """A name for a commit: a branch moves, a tag stays, a pull request's branch is called refs/pr/<number>."""
+
+    kind: Literal["branch", "tag", "pull"]
+    name: str
+    commit: str
+
+    @classmethod
+    def read(cls, content: Mapping[str, Any]) -> Ref:
+        kind = _text(content, "kind")
+        if kind not in {"branch", "tag", "pull"}:
+            raise HubError(f"the hub names a '{kind[:40]}', which this client does not know. Update priorhub.")
+        return cls(kind, _text(content, "name"), _text(content, "commit"))  # type: ignore[arg-type]  # checked above
+
+
+@dataclass(frozen=True)
 class Job:
     """One job as the hub last reported it. `result` when done, `error` ({code, detail}) when failed."""
 

@@ -31,6 +31,11 @@ MATRIX: dict[tuple[str, str], tuple[int, int, int, int, int]] = {
     ("POST", "/repos"): (401, 403, 403, 201, 201),
     ("GET", "/repos/{ns}/{name}"): (404, 404, 200, 200, 200),
     ("DELETE", "/repos/{ns}/{name}"): (401, 404, 403, 204, 204),
+    ("PATCH", "/repos/{ns}/{name}"): (401, 404, 403, 200, 200),
+    ("POST", "/repos/{ns}/{name}/move"): (401, 404, 403, 200, 200),
+    ("POST", "/repos/{ns}/{name}/branches"): (401, 404, 403, 201, 201),
+    ("DELETE", "/repos/{ns}/{name}/branches/{branch}"): (401, 404, 403, 409, 409),
+    ("DELETE", "/repos/{ns}/{name}/tags/{tag}"): (401, 404, 403, 404, 404),
     ("GET", "/repos/{ns}/{name}/tree/{rev}"): (404, 404, 200, 200, 200),
     ("GET", "/repos/{ns}/{name}/commits"): (404, 404, 200, 200, 200),
     ("GET", "/repos/{ns}/{name}/refs"): (404, 404, 200, 200, 200),
@@ -86,6 +91,8 @@ def test_who_gets_what(home: Path, client: Client, who: str, method: str, route:
         name="prior",
         rev="main",
         path="prior.json",
+        branch="main",
+        tag="none",
         xorb=sha256(b"y"),
         job_id=job.pk,
         sha256=sha256(b"x"),
@@ -94,6 +101,8 @@ def test_who_gets_what(home: Path, client: Client, who: str, method: str, route:
     body: dict[str, Any] = {
         "/repos": {"name": "owner/new", "kind": "plain"},
         "/repos/{ns}/{name}/tags": {"name": "v1"},
+        "/repos/{ns}/{name}/branches": {"name": "next"},
+        "/repos/{ns}/{name}/move": {"to": "owner/moved"},
         "/repos/{ns}/{name}/commits": {"files": []},
         "/repos/{ns}/{name}/holds": {"kind": "yank", "reason": "old"},
         "/repos/{ns}/{name}/chunks/missing": {"chunks": []},
@@ -106,7 +115,7 @@ def test_who_gets_what(home: Path, client: Client, who: str, method: str, route:
     response = client.generic(
         method,
         f"/api/v1{path}",
-        data if method in {"POST", "PUT"} else b"",
+        data if method in {"POST", "PUT", "PATCH"} else b"",
         content_type="application/json",
         headers=headers,
     )
