@@ -133,7 +133,8 @@ class _Writer:
                 xorb = Xorb.objects.create(hash=name, key=key, size=self._size, raw_size=self._raw_size)
                 for row in self._rows:
                     row.xorb = xorb
-                Chunk.objects.bulk_create(self._rows, batch_size=_ROWS)
+                # In the order of their hashes: two writers of the same chunks then wait for each other in one direction.
+                Chunk.objects.bulk_create(sorted(self._rows, key=lambda row: bytes(row.hash)), batch_size=_ROWS)
         except BaseException:
             store.delete(key)
             raise
