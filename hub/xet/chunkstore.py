@@ -133,7 +133,7 @@ class _Writer:
                 xorb = Xorb.objects.create(hash=name, key=key, size=self._size, raw_size=self._raw_size)
                 for row in self._rows:
                     row.xorb = xorb
-                # In the order of their hashes: two writers of the same chunks then wait for each other in one direction.
+                # In the order of their hashes, so that two writers of the same chunks cannot wait for each other.
                 Chunk.objects.bulk_create(sorted(self._rows, key=lambda row: bytes(row.hash)), batch_size=_ROWS)
         except BaseException:
             store.delete(key)

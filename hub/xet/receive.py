@@ -17,8 +17,10 @@ from django.db import transaction
 
 from hub.accounts.models import User
 from hub.errors import BlobLost, TooLarge
+from hub.repos import quotas
 from hub.repos.blobs import known_blob, put_blob, put_pieces
 from hub.repos.gitobjects import blob_header
+from hub.repos.models import Namespace
 from hub.repos.objects import draft, objects, storage_full
 from hub.xet import assembled, known
 from hub.xet.chunkstore import ChunksGone, Incoming, Piece, keep
@@ -88,10 +90,13 @@ def _until_held(work: Callable[[], None]) -> None:
     return work()
 
 
-def receive_shard(scope: Scope, user: User, body: Iterable[bytes]) -> bool:
+def receive_shard(scope: Scope, user: User, body: Iterable[bytes], *, into: Namespace) -> bool:
     """Makes blobs of the files a shard describes, as uploads of `user`; whether any was new.
 
-    Raises BadShard for a file that names chunks the scope does not know, or whose hashes are not those of its bytes.
+    into  the namespace whose quota they count for, as its uploads do
+
+    Raises OverQuota, and BadShard for a file that names chunks the scope does not know, or whose hashes are not those
+    of its bytes.
     """
     data = bytearray()
     for piece in body:
@@ -100,8 +105,14 @@ def receive_shard(scope: Scope, user: User, body: Iterable[bytes]) -> bool:
             raise TooLarge(f"The shard has more than {MAX_SHARD_BYTES} bytes. Send several.")
     files = read_shard(bytes(data)).files
     sent = _Known(scope)
-    new = [receive_file(file, sent.pieces_of(file), user) for file in files]
-    return any(new)
+    new = False
+    for file in files:
+        pieces = sent.pieces_of(file)
+        with quotas.reserved(into, file.size, sha256=file.sha256 or "") as room:
+            new |= receive_file(file, pieces, user)
+            if file.sha256 is not None:
+                room.settle(file.sha256, file.size)
+    return new
 
 
 class _Known:

@@ -16,9 +16,11 @@ from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseBas
 from django.urls import reverse
 from django.views.decorators.csrf import csrf_exempt
 
+from hub.accounts import rates
 from hub.accounts.models import User
 from hub.api.files import Part
 from hub.errors import BadRequest, BlobLost
+from hub.repos import quotas
 from hub.repos.objects import objects
 from hub.repos.storage import CHUNK
 from hub.xet import known, receive
@@ -69,15 +71,21 @@ def chunk(request: HttpRequest, place: str, epoch: str, name: str) -> HttpRespon
 @_post
 def xorb(request: HttpRequest, place: str, epoch: str, name: str) -> HttpResponse:
     """Takes a xorb in."""
-    _, scope, _ = _writer(request, place)
-    return JsonResponse({"was_inserted": receive.receive_xorb(scope, name, _body(request))})
+    who, scope, user = _writer(request, place)
+    rates.charge(request, "upload", user)
+    with quotas.reserved(who.repository.namespace) as room:
+        new = receive.receive_xorb(scope, name, quotas.counted(_body(request), room))
+        room.give_back()  # chunks count as part of the files that are made of them
+    return JsonResponse({"was_inserted": new})
 
 
 @_post
 def shard(request: HttpRequest, place: str, epoch: str) -> HttpResponse:
     """Takes a shard in: its files are blobs then, which the sender may commit."""
-    _, scope, user = _writer(request, place)
-    return JsonResponse({"result": int(receive.receive_shard(scope, user, _body(request)))})
+    who, scope, user = _writer(request, place)
+    rates.charge(request, "upload", user)
+    new = receive.receive_shard(scope, user, _body(request), into=who.repository.namespace)
+    return JsonResponse({"result": int(new)})
 
 
 @_get

@@ -434,3 +434,15 @@ def test_a_file_larger_than_allowed_is_refused(wire: Wire, settings: Settings) -
 
 def test_hashes_of_the_tests_are_those_of_xet() -> None:
     assert from_hex(to_hex(xorb_of(*CHUNKS))) == xorb_of(*CHUNKS)
+
+
+def test_what_a_namespace_may_not_store_is_refused(wire: Wire, settings: Settings) -> None:
+    settings.STORAGE_QUOTA_BYTES = 15_000
+
+    assert wire.send_xorb(*CHUNKS)[0] == 413
+    settings.STORAGE_QUOTA_BYTES = 25_000
+    assert wire.send_xorb(*CHUNKS)[0] == 200
+    assert wire.send_file(*CHUNKS)[0] == 200
+    more = noise(9_000, 3)
+    assert wire.send_xorb(more)[0] == 413
+    assert not Blob.objects.filter(size=9_000).exists()
