@@ -183,6 +183,9 @@ STORAGE_QUOTA_BYTES = env_int("STORAGE_QUOTA_BYTES", 0)
 BLOB_GRACE_SECONDS = env_int("BLOB_GRACE_SECONDS", 24 * 3600)
 """An unreferenced blob younger than this may belong to a commit that is on its way; `sweep` leaves it."""
 
+X_ACCEL_PREFIX = env_secret("X_ACCEL_PREFIX") or ""
+"""Where an nginx in front finds the home, as an internal location; then it sends the files (docs/operations.md)."""
+
 # ── jobs ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 BROKER_URL = env_secret("BROKER_URL") or "disk://"

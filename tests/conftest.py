@@ -8,10 +8,13 @@ import os
 # across them cost more than they bring. Children inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from pytest_django import DjangoDbBlocker, Settings
+
+from tests.live import LiveHub
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +36,11 @@ def home(tmp_path: Path, settings: Settings) -> Path:
     settings.PRIORHUB_HOME = folder
     settings.STORAGE_URL = f"file://{folder / 'blobs'}"
     return folder
+
+
+@pytest.fixture(scope="session")
+def live_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveHub]:
+    """One real web process for all tests of a session that only add to it."""
+    hub = LiveHub(tmp_path_factory.mktemp("live"))
+    yield hub
+    hub.stop()
