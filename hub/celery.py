@@ -38,7 +38,8 @@ app.conf.update(
     beat_schedule={
         "reap": {"task": "jobs.reap", "schedule": settings.JOB_HEARTBEAT_SECONDS * 2, "options": {"expires": 30}},
         "scans": {"task": "safety.catch_up", "schedule": 300, "options": {"expires": 240}},
+        "catalog": {"task": "catalog.sweep", "schedule": 60, "options": {"expires": 60}},
         "sweep": {"task": "ops.sweep", "schedule": 6 * 3600, "options": {"expires": 3600}},
     },
-    imports=["hub.safety.tasks", "hub.jobs.tasks", "hub.ops.tasks"],
+    imports=["hub.safety.tasks", "hub.jobs.tasks", "hub.catalog.tasks", "hub.ops.tasks"],
 )

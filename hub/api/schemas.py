@@ -9,7 +9,7 @@ from uuid import UUID
 from ninja import Schema
 from pydantic import ConfigDict, Field
 
-from hub.catalog.models import Prior
+from hub.catalog.models import Item
 from hub.jobs.models import Job
 from hub.repos.models import Commit, Ref, Repository
 from hub.repos.trees import FileEntry
@@ -58,19 +58,27 @@ class PriorCard(Schema):
     gives: dict[str, str]
     default_tap: str
     parameters: int
+    dtypes: dict[str, int] = Field(description="parameters by dtype; empty while unknown")
     size_bytes: int
-    license: str
+    license: str = Field(description="SPDX expression; empty when unknown")
+    may_sell: bool | None = Field(description="null: unknown")
+    may_fine_tune: bool | None = Field(description="null: unknown")
+    task: str
+    library: str
+    languages: list[str]
     tags: list[str]
+    score: float | None = Field(description="the best gain over no prior that this hub measured, in points")
+    price_cents: int | None
+    downloads: int = Field(description="distinct accounts and addresses a day, summed over the last 30 days")
+    likes: int
     updated_at: datetime
 
     @classmethod
-    def from_row(cls, prior: Prior) -> PriorCard:
+    def from_row(cls, item: Item) -> PriorCard:
+        same = set(cls.model_fields) - {"repo", "parameters"}
         return cls(
-            repo=prior.repository.full_name, ref=prior.ref, summary=prior.summary, kind=prior.kind,  # type: ignore[arg-type]
-            modality=prior.modality, takes=prior.takes, gives=prior.gives, default_tap=prior.default_tap,
-            parameters=prior.parameters, size_bytes=prior.size_bytes, license=prior.license, tags=prior.tags,
-            updated_at=prior.updated_at,
-        )  # fmt: skip
+            repo=item.repository.full_name, parameters=item.parameters or 0, **{key: getattr(item, key) for key in same}
+        )
 
 
 class PriorPage(Schema):

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from hub.accounts.access import Actor
-from hub.catalog.models import Prior
+from hub.catalog.models import Item
 from hub.home import prior_cache
 from hub.repos.models import Commit
 from hub.repos.services import materialise
@@ -35,12 +35,12 @@ class HubStorage:
 
     @cached_property
     def _rows(self) -> dict[str, tuple[Entry, Commit]]:
-        found = Prior.objects.open_to(self._actor).for_cards()
-        held = held_repositories([prior.repository for prior in found])
+        found = Item.objects.open_to(self._actor).priors().for_cards()
+        held = held_repositories([item.repository for item in found])
         return {
-            prior.repository.full_name: (Entry(PriorRef.parse(prior.ref), parse_manifest(prior.manifest)), prior.commit)
-            for prior in found.order_by("repository__namespace__name", "repository__name")
-            if prior.repository_id not in held
+            item.repository.full_name: (Entry(PriorRef.parse(item.ref), parse_manifest(item.manifest)), item.commit)
+            for item in found.order_by("repository__namespace__name", "repository__name")
+            if item.manifest is not None and item.commit is not None and item.repository_id not in held
         }
 
 

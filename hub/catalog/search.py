@@ -1,58 +1,282 @@
-"""Finding priors by words. SQLite ranks with FTS5 (bm25), PostgreSQL filters the rows' text; one function for both."""
+"""Finding repositories: words, facets, ranges, permissions, and what fits what; a page of them, and the counts.
+
+Words are looked up in the database (words/), everything else in `columns`: the number of queries is the same for any
+number of rows. A page is read again through `visible_to`.
+"""
 
 from __future__ import annotations
 
-import re
+import base64
+import binascii
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 
-from django.db import connection
-from django.db.models import Case, IntegerField, QuerySet, Value, When
+import numpy as np
+from numpy.typing import NDArray
 
 from hub.accounts.access import Actor
-from hub.catalog.models import Prior
+from hub.catalog import words
+from hub.catalog.columns import FACETS, Columns, Mask, Positions, columns
+from hub.catalog.fits import WAYS, Partner, fitting
+from hub.catalog.models import Item
+from hub.catalog.terms import words as split
+from hub.errors import BadRequest
 
-_WORD = re.compile(r"\w+")
-_MAX_WORDS = 16
-_MAX_HITS = 1000
-
-
-def search(*, visible_to: Actor, q: str = "", modality: str = "", kind: str = "") -> QuerySet[Prior]:
-    """Priors whose text has every word of `q` (or words that begin so), best first; the newest first without words."""
-    found = Prior.objects.visible_to(visible_to).for_cards()
-    if modality:
-        found = found.filter(modality=modality)
-    if kind:
-        found = found.filter(kind=kind)
-    words = _WORD.findall(q.casefold())[:_MAX_WORDS]
-    if not words:
-        return found.order_by("-updated_at", "-pk")
-    if connection.vendor == "sqlite":
-        hits = _match(words)
-        order = Case(*(When(pk=pk, then=Value(n)) for n, pk in enumerate(hits)), output_field=IntegerField())
-        return found.filter(pk__in=hits).order_by(order) if hits else found.none()
-    for word in words:
-        found = found.filter(search_text__icontains=word)
-    return found.order_by("-updated_at", "-pk")
+RANGES = ("parameters", "size_bytes", "score", "price_cents")
+SORTS = {
+    "relevance": "", "updated": "updated_at", "created": "created_at", "downloads": "downloads", "likes": "likes",
+    "trending": "trending", "score": "score",
+}  # fmt: skip
+MAX_WORDS = 16
+_RANKED = 2000
+"""A question that more items match says little about each: then the most used come first, at no cost."""
 
 
-def index(prior: Prior) -> None:
-    """Puts the prior's text into the index, in place of what stood there."""
-    if connection.vendor == "sqlite":
-        forget(prior)
-        with connection.cursor() as cursor:
-            cursor.execute("INSERT INTO catalog_search (rowid, text) VALUES (%s, %s)", [prior.pk, prior.search_text])
+@dataclass(frozen=True)
+class Query:
+    """What is asked for. Values of one facet are alternatives; facets, words and ranges all have to hold."""
+
+    q: str = ""
+    facets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    ranges: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
+    partner: Partner | None = None
+    ways: tuple[str, ...] = ()
+    name_part: str = ""
+    required: tuple[str, ...] = ()
+    """Terms that all have to be there: `hf:license:mit`."""
+    excluded: tuple[str, ...] = ()
+    """Terms of which none may be there."""
+
+    @property
+    def words(self) -> list[str]:
+        return split(self.q)[:MAX_WORDS]
 
 
-def forget(prior: Prior) -> None:
-    """Takes the prior out of the index."""
-    if connection.vendor == "sqlite":
-        with connection.cursor() as cursor:
-            cursor.execute("DELETE FROM catalog_search WHERE rowid = %s", [prior.pk])
+@dataclass(frozen=True)
+class Page:
+    """Some items in order, and where the next page starts."""
+
+    items: list[Item]
+    next: str | None
 
 
-def _match(words: list[str]) -> list[int]:
-    query = " ".join(f'"{word}"*' for word in words)  # quoted: FTS5's own operators are ordinary words here
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT rowid FROM catalog_search WHERE catalog_search MATCH %s ORDER BY rank LIMIT %s", [query, _MAX_HITS]
-        )
-        return [row[0] for row in cursor.fetchall()]
+class Found:
+    """The answer to a query: how many, by which facet, and pages of them. Lazy: what is not asked costs nothing."""
+
+    def __init__(self, query: Query, actor: Actor) -> None:
+        self._query, self._actor, self._columns = query, actor, columns()
+        self._visible = _visible(self._columns, actor)
+
+    @cached_property
+    def corrected(self) -> dict[str, tuple[str, ...]]:
+        """Words nobody uses, with those that were looked for instead."""
+        return self._by_words[1]
+
+    @cached_property
+    def count(self) -> int:
+        """How many there are."""
+        return int(self._mask().sum())
+
+    @cached_property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Each facet's values with how many items have them, this facet's own choice left aside."""
+        chosen = [key for key in FACETS if self._query.facets.get(key)]
+        found = self._columns.facet_counts(self._mask(), [key for key in FACETS if key not in chosen])
+        for key in chosen:
+            found |= self._columns.facet_counts(self._mask(without=key), [key])
+        return found
+
+    @cached_property
+    def way_counts(self) -> dict[str, int]:
+        """With a partner: how many items fit it, by how."""
+        mask = self._mask(without="fits")
+        return {way: int((mask & fits).sum()) for way, fits in self._fitting.items()}
+
+    @cached_property
+    def _fitting(self) -> dict[str, Mask]:
+        return fitting(self._columns, self._query.partner) if self._query.partner else {}
+
+    def known(self, column: str) -> tuple[float, float] | None:
+        """The smallest and largest known number among the items found, this range left aside."""
+        values = self._columns.numbers[column][self._mask(without=column)]
+        values = values[~np.isnan(values)]
+        return (float(values.min()), float(values.max())) if len(values) else None
+
+    def page(self, *, sort: str = "relevance", after: str = "", limit: int = 24) -> Page:
+        """The items behind the cursor `after`, best or largest first. Raises BadRequest for a foreign cursor."""
+        keys = self._keys(sort)
+        rows = self._ordered(sort)
+        if after:
+            value, last = _read_cursor(after)
+            # By value and id, not by number: what is added or removed before the cursor moves nothing behind it.
+            here = keys[rows]
+            rows = rows[(here < value) | ((here == value) & (self._columns.ids[rows] < last))]
+        rows = self._narrowed(rows, limit + 1)
+        shown, more = rows[:limit], len(rows) > limit
+        following = None
+        if more:
+            following = _write_cursor(float(keys[shown[-1]]), int(self._columns.ids[shown[-1]]))
+        return Page(_items(self._columns.ids[shown], self._actor), following)
+
+    def _ordered(self, sort: str) -> Positions:
+        mask = self._mask()
+        if SORTS[sort]:
+            order = self._columns.order(SORTS[sort])
+            return order[mask[order]]
+        rows = np.flatnonzero(mask)
+        return rows[np.lexsort((-self._columns.ids[rows], -self._keys(sort)[rows]))]
+
+    def _keys(self, sort: str) -> NDArray[np.float64]:
+        """What is sorted by: a column, or what the words are worth, or the time of the last commit without words."""
+        column = SORTS[sort]
+        if not column and not self._query.words:
+            column = "updated_at"
+        if column:
+            return np.nan_to_num(self._columns.numbers[column], nan=-np.inf)
+        return self._worth
+
+    @cached_property
+    def _worth(self) -> NDArray[np.float64]:
+        hits, _, wanted = self._by_words
+        worth = np.zeros(len(self._columns))
+        if 0 < len(hits) <= _RANKED:
+            ranked = words.index().ranked(wanted, _RANKED)
+            ids = np.fromiter(ranked, dtype=np.int64, count=len(ranked))
+            order = np.argsort(ids)
+            values = np.fromiter(ranked.values(), dtype=np.float64, count=len(ranked))[order]
+            inside = np.isin(ids[order], self._columns.ids)
+            worth[self._columns.at(ids[order])] = values[inside]
+        else:
+            worth = np.log1p(self._columns.numbers["downloads"])
+        return np.round(worth, 6)
+
+    @cached_property
+    def _by_words(self) -> tuple[Positions, dict[str, tuple[str, ...]], words.Wanted]:
+        wanted: list[list[str]] = [[word] for word in self._query.words]
+        if not wanted:
+            return np.empty(0, dtype=np.int64), {}, wanted
+        index = words.index()
+        hits = self._columns.at(index.matching(wanted))
+        if self._visible[hits].any():
+            return hits, {}, wanted
+        corrected = {}
+        for number, word in enumerate(self._query.words):
+            if self._visible[self._columns.at(index.matching([[word]]))].any():
+                continue
+            # A correction is only told when it leads to what the actor may see: words of private items stay private.
+            near = [
+                other
+                for other in words.corrections(word)
+                if self._visible[self._columns.at(index.matching([[other]]))].any()
+            ]
+            if not near:
+                return hits, {}, wanted
+            wanted[number], corrected[word] = near, tuple(near)
+        return (self._columns.at(index.matching(wanted)), corrected, wanted) if corrected else (hits, {}, wanted)
+
+    @cached_property
+    def _parts(self) -> dict[str, Mask]:
+        """One mask a condition, so that each can be left out."""
+        query, held = self._query, self._columns
+        parts = {
+            key: held.having(f"{key}:{value}" for value in values) for key, values in query.facets.items() if values
+        }
+        for column, (low, high) in query.ranges.items():
+            if low is not None or high is not None:
+                parts[column] = held.between(column, low, high)
+        if query.words:
+            parts["q"] = np.zeros(len(held), dtype=bool)
+            parts["q"][self._by_words[0]] = True
+        if query.partner:
+            ways = query.ways or WAYS
+            parts["fits"] = np.logical_or.reduce([self._fitting[way] for way in ways])
+        for term in query.required:
+            parts[f"required {term}"] = held.having([term])
+        if query.excluded:
+            parts["excluded"] = ~held.having(query.excluded)
+        return parts
+
+    def _mask(self, without: str = "") -> Mask:
+        if without in self._masks:
+            return self._masks[without]
+        mask = self._visible.copy()
+        for name, part in self._parts.items():
+            if name != without:
+                mask &= part
+        self._masks[without] = mask
+        return mask
+
+    @cached_property
+    def _masks(self) -> dict[str, Mask]:
+        return {}
+
+    def _narrowed(self, rows: Positions, limit: int) -> Positions:
+        """The first rows whose name has the part that was asked for; all when none was."""
+        part = self._query.name_part.casefold()
+        if not part:
+            return rows[:limit]
+        names, found = self._columns.names, []
+        for row in rows.tolist():
+            if part in names[row]:
+                found.append(row)
+                if len(found) == limit:
+                    break
+        return np.asarray(found, dtype=np.int64)
+
+
+def search(query: Query, *, visible_to: Actor) -> Found:
+    """What the actor may see of what the query asks for."""
+    return Found(query, visible_to)
+
+
+def removals(query: Query, *, visible_to: Actor) -> list[tuple[str, str, int]]:
+    """For a query that finds nothing: each single condition (key, value) whose removal finds some, and how many."""
+    found = []
+    for key, value, fewer in _without_one(query):
+        if count := search(fewer, visible_to=visible_to).count:
+            found.append((key, value, count))
+    return sorted(found, key=lambda one: -one[2])
+
+
+def _without_one(query: Query) -> list[tuple[str, str, Query]]:
+    fewer = [("q", query.q, replace(query, q=""))] if query.words else []
+    for key, values in query.facets.items():
+        if values:
+            rest = {name: chosen for name, chosen in query.facets.items() if name != key}
+            fewer.append((key, ", ".join(values), replace(query, facets=rest)))
+    for column in query.ranges:
+        rest_ranges = {name: bounds for name, bounds in query.ranges.items() if name != column}
+        fewer.append((column, "", replace(query, ranges=rest_ranges)))
+    if query.partner:
+        fewer.append(("with", query.partner.name, replace(query, partner=None)))
+    return fewer
+
+
+def _visible(held: Columns, actor: Actor) -> Mask:
+    if not actor.is_authenticated or bool(held.public.all()):
+        return held.public
+    hidden = Item.objects.visible_to(actor).filter(repository__private=True).values_list("pk", flat=True)
+    mask = held.public.copy()
+    mask[held.at(list(hidden))] = True
+    return mask
+
+
+def _items(ids: Sequence[int] | NDArray[np.int64], actor: Actor) -> list[Item]:
+    wanted = [int(one) for one in ids]
+    rows = {item.pk: item for item in Item.objects.visible_to(actor).for_cards().filter(pk__in=wanted)}
+    return [rows[one] for one in wanted if one in rows]
+
+
+def _write_cursor(value: float, last: int) -> str:
+    return base64.urlsafe_b64encode(json.dumps([value, last]).encode()).decode().rstrip("=")
+
+
+@lru_cache(maxsize=256)
+def _read_cursor(text: str) -> tuple[float, int]:
+    try:
+        value, last = json.loads(base64.urlsafe_b64decode(text.encode() + b"=" * (-len(text) % 4)))
+        return float(value), int(last)
+    except (ValueError, TypeError, binascii.Error, OverflowError) as err:
+        raise BadRequest("The cursor is not one of this hub. Hand back `next` as it came.") from err

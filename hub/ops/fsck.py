@@ -37,7 +37,7 @@ def fsck(report: Callable[[str], None]) -> int:
     for repository in Repository.objects.select_related("namespace", "head"):
         if repository.head != tip(repository, MAIN):
             broken(f"{repository}: its head is not the tip of main")
-        if repository.kind == Repository.Kind.PRIOR and repository.head and not catalog.is_current(repository):
+        if not catalog.is_current(repository):
             broken(f"{repository}: its catalogue row is not of its head")
     for what in audit.broken_links():
         broken(what)

@@ -12,10 +12,11 @@ from django.utils import timezone
 
 from hub.accounts.models import User
 from hub.catalog import services as catalog
+from hub.catalog.facts import Facts, read
 from hub.errors import BadName, BlobMissing, ParentMoved
 from hub.repos import gitobjects, quotas, trees
 from hub.repos.blobs import put_file
-from hub.repos.checks import Described, check_files, kind_of
+from hub.repos.checks import check_files, kind_of
 from hub.repos.lfs import wants_lfs
 from hub.repos.models import Blob, Commit, Ref, Repository, RepositoryBlob
 from hub.repos.names import check_ref, check_sha256
@@ -68,8 +69,7 @@ class _Ready:
     files: _Files
     changed: list[FileEntry]
     kind: str
-    described: Described
-    card: str
+    facts: Facts
 
 
 def commit(
@@ -181,7 +181,8 @@ def _prepare(
     )  # fmt: skip
     new = [after[path] for path in sorted(changed)]
     refuse_secrets(repository, new, after.get(IGNORE))
-    return _Ready(now, after, new, becomes, described, catalog.render_card(described.card))
+    facts = read(after, store(), manifest=described.manifest, description=repository.description)
+    return _Ready(now, after, new, becomes, facts)
 
 
 def _apply(files: _Files, changes: Sequence[Change], puts: Mapping[str, Blob]) -> _Files:
@@ -246,9 +247,7 @@ def _write(
     if kind == Ref.Kind.BRANCH and branch == MAIN:
         repository.head, repository.kind = made, ready.kind
         repository.save(update_fields=["head", "kind", "updated_at"])
-        if ready.described.manifest is not None:
-            size = sum(file.size for file in ready.files.values())
-            catalog.publish(commit=made, manifest=ready.described.manifest, card_html=ready.card, size_bytes=size)
+        catalog.committed(made, ready.facts)
     return made
 
 

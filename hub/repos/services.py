@@ -59,6 +59,7 @@ def create_repository(
                 description=description[:500],
             )  # fmt: skip
             retired.require_free(retired.key_of(made))
+            catalog.enlist(made)
             return made
     except IntegrityError as err:
         raise Conflict(f"{name} exists already. Commit to it, or choose another name.") from err

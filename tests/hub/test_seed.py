@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from django.core.management import call_command
 
-from hub.catalog.models import Prior
+from hub.catalog.derive import derive
+from hub.catalog.models import Item
 from hub.home import prior_cache
 from hub.ops.fsck import fsck
 from hub.repos.models import Commit, Repository
@@ -19,11 +20,14 @@ def test_seeding_publishes_the_starter_catalogue_and_twice_changes_nothing(home:
     for _ in range(2):
         call_command("seed", "--no-tasks", stdout=StringIO())
 
-    assert Prior.objects.filter(kind="network").count() >= 3
-    assert Prior.objects.filter(kind="function").count() >= 8
-    assert {prior.modality for prior in Prior.objects.all()} >= {"text", "image", "audio", "tab"}
-    for prior in Prior.objects.all():
+    assert Item.objects.filter(kind="network").count() >= 3
+    assert Item.objects.filter(kind="function").count() >= 8
+    assert {prior.modality for prior in Item.objects.priors()} >= {"text", "image", "audio", "tab"}
+    for prior in Item.objects.priors():
+        assert derive(prior.pk)
+    for prior in Item.objects.priors():
         assert prior.license
+        assert prior.kind == "function" or prior.dtypes
         assert prior.summary
         assert "<h2>" in prior.card_html
     assert Commit.objects.count() == Repository.objects.count()

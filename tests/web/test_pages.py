@@ -14,6 +14,7 @@ from django.urls import URLPattern, get_resolver
 
 from hub.accounts.models import ApiToken, User
 from hub.accounts.services import new_setup_link
+from hub.catalog.derive import derive
 from hub.jobs.models import Job
 from hub.repos.models import Repository
 from hub.repos.names import RESERVED
@@ -172,15 +173,15 @@ def test_search_finds_words_and_counts_facets_without_their_own_filter(client: C
     html = body(client.get("/priors?q=character&modality=text"))  # type: ignore[arg-type]
 
     assert "ada/" in html and "char-ngrams" in html
-    assert "1 prior<" in html
+    assert "1 found<" in html
     assert re.search(r"Functions <span class=\"count\">1</span>", html)
 
 
 def test_an_empty_search_says_what_each_filter_costs(client: Client, world: World) -> None:
     html = body(client.get("/priors?q=ngrams&modality=audio"))  # type: ignore[arg-type]
 
-    assert "No prior matches all of this" in html
-    assert re.search(r"Without Audio: 2 priors", html)
+    assert "Nothing matches all of this" in html
+    assert re.search(r"Without Audio: 2<", html)
 
 
 def test_htmx_gets_the_results_alone(client: Client, world: World) -> None:
@@ -191,7 +192,9 @@ def test_htmx_gets_the_results_alone(client: Client, world: World) -> None:
 
 
 def test_an_unknown_filter_counts_as_not_given(client: Client, world: World) -> None:
-    assert "2 priors" in body(client.get("/priors?modality=smell&kind=magic&page=999"))  # type: ignore[arg-type]
+    everything = re.search(r"\d+ found<", body(client.get("/priors")))  # type: ignore[arg-type]
+
+    assert everything and everything[0] in body(client.get("/priors?modality=smell&kind=magic&after=999"))  # type: ignore[arg-type]
 
 
 # ── repositories ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -203,7 +206,9 @@ def test_a_prior_page_pins_its_snippets_to_the_version(client: Client, world: Wo
 
     assert repository.head is not None and repository.head.oid[:12] in html
     assert "vec.feat[B,D:4096]:f32" in html
-    assert "<strong>pieces</strong>" in html  # the card
+    assert "Hashes **pieces**" in html  # the card, until a worker has rendered it
+    assert derive(repository.item.pk)
+    assert "<strong>pieces</strong>" in body(client.get("/ada/char-ngrams"))  # type: ignore[arg-type]
     assert "Results it took part in" in html
 
 

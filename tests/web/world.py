@@ -12,7 +12,7 @@ from composer.graph import Graph
 from composer.lock import Lock
 from hub.accounts.models import User
 from hub.boards.models import Result
-from hub.catalog.models import Prior
+from hub.catalog.models import Item
 from hub.jobs.models import Job, JobEvent
 from hub.repos.models import Repository
 from priors.manifest import parse_manifest
@@ -117,9 +117,9 @@ def make_job(owner: User, kind: str, status: str, **fields: Any) -> Job:
 def make_composition(owner: User, name: str = "topics-model") -> Repository:
     """A composition repository with its lock, of the owner's prior `char-ngrams`."""
     manifests = {}
-    for prior in Prior.objects.all():
+    for prior in Item.objects.priors():
         manifests[prior.repository.full_name] = parse_manifest(prior.manifest)
-    own = Prior.objects.get(repository__namespace__name=owner.username, repository__name="char-ngrams")
+    own = Item.objects.get(repository__namespace__name=owner.username, repository__name="char-ngrams")
     graph = Graph.from_dict(composition(own.ref))
     lock = Lock.of(check(graph, lambda ref: manifests[ref.repo]))
     repository = make_repository(owner, name, kind=Repository.Kind.COMPOSITION)

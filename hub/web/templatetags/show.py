@@ -22,7 +22,9 @@ THEMES = ("system", "light", "dark")
 @register.simple_tag
 def icon(name: str) -> SafeString:
     """An icon beside text that says the same, hence hidden from screen readers."""
-    return format_html('<svg class="icon" viewBox="0 0 24 24" aria-hidden="true"><path d="{}"/></svg>', PATHS[name])
+    return format_html(
+        '<svg class="icon" viewBox="0 0 24 24" aria-hidden="true"><path d="{}"/></svg>', PATHS.get(name, PATHS["file"])
+    )
 
 
 @register.simple_tag
@@ -126,6 +128,43 @@ def ago(value: Any) -> SafeString | str:
             break
     exact = value.isoformat(timespec="seconds")
     return format_html('<time datetime="{}" title="{}">{}</time>', exact, exact, said)
+
+
+@register.filter
+def at_key(table: Any, key: str) -> Any:
+    """The value of a key, "" where there is none."""
+    return table.get(key, "")
+
+
+@register.filter
+def signed(value: object) -> str:
+    """`+2.1` of 2.13; "unknown" for what is no number."""
+    return f"{float(value):+.1f}" if _finite(value) else "unknown"  # type: ignore[arg-type]
+
+
+@register.filter
+def cents(value: int) -> str:
+    """`EUR 20.00` of 2000."""
+    return f"EUR\u00a0{value / 100:,.2f}"
+
+
+@register.filter
+def license_short(expression: str) -> str:
+    """An SPDX expression without the `LicenseRef-` that names of one's own carry."""
+    return expression.replace("LicenseRef-", "")
+
+
+@register.filter
+def form_icon(kind: str) -> str:
+    """The icon of a kind of repository."""
+    return {"composition": "model", "task": "task"}.get(kind, "file")
+
+
+@register.filter
+def form_name(item: Any) -> str:
+    """What an item without a manifest is: `Composition`, `Task`, `Plain model`, `Plain dataset`."""
+    kind = item.repository.kind
+    return kind.capitalize() if kind != "plain" else f"Plain {item.repository.type}"
 
 
 @register.filter

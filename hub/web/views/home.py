@@ -10,7 +10,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from hub.accounts.services import needs_setup
 from hub.boards.models import Result
-from hub.catalog.models import Prior
+from hub.catalog.models import Item
 from hub.jobs.models import Job
 from hub.repos.models import Repository
 from hub.web.pages import page
@@ -25,7 +25,7 @@ def home(request: HttpRequest) -> HttpResponse:
     """Search, what a prior is, what is new, and what to run first."""
     results = list(Result.objects.visible_to(request.user).for_cards().filter(task__private=False)[:3])
     tasks = Repository.objects.visible_to(request.user).for_cards().filter(kind=Repository.Kind.TASK)
-    priors = Prior.objects.visible_to(request.user)
+    priors = Item.objects.visible_to(request.user).priors()
     context = {
         "priors": priors.for_cards().order_by("-updated_at", "-pk")[:6],
         "prior_count": priors.count(),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 
 from hub.catalog.search import search as find
-from hub.web.facets import Filters, facets, removals
+from hub.errors import BadRequest
+from hub.web.facets import SORT_NAMES, Filters, facets, ranges, removals
 from hub.web.pages import page
 
 _PAGE = 24
@@ -15,14 +15,28 @@ _PAGE = 24
 
 @require_safe
 def search(request: HttpRequest) -> HttpResponse:
-    """Priors by words, modality and kind. htmx gets the results alone, at the same address."""
-    filters = Filters.of(request.GET.dict())
-    found = Paginator(find(visible_to=request.user, **vars(filters)), _PAGE).get_page(request.GET.get("page"))
+    """Repositories by words, facets, ranges and what they fit. htmx gets the results alone, at the same address."""
+    filters = Filters.of(request.GET, actor=request.user)
+    found = find(filters.query, visible_to=request.user)
+    after = request.GET.get("after", "")[:200]
+    try:
+        shown = found.page(sort=filters.sort, after=after, limit=_PAGE)
+    except BadRequest:  # an address somebody cut short: the first page is what they meant
+        after, shown = "", found.page(sort=filters.sort, limit=_PAGE)
+    following = filters.parameters()
+    following["after"] = shown.next or ""
     context = {
         "filters": filters,
-        "found": found,
-        "facets": facets(filters, actor=request.user),
-        "removals": [] if found.object_list else removals(filters, actor=request.user),
+        "chips": filters.chips(),
+        "found": shown,
+        "count": found.count,
+        "corrected": found.corrected.items(),
+        "facets": facets(filters, found),
+        "ranges": ranges(filters, found),
+        "sorts": SORT_NAMES.items(),
+        "next": f"?{following.urlencode()}" if shown.next else "",
+        "first": filters.without() if after else "",
+        "removals": [] if found.count else removals(filters, actor=request.user),
     }
     part = "#results" if request.htmx and not request.htmx.boosted else ""  # type: ignore[attr-defined]
     response = page(request, f"catalog/search.html{part}", context, section="priors")

@@ -15,7 +15,9 @@ from django.views.decorators.http import require_POST, require_safe
 
 from hub.accounts.permissions import can, require
 from hub.boards.models import Result
-from hub.catalog.models import Prior
+from hub.catalog.facts import MAX_CARD
+from hub.catalog.frontmatter import split
+from hub.catalog.models import Item
 from hub.jobs import services as jobs
 from hub.jobs.cleanup import delete_repository
 from hub.jobs.models import Job
@@ -109,12 +111,13 @@ def delete(request: HttpRequest, owner: str, name: str) -> HttpResponse:
 
 
 def _prior(request: HttpRequest, repository: Repository, commit: Commit, files: list[FileEntry]) -> tuple[str, Any]:
-    prior = Prior.objects.visible_to(request.user).filter(repository=repository).first()
+    prior = Item.objects.visible_to(request.user).filter(repository=repository).first()
     named = Result.objects.visible_to(request.user).for_cards().annotate(text=Cast("report", TextField()))
     results = named.filter(text__contains=f"{repository.full_name}")[:3]
     manifest = _json(commit, "prior.json")
     return "repos/prior.html", {
         "prior": prior,
+        "card_text": _card_text(commit, files) if prior and not prior.card_html else "",
         "manifest": manifest,
         "identity": prior.identity if prior and prior.commit_id == commit.pk else "",
         "results": [(result, short_report(result.report)) for result in results],
@@ -149,6 +152,13 @@ def _task(request: HttpRequest, repository: Repository, commit: Commit, files: l
 
 def _plain(request: HttpRequest, repository: Repository, commit: Commit, files: list[FileEntry]) -> tuple[str, Any]:
     return "repos/plain.html", {}
+
+
+def _card_text(commit: Commit, files: list[FileEntry]) -> str:
+    """README.md as it is written, until a worker has rendered it."""
+    if not any(file.path == "README.md" for file in files):
+        return ""
+    return split(repos.read_file(commit, "README.md", limit=MAX_CARD).decode("utf-8", errors="replace"))[1]
 
 
 def _json(commit: Commit, path: str) -> dict[str, Any]:

@@ -1,0 +1,92 @@
+"""Which items have which words. One interface, two back ends: FTS5 on SQLite, tsvector and pg_trgm on PostgreSQL.
+
+Both index `terms.indexed` text, so case, accents and hyphens are treated alike; both stem English and find beginnings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from django.db import connection
+from numpy.typing import NDArray
+
+from hub.catalog.models import Word
+from hub.catalog.terms import MAX_WORD
+
+MIN_WORD = 3
+"""Shorter words are not corrected: nearly every other short word is near them."""
+
+Wanted = Sequence[Sequence[str]]
+"""All of these, each as any one of its spellings: [["bert", "brt"], ["encoder"]]."""
+
+
+class Index(Protocol):
+    """A back end. Words are plain (`terms.words`)."""
+
+    def put(self, item_id: int, name: str, text: str) -> None:
+        """Indexes an item's text in place of what stood there."""
+
+    def drop(self, item_id: int) -> None:
+        """Takes the item out."""
+
+    def matching(self, wanted: Wanted) -> NDArray[np.int64]:
+        """The ids of all items that have the words, or words that begin so; in no order."""
+
+    def ranked(self, wanted: Wanted, limit: int) -> dict[int, float]:
+        """The best of them with what they are worth; more is better. Costs a pass over all that match."""
+
+    def near(self, word: str) -> list[str]:
+        """Words of the catalogue that look like this one, in no order."""
+
+    def lacks(self) -> str:
+        """What this database cannot do and what happens instead; "" when nothing is missing."""
+
+
+def index() -> Index:
+    """The back end of the database in use."""
+    if connection.vendor == "sqlite":
+        from hub.catalog.words.sqlite import Fts5
+
+        return Fts5()
+    from hub.catalog.words.postgres import TextSearch
+
+    return TextSearch()
+
+
+def learn(words: Sequence[str]) -> None:
+    """Makes these words known to `near`."""
+    fresh = {word for word in words if MIN_WORD < len(word) <= MAX_WORD and not word.isdecimal()}
+    known = set(Word.objects.filter(text__in=fresh).values_list("text", flat=True)) if fresh else set()
+    Word.objects.bulk_create([Word(text=word) for word in sorted(fresh - known)], ignore_conflicts=True)
+
+
+def corrections(word: str) -> list[str]:
+    """The known words at the smallest distance from a mistyped one, three at most; none when all are far."""
+    if len(word) < MIN_WORD:
+        return []
+    allowed = 1 if len(word) < 6 else 2
+    scored = sorted((distance(word, other, allowed), other) for other in index().near(word))
+    best = [(d, other) for d, other in scored if d <= allowed]
+    return [other for d, other in best if d == best[0][0]][:3]
+
+
+def distance(a: str, b: str, most: int) -> int:
+    """Letters to insert, drop, change or swap with a neighbour to get from one to the other; `most` + 1 for more.
+
+    Optimal string alignment: Damerau 1964, without changing what was swapped.
+    """
+    if abs(len(a) - len(b)) > most:
+        return most + 1
+    before: list[int] = []
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        last, before, row = before, row, [i] + [0] * len(b)
+        for j, y in enumerate(b, 1):
+            row[j] = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (x != y))
+            if i > 1 and j > 1 and x == b[j - 2] and a[i - 2] == y:
+                row[j] = min(row[j], last[j - 2] + 1)
+        if min(row) > most:
+            return most + 1
+    return row[-1]

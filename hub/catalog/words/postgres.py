@@ -1,0 +1,79 @@
+"""Words in tsvectors under a GIN index; pg_trgm finds words that look like a mistyped one, where it can be had."""
+
+from __future__ import annotations
+
+import numpy as np
+from django.db import connection
+from numpy.typing import NDArray
+
+from hub.catalog.words import Wanted
+
+_NEAR = 40
+_MATCH = "FROM catalog_text, to_tsquery('english', %s) AS query WHERE vector @@ query"
+
+
+class TextSearch:
+    """See `Index`. The table and its indexes are made by migration 0002."""
+
+    def put(self, item_id: int, name: str, text: str) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO catalog_text (item_id, vector) VALUES "
+                "(%s, setweight(to_tsvector('english', %s), 'A') || setweight(to_tsvector('english', %s), 'D')) "
+                "ON CONFLICT (item_id) DO UPDATE SET vector = EXCLUDED.vector",
+                [item_id, name, text],
+            )
+
+    def drop(self, item_id: int) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("DELETE FROM catalog_text WHERE item_id = %s", [item_id])
+
+    def matching(self, wanted: Wanted) -> NDArray[np.int64]:
+        with connection.cursor() as cursor:
+            # All ids in one value of 8 bytes each: as rows, 50,000 of them would cost more than finding them.
+            cursor.execute(f"SELECT string_agg(int8send(item_id), ''::bytea) {_MATCH}", [_query(wanted)])
+            found = cursor.fetchone()[0]
+        return np.frombuffer(found or b"", dtype=">i8").astype(np.int64)
+
+    def ranked(self, wanted: Wanted, limit: int) -> dict[int, float]:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT item_id, ts_rank(vector, query) AS worth {_MATCH} ORDER BY worth DESC LIMIT %s",
+                [_query(wanted), limit],
+            )
+            return dict(cursor.fetchall())
+
+    def near(self, word: str) -> list[str]:
+        with connection.cursor() as cursor:
+            if has_trigrams():
+                cursor.execute(
+                    "SELECT text FROM catalog_word WHERE text %% %s ORDER BY similarity(text, %s) DESC LIMIT %s",
+                    [word, word, _NEAR],
+                )
+            else:
+                cursor.execute(
+                    "SELECT text FROM catalog_word WHERE text LIKE %s AND length(text) BETWEEN %s AND %s LIMIT 400",
+                    [f"{word[:2]}%", len(word) - 2, len(word) + 2],
+                )
+            return [row[0] for row in cursor.fetchall()]
+
+    def lacks(self) -> str:
+        if has_trigrams():
+            return ""
+        return (
+            "PostgreSQL lacks the extension pg_trgm: a mistyped word is only compared with words of the same two first "
+            "letters. As a superuser of the database run CREATE EXTENSION pg_trgm; CREATE INDEX catalog_word_trigram "
+            "ON catalog_word USING gin (text gin_trgm_ops);"
+        )
+
+
+def has_trigrams() -> bool:
+    """Whether pg_trgm is installed in this database."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_extension WHERE extname = 'pg_trgm'")
+        return cursor.fetchone() is not None
+
+
+def _query(wanted: Wanted) -> str:
+    # `words` leaves letters, digits and _ only, so nothing here is an operator of tsquery.
+    return " & ".join("(" + " | ".join(f"'{word}':*" for word in spellings) + ")" for spellings in wanted)

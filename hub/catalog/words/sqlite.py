@@ -1,0 +1,57 @@
+"""Words in FTS5: one table for the texts, and one of all words cut into trigrams for mistyped ones."""
+
+from __future__ import annotations
+
+import numpy as np
+from django.db import connection
+from numpy.typing import NDArray
+
+from hub.catalog.words import Wanted
+
+NAME_WEIGHT, TEXT_WEIGHT = 4.0, 1.0
+_NEAR = 40
+
+
+class Fts5:
+    """See `Index`. The tables are made by migration 0002."""
+
+    def put(self, item_id: int, name: str, text: str) -> None:
+        self.drop(item_id)
+        with connection.cursor() as cursor:
+            cursor.execute("INSERT INTO catalog_text (rowid, name, text) VALUES (%s, %s, %s)", [item_id, name, text])
+
+    def drop(self, item_id: int) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("DELETE FROM catalog_text WHERE rowid = %s", [item_id])
+
+    def matching(self, wanted: Wanted) -> NDArray[np.int64]:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT rowid FROM catalog_text WHERE catalog_text MATCH %s", [_query(wanted)])
+            return np.fromiter((row[0] for row in cursor.fetchall()), dtype=np.int64)
+
+    def ranked(self, wanted: Wanted, limit: int) -> dict[int, float]:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT rowid, -bm25(catalog_text, %s, %s) AS worth FROM catalog_text WHERE catalog_text MATCH %s "
+                "ORDER BY worth DESC LIMIT %s",
+                [NAME_WEIGHT, TEXT_WEIGHT, _query(wanted), limit],
+            )
+            return dict(cursor.fetchall())
+
+    def near(self, word: str) -> list[str]:
+        padded = f"  {word} "
+        trigrams = {padded[at : at + 3] for at in range(len(padded) - 2)}
+        query = " OR ".join(f'"{trigram}"' for trigram in sorted(trigrams))
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT word FROM catalog_trigram WHERE catalog_trigram MATCH %s ORDER BY rank LIMIT %s", [query, _NEAR]
+            )
+            return [row[0].strip() for row in cursor.fetchall()]
+
+    def lacks(self) -> str:
+        return ""
+
+
+def _query(wanted: Wanted) -> str:
+    # Quoted: FTS5's own operators are ordinary words here. `words` leaves letters and digits only.
+    return " AND ".join("(" + " OR ".join(f'"{word}"*' for word in spellings) + ")" for spellings in wanted)
