@@ -82,7 +82,15 @@ def changed(repository: Repository) -> None:
     item = Item.objects.select_related("repository__namespace").filter(repository=repository).first()
     if item is not None:
         item.repository = repository
+        item.derivation, item.attempts = (0, 0) if item.commit_id else (item.derivation, 0)  # a card's pictures move
         _store(item)
+        wake.later(item)
+
+
+def liked(repository: Repository) -> None:
+    """Call it after a repository's likes changed."""
+    for pk in Item.objects.filter(repository=repository).values_list("pk", flat=True):
+        recount({pk: {"likes": repository.likes}})
 
 
 @transaction.atomic

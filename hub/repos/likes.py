@@ -7,6 +7,7 @@ from django.db.models import F
 
 from hub.accounts.models import User
 from hub.accounts.permissions import require
+from hub.catalog import services as catalog
 from hub.repos.models import Like, Repository
 
 
@@ -31,3 +32,4 @@ def unlike(*, repository: Repository, by: User) -> None:
 def _count(repository: Repository, by: int) -> None:
     Repository.objects.filter(pk=repository.pk).update(likes=F("likes") + by)
     repository.refresh_from_db(fields=["likes"])
+    catalog.liked(repository)

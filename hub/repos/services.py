@@ -108,6 +108,7 @@ def move_repository(repository: Repository, to: str, *, by: Actor | None = None)
                 retired.require_free(new, for_=repository)
                 repository.team_grants.exclude(team__organisation=namespace).delete()
                 audit.record("repository.moved", by=by, subject=new, namespace=namespace, left=old)
+                catalog.changed(repository)
     except IntegrityError as err:
         raise Conflict(f"{to} exists already. Choose another name.") from err
 
@@ -133,6 +134,7 @@ def change_settings(
     for key, value in changed.items():
         setattr(repository, key, value)
     repository.save(update_fields=[*changed, "updated_at"])
+    catalog.changed(repository)
     audit.record(
         "repository.settings", by=by, subject=repository.prefixed_name, namespace=repository.namespace, **changed
     )
