@@ -28,10 +28,6 @@ class ItemQuerySet(models.QuerySet["Item"]):
         """Those with a manifest: priors, and plain models of a family that the loader knows."""
         return self.filter(manifest__isnull=False)
 
-    def open_to(self, actor: Actor) -> Self:
-        """Those whose files the actor may have, too."""
-        return self.filter(repository__in=Repository.objects.open_to(actor))
-
     def for_cards(self) -> Self:
         """With everything a list shows."""
         return self.select_related("repository__namespace", "commit").defer("card_html", "search_text", "terms")
