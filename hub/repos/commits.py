@@ -16,7 +16,7 @@ from hub.catalog.facts import Facts, read
 from hub.errors import BadName, BlobMissing, ParentMoved
 from hub.repos import gitobjects, quotas, trees
 from hub.repos.blobs import put_file
-from hub.repos.checks import check_files, kind_of
+from hub.repos.checks import Described, check_files, kind_of
 from hub.repos.lfs import wants_lfs
 from hub.repos.models import Blob, Commit, Ref, Repository, RepositoryBlob
 from hub.repos.names import check_ref, check_sha256
@@ -69,6 +69,7 @@ class _Ready:
     files: _Files
     changed: list[FileEntry]
     kind: str
+    described: Described
     facts: Facts
 
 
@@ -182,7 +183,7 @@ def _prepare(
     new = [after[path] for path in sorted(changed)]
     refuse_secrets(repository, new, after.get(IGNORE))
     facts = read(after, store(), manifest=described.manifest, description=repository.description)
-    return _Ready(now, after, new, becomes, facts)
+    return _Ready(now, after, new, becomes, described, facts)
 
 
 def _apply(files: _Files, changes: Sequence[Change], puts: Mapping[str, Blob]) -> _Files:
