@@ -68,6 +68,7 @@ INSTALLED_APPS = [
     "hub.jobs",
     "hub.boards",
     "hub.api",
+    "hub.wire",
     "hub.web",
     "hub.ops",
 ]
@@ -75,6 +76,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "hub.wire.paths.UndecodedPath",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",

@@ -1,4 +1,4 @@
-"""The root of all addresses: the API, the operator's admin, and the pages."""
+"""The root of all addresses: the API, the operator's admin, the Hugging Face protocol, and the pages."""
 
 from django.contrib import admin
 from django.urls import include, path
@@ -10,5 +10,6 @@ urlpatterns = [
     path("api/v1/", include("hub.api.urls")),
     path("", include("hub.xet.urls")),
     path("admin/", admin.site.urls),
+    path("", include(("hub.wire.urls", "wire"))),
     path("", include("hub.web.urls")),
 ]

@@ -42,14 +42,18 @@ class Part:
         self._file.close()
 
 
-def send_blob(request: HttpRequest, blob: Blob, *, path: str) -> HttpResponseBase:
-    """The response for a blob that is called `path`: its bytes, or where a bucket gives them. Raises BlobLost."""
-    return send_file(request, store().open_to_send(blob.sha256), sha256=blob.sha256, size=blob.size, path=path)
+def send_blob(request: HttpRequest, blob: Blob, *, path: str, oid: str = "") -> HttpResponseBase:
+    """The response for a blob that is called `path`: its bytes, or where a bucket gives them. Raises BlobLost.
+
+    oid  its ETag, where that is not its SHA-256
+    """
+    oid = oid or blob.sha256
+    return send_file(request, store().open_to_send(blob.sha256), oid=oid, size=blob.size, path=path)
 
 
-def send_file(request: HttpRequest, file: BinaryIO, *, sha256: str, size: int, path: str) -> HttpResponseBase:
-    """The response for a stored blob. Takes over `file`. Raises RangeNotSatisfiable."""
-    etag = f'"{sha256}"'
+def send_file(request: HttpRequest, file: BinaryIO, *, oid: str, size: int, path: str) -> HttpResponseBase:
+    """The response for a stored blob with `oid` as its ETag. Takes over `file`. Raises RangeNotSatisfiable."""
+    etag = f'"{oid}"'
     if etag in parse_etags(request.headers.get("If-None-Match", "")):
         file.close()
         return _with_headers(HttpResponse(status=HTTPStatus.NOT_MODIFIED), etag, path)

@@ -102,6 +102,35 @@ def changed(before: str | None, after: str | None) -> dict[str, tuple[FileEntry 
     return dict(sorted(found.items()))
 
 
+def find_all(tree_oid: str, paths: Iterable[str]) -> dict[str, FileEntry | FolderEntry]:
+    """What lies at those of `paths` where something does; one query a level of depth, however many paths."""
+    found: dict[str, FileEntry | FolderEntry] = {}
+    folders = {"": tree_oid}  # of the level at hand, by path
+    wanted = {path: path.split("/") for path in paths if path}
+    depth = 0
+    while wanted:
+        names = {parts[depth] for parts in wanted.values()}
+        rows = TreeEntry.objects.select_related("blob").filter(tree__in=set(folders.values()), name__in=names)
+        entries = {(row.tree_id, row.name): row for row in rows}
+        below: dict[str, str] = {}
+        for path, parts in list(wanted.items()):
+            folder = folders.get("/".join(parts[:depth]))
+            row = entries.get((folder, parts[depth])) if folder is not None else None
+            is_last = len(parts) == depth + 1
+            if row is None or (row.blob is not None and not is_last):
+                del wanted[path]
+            elif row.blob is not None:
+                found[path] = FileEntry(path, row.blob, row.lfs)
+                del wanted[path]
+            elif is_last:
+                found[path] = FolderEntry(path, str(row.subtree_id))
+                del wanted[path]
+            else:
+                below["/".join(parts[: depth + 1])] = str(row.subtree_id)
+        folders, depth = below, depth + 1
+    return found
+
+
 def write(files: Mapping[str, FileEntry]) -> str:
     """Stores the folders of these files and gives the id of the topmost. Call it inside the commit's transaction."""
     folders: dict[str, list[TreeEntry]] = {}

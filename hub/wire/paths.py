@@ -1,0 +1,95 @@
+"""Addresses as the client wrote them: `refs%2Fpr%2F1` is one segment, and `a%2520b` is decoded once.
+
+WSGI hands Django a decoded path, in which a quoted slash is a slash like any other. `UndecodedPath` puts back those two
+characters that decoding loses, from the server's raw request line; the converters below take them out again, once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from urllib.parse import quote, unquote_to_bytes, urlsplit
+
+from django.http import HttpRequest, HttpResponseBase
+from django.urls import register_converter
+from django.utils.encoding import repercent_broken_unicode
+
+from hub.repos.models import Repository
+
+_LOST = re.compile("%(?=2[fF]|25)")
+_QUOTED = re.compile("%2F|%25", re.IGNORECASE)
+
+
+def raw_path(request: HttpRequest) -> str:
+    """The path of the request line, still quoted; made anew where the server does not tell."""
+    # gunicorn says RAW_URI, uWSGI REQUEST_URI. Through a proxy it may be a whole address.
+    line = request.META.get("RAW_URI") or request.META.get("REQUEST_URI") or ""
+    return urlsplit(line).path if line else quote(request.path)
+
+
+class UndecodedPath:
+    """Middleware: `path_info` keeps a quoted slash as %2F and a quoted percent sign as %25. `request.path` stays."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        line = request.META.get("RAW_URI") or request.META.get("REQUEST_URI")
+        if line and "%" in line:
+            path = raw_path(request)
+            half = repercent_broken_unicode(unquote_to_bytes(_LOST.sub("%25", path))).decode()
+            request.path_info = "/" + half.removeprefix(request.META.get("SCRIPT_NAME", "")).lstrip("/")
+        elif "%" in request.path_info:
+            request.path_info = request.path_info.replace("%", "%25")
+        return self._get_response(request)
+
+
+def unquoted(text: str) -> str:
+    """A captured part as the client meant it."""
+    return _QUOTED.sub(lambda found: "/" if found[0] in "%2F%2f" else "%", text)
+
+
+class _Quoted:
+    def to_python(self, value: str) -> str:
+        """Decodes what `UndecodedPath` kept."""
+        return unquoted(value)
+
+    def to_url(self, value: str) -> str:
+        """Quotes everything, slashes too."""
+        return quote(value, safe="")
+
+
+class _Segment(_Quoted):
+    regex = "[^/]+"
+
+
+class _Revision(_Quoted):
+    """A branch, tag or commit followed by more. Unquoted, only names below refs/ may have slashes."""
+
+    regex = r"refs/(?:pr/\d+|(?:heads|tags|convert)/[^/]+)|[^/]+"
+
+
+class _Rest(_Quoted):
+    """Everything to the end: the path of a file, or a revision after which nothing comes."""
+
+    regex = ".+"
+
+
+class _Type:
+    """`models`, `datasets` or `spaces`, as the type of a repository."""
+
+    regex = "|".join(Repository.TYPE_OF_PREFIX)
+
+    def to_python(self, value: str) -> str:
+        """The type."""
+        return Repository.TYPE_OF_PREFIX[value]
+
+    def to_url(self, value: str) -> str:
+        """The plural."""
+        return f"{value}s"
+
+
+register_converter(_Segment, "segment")
+register_converter(_Revision, "revision")
+register_converter(_Rest, "rest")
+register_converter(_Type, "repotype")

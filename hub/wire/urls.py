@@ -1,0 +1,27 @@
+"""Addresses of the Hugging Face protocol. They come before the pages, whose names they never take."""
+
+from __future__ import annotations
+
+from hub.wire import contents, identity, infos, repositories, writing
+from hub.wire.calls import at
+
+_API = "api/<repotype:type>/<segment:ns>/<segment:name>"
+_FILES = "<segment:ns>/<segment:name>/resolve/<revision:rev>/<rest:path>"
+
+urlpatterns = [
+    at("api/whoami-v2", "whoami", GET=identity.whoami),
+    at("api/repos/create", "create", POST=repositories.create),
+    at("api/repos/delete", "delete", DELETE=repositories.delete),
+    at(f"{_API}", "info", GET=infos.info),
+    at(f"{_API}/revision/<rest:rev>", "info-at", GET=infos.info),
+    at(f"{_API}/auth-check", "auth-check", GET=identity.auth_check),
+    at(f"{_API}/auth-check/write", "auth-check-write", GET=identity.auth_check_write),
+    at(f"{_API}/duplicate", "duplicate", POST=repositories.duplicate),
+    at(f"{_API}/tree/<revision:rev>", "tree", GET=contents.tree),
+    at(f"{_API}/tree/<revision:rev>/<rest:path>", "tree-below", GET=contents.tree),
+    at(f"{_API}/paths-info/<rest:rev>", "paths-info", POST=contents.paths_info),
+    at(f"{_API}/preupload/<rest:rev>", "preupload", POST=writing.preupload),
+    at(f"{_API}/commit/<rest:rev>", "commit", POST=writing.commit),
+    at(f"<repotype:type>/{_FILES}", "resolve-typed", GET=contents.resolve),
+    at(_FILES, "resolve", GET=contents.resolve),
+]
