@@ -27,7 +27,7 @@ from hub.repos import services
 from hub.repos.models import Commit, Repository
 from hub.wire.errors import BAD_TOKEN, Elsewhere, RepoNotFound, RevisionNotFound, mistake, refusal
 from hub.wire.paths import raw_path
-from priors.errors import NotAllowed, NotFound, PriorhubError, TokenRejected, UserError
+from priors.errors import NotAllowed, NotFound, TokenRejected, UserError
 
 _SAFE = frozenset(["GET", "HEAD", "OPTIONS"])
 _TRUE = frozenset(["true", "1", "yes", "on"])
@@ -131,7 +131,7 @@ class Call:
         )
         if found is None:
             raise RepoNotFound
-        if action != "read":
+        if action != "read" and (action != "read_files" or found.gated):  # who sees an ungated one may have its files
             require(self.actor, action, found)
         return found
 
@@ -174,26 +174,27 @@ def at(route: str, name: str, **views: View) -> URLPattern:
 
     @csrf_exempt  # tokens need none; Call.actor asks for it where a session is used
     def answer(request: HttpRequest, **captured: Any) -> HttpResponseBase:
-        method = request.method or "GET"
-        view = views.get(method) or (views.get("GET") if method == "HEAD" else None)
+        is_head = request.method == "HEAD"
+        view = views.get(request.method or "GET") or (views.get("GET") if is_head else None)
         call = Call(request)
-        try:
-            if view is None:
-                return _not_allowed(method, allowed)
-            call.actor  # noqa: B018 - a bad token is refused before anything else, whatever the address is
-            return _without_body(view(call, **captured)) if method == "HEAD" else view(call, **captured)
-        except Elsewhere as error:
-            return _moved(call, captured, error.repository)
-        except TokenRejected as error:
-            return refusal(error, anonymous=True)
-        except UserError as error:
-            return refusal(error, anonymous=not call.actor.is_authenticated)
-        except PriorhubError as error:
-            return mistake(request, error)
-        except Exception as error:
-            return mistake(request, error)
+        response = _answered(call, view, captured) if view is not None else _not_allowed(call, allowed)
+        return _without_body(response) if is_head else response
 
     return path(route, answer, name=name)
+
+
+def _answered(call: Call, view: View, captured: dict[str, Any]) -> HttpResponseBase:
+    try:
+        call.actor  # noqa: B018 - a bad token is refused before anything else, whatever the address is
+        return view(call, **captured)
+    except Elsewhere as error:
+        return _moved(call, captured, error.repository)
+    except TokenRejected as error:
+        return refusal(error, anonymous=True)
+    except UserError as error:
+        return refusal(error, anonymous=not call.actor.is_authenticated)
+    except Exception as error:
+        return mistake(call.request, error)
 
 
 def _bearer(header: str) -> User:
@@ -233,8 +234,8 @@ def _moved(call: Call, captured: dict[str, Any], repository: Repository) -> Http
     return response
 
 
-def _not_allowed(method: str, allowed: list[str]) -> JsonResponse:
-    said = f"{method} is not one of {', '.join(allowed)}, which this address knows."
+def _not_allowed(call: Call, allowed: list[str]) -> JsonResponse:
+    said = f"{call.request.method} is not one of {', '.join(allowed)}, which this address knows."
     response = JsonResponse({"error": said}, status=HTTPStatus.METHOD_NOT_ALLOWED)
     response["Allow"] = ", ".join(allowed)
     response["X-Error-Message"] = said

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.http import HttpResponse, JsonResponse
 
 from hub.accounts.models import ApiToken
@@ -22,7 +24,7 @@ def whoami(call: Call) -> HttpResponse:
     organisations = Namespace.objects.filter(memberships__user=user).order_by("name").values_list(
         "name", "memberships__role"
     )  # fmt: skip
-    auth = {"type": "session"}
+    auth: dict[str, Any] = {"type": "session"}
     if token is not None:
         shown = {
             "displayName": token.name,

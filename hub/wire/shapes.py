@@ -47,7 +47,7 @@ def sibling(entry: FileEntry, *, blobs: bool) -> dict[str, Any]:
 def commit_item(commit: Commit, *, formatted: bool = False) -> dict[str, Any]:
     """A commit in a history."""
     title, _, body = commit.message.partition("\n")
-    item = {
+    item: dict[str, Any] = {
         "id": commit.oid,
         "title": title,
         "message": body.strip(),
