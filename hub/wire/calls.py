@@ -22,10 +22,10 @@ from hub.accounts.models import User
 from hub.accounts.permissions import Action, require
 from hub.accounts.services import authenticate
 from hub.api.blobs import body as body_of
-from hub.errors import BadRequest
-from hub.repos import services
+from hub.errors import BadRequest, Moved
+from hub.repos import retired, services
 from hub.repos.models import Commit, Repository
-from hub.wire.errors import BAD_TOKEN, Elsewhere, RepoNotFound, RevisionNotFound, mistake, refusal
+from hub.wire.errors import BAD_TOKEN, RepoNotFound, RevisionNotFound, mistake, refusal
 from hub.wire.paths import raw_path
 from priors.errors import NotAllowed, NotFound, TokenRejected, UserError
 
@@ -122,7 +122,7 @@ class Call:
         return bytes(body)
 
     def repository(self, type: str, ns: str, name: str, action: Action = "read") -> Repository:
-        """The repository, if the caller may do `action`. Raises RepoNotFound, Elsewhere, NotAllowed, TokenRejected."""
+        """The repository, if the caller may do `action`. Raises RepoNotFound, Moved, NotAllowed, TokenRejected."""
         found = (
             Repository.objects.visible_to(self.actor)
             .for_cards()
@@ -130,7 +130,8 @@ class Call:
             .first()
         )
         if found is None:
-            raise RepoNotFound
+            moved = retired.moved_to(f"{ns}/{name}", type=type, actor=self.actor)
+            raise Moved(f"{ns}/{name}", moved.full_name) if moved is not None else RepoNotFound
         if action != "read" and (action != "read_files" or found.gated):  # who sees an ungated one may have its files
             require(self.actor, action, found)
         return found
@@ -187,8 +188,8 @@ def _answered(call: Call, view: View, captured: dict[str, Any]) -> HttpResponseB
     try:
         call.actor  # noqa: B018 - a bad token is refused before anything else, whatever the address is
         return view(call, **captured)
-    except Elsewhere as error:
-        return _moved(call, captured, error.repository)
+    except Moved as error:
+        return _moved(call, error)
     except TokenRejected as error:
         return refusal(error, anonymous=True)
     except UserError as error:
@@ -224,14 +225,11 @@ def _without_body(response: HttpResponseBase) -> HttpResponseBase:
     return response
 
 
-def _moved(call: Call, captured: dict[str, Any], repository: Repository) -> HttpResponse:
+def _moved(call: Call, error: Moved) -> HttpResponse:
     """To the same address of the repository's present name: relative, so that the client keeps its token."""
-    old = f"/{captured['ns']}/{captured['name']}"
     query = call.request.META.get("QUERY_STRING", "")
-    response = HttpResponse(status=HTTPStatus.TEMPORARY_REDIRECT)
-    to = raw_path(call.request).replace(old, f"/{repository.full_name}", 1)
-    response["Location"] = f"{to}?{query}" if query else to
-    return response
+    to = error.location(raw_path(call.request))
+    return HttpResponse(status=error.status, headers={"Location": f"{to}?{query}" if query else to})
 
 
 def _not_allowed(call: Call, allowed: list[str]) -> JsonResponse:

@@ -8,9 +8,10 @@ from django.http import HttpResponse, HttpResponseBase, JsonResponse
 
 from hub.api.files import send_blob
 from hub.errors import BadRequest
-from hub.repos import trees
+from hub.repos import history, trees
 from hub.repos.models import Commit, Repository
 from hub.repos.trees import FileEntry, FolderEntry
+from hub.safety.holds import servable
 from hub.wire.calls import Call, listed, revision
 from hub.wire.errors import EntryNotFound
 from hub.wire.shapes import tree_item
@@ -58,6 +59,7 @@ def resolve(call: Call, ns: str, name: str, rev: str, path: str, type: str = Rep
     entry = trees.find(commit.tree_id, path)
     if not isinstance(entry, FileEntry):
         raise EntryNotFound("Entry not found", commit)
+    servable(commit, [entry.sha256])
     oid = entry.sha256 if entry.lfs else entry.oid
     response = send_blob(call.request, entry.blob, path=path, oid=oid)
     response["X-Repo-Commit"] = commit.oid
@@ -68,4 +70,5 @@ def resolve(call: Call, ns: str, name: str, rev: str, path: str, type: str = Rep
 
 
 def _items(commit: Commit, entries: list[FileEntry | FolderEntry], *, expand: bool) -> list[dict[str, object]]:
-    return [tree_item(entry) for entry in entries]
+    last = history.last_commits(commit, [entry.path for entry in entries]) if expand else {}
+    return [tree_item(entry, last.get(entry.path)) for entry in entries]

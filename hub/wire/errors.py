@@ -17,8 +17,8 @@ from typing import Any, ClassVar
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
-from hub.errors import ParentMoved
-from hub.repos.models import Commit, Repository
+from hub.errors import Gated, ParentMoved
+from hub.repos.models import Commit
 from priors.errors import NotFound, TokenRejected, UserError
 
 logger = logging.getLogger(__name__)
@@ -63,18 +63,11 @@ class NotServed(UserError):
     status: ClassVar[int] = HTTPStatus.NOT_IMPLEMENTED
 
 
-class Elsewhere(Exception):
-    """The repository has another name now."""
-
-    def __init__(self, repository: Repository) -> None:
-        super().__init__(repository.full_name)
-        self.repository = repository
-
-
 _CODES = {
     RepoNotFound: "RepoNotFound",
     RevisionNotFound: "RevisionNotFound",
     EntryNotFound: "EntryNotFound",
+    Gated: "GatedRepo",
 }
 
 
@@ -84,7 +77,7 @@ def refusal(error: UserError, *, anonymous: bool) -> HttpResponse:
     body = {"error": str(error), **getattr(error, "more", {})}
     response = JsonResponse(body, status=status)
     response["X-Error-Message"] = _header(str(error))
-    code = "GatedRepo" if error.code == "gated" else _CODES.get(type(error))
+    code = _CODES.get(type(error))
     if code is not None:
         response["X-Error-Code"] = code
     if isinstance(error, EntryNotFound) and error.commit is not None:
@@ -110,7 +103,7 @@ def mistake(request: HttpRequest, error: Exception) -> HttpResponse:
 
 
 def _status(error: UserError, *, anonymous: bool) -> int:
-    if anonymous and (isinstance(error, RepoNotFound) or error.code == "gated"):
+    if anonymous and (isinstance(error, RepoNotFound | Gated)):
         return HTTPStatus.UNAUTHORIZED
     if isinstance(error, TokenRejected | ParentMoved):
         return error.status

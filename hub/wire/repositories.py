@@ -13,6 +13,7 @@ from hub.repos import commits, lfs, services
 from hub.repos.blobs import put_blob
 from hub.repos.commits import Put
 from hub.repos.models import Namespace, Repository
+from hub.safety.holds import servable
 from hub.wire.calls import Call
 from hub.wire.errors import Exists
 from hub.wire.shapes import url_of
@@ -38,8 +39,32 @@ def delete(call: Call) -> HttpResponse:
     """Deletes for good."""
     said = call.json()
     ns, _, name = _full_name(call, said).partition("/")
-    delete_repository(call.repository(_type(said), ns, name, "delete"))
+    delete_repository(call.repository(_type(said), ns, name, "delete"), by=call.actor)
     return JsonResponse({"success": True})
+
+
+def move(call: Call) -> HttpResponse:
+    """Another name, in another namespace too where the caller may create; the old one leads to it."""
+    said = call.json()
+    ns, _, name = _text(said, "fromRepo").partition("/")
+    repository = call.repository(_type(said), ns, name, "delete")
+    to = _text(said, "toRepo")
+    _namespace(call, to)
+    services.move_repository(repository, to, by=call.actor)
+    return JsonResponse({"success": True, "url": url_of(call.endpoint, repository)})
+
+
+def settings(call: Call, type: str, ns: str, name: str) -> HttpResponse:
+    """Who sees the repository, and who may have its files."""
+    repository = call.repository(type, ns, name, "admin")
+    said = call.json()
+    gated = said.get("gated")
+    if gated is not None and gated is not False and gated not in ("auto", "manual"):
+        raise BadRequest('gated is neither "auto", "manual" nor false. Use one of them.')
+    services.change_settings(
+        repository, by=call.actor, private=_private(said), gated=None if gated is None else gated or ""
+    )
+    return JsonResponse({"private": repository.private, "gated": repository.gated or False})
 
 
 def duplicate(call: Call, type: str, ns: str, name: str) -> HttpResponse:
@@ -48,7 +73,7 @@ def duplicate(call: Call, type: str, ns: str, name: str) -> HttpResponse:
     said = call.json()
     to = _text(said, "repository")
     private = _private(said)
-    changes = [Put(file.path, file.sha256, file.lfs) for file in services.files(source.head)] if source.head else []
+    changes = _all_files(source)
     made = _made(
         call, _namespace(call, to), to, type, private=source.private if private is None else private,
         message=f"Duplicate from {source.full_name}", changes=changes,
@@ -66,6 +91,14 @@ def _made(
         raise Exists("You already created this repo", url=url_of(call.endpoint, found)) from err
     commits.commit(repository=made, changes=changes, message=message, by=call.user, replace=True)
     return made
+
+
+def _all_files(source: Repository) -> list[Put]:
+    if source.head is None:
+        return []
+    files = services.files(source.head)
+    servable(source.head, [file.sha256 for file in files])
+    return [Put(file.path, file.sha256, file.lfs) for file in files]
 
 
 def _first_files(call: Call, type: str, said: dict[str, Any]) -> list[Put]:
