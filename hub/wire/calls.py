@@ -17,6 +17,7 @@ from django.urls import URLPattern, path
 from django.views.decorators.csrf import csrf_exempt
 from ninja.utils import check_csrf
 
+from hub.accounts import rates
 from hub.accounts.access import Actor
 from hub.accounts.models import User
 from hub.accounts.permissions import Action, require
@@ -186,7 +187,8 @@ def at(route: str, name: str, **views: View) -> URLPattern:
 
 def _answered(call: Call, view: View, captured: dict[str, Any]) -> HttpResponseBase:
     try:
-        call.actor  # noqa: B018 - a bad token is refused before anything else, whatever the address is
+        # A bad token is refused before anything else, whatever the address is.
+        rates.charge(call.request, "api", call.actor)
         return view(call, **captured)
     except Moved as error:
         return _moved(call, error)

@@ -84,9 +84,7 @@ def refusal(error: UserError, *, anonymous: bool) -> HttpResponse:
         response["X-Repo-Commit"] = error.commit.oid
     if status == HTTPStatus.UNAUTHORIZED:
         response["WWW-Authenticate"] = "Bearer"
-    if (retry_after := getattr(error, "retry_after", None)) is not None:
-        response["Retry-After"] = str(retry_after)
-    elif status == HTTPStatus.SERVICE_UNAVAILABLE:
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
         response["Retry-After"] = "5"
     response["Cache-Control"] = "no-store"
     return response
