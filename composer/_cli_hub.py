@@ -98,14 +98,24 @@ def show(
 
 @app.command()
 def pull(
-    repo: Annotated[str, typer.Argument(help="namespace/name[@rev]")],
+    repo: Annotated[str | None, typer.Argument(help="namespace/name[@rev]")] = None,
     to: Annotated[
         Path | None, typer.Option("--to", help="Copy the files here; otherwise they stay in the cache.")
+    ] = None,
+    lock: Annotated[
+        Path | None, typer.Option("--lock", help="Fetch the priors of this lock, at the content it names.")
     ] = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fetch a repository, every file checked against its sha256."""
+    """Fetch a repository, or all priors of a lock, every file checked against its sha256."""
+    if lock is not None:
+        if repo is not None or to is not None:
+            raise typer.BadParameter("it names what is pulled, into the cache", param_hint="--lock")
+        _pull_lock(lock, url, as_json)
+        return
+    if repo is None:
+        raise typer.BadParameter("name a repository, or a lock with --lock", param_hint="REPO")
     with open_hub(url) as hub, progress() as report:
         folder = hub.pull(repo, to=to, report=report)
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
@@ -248,3 +258,39 @@ def import_(
     if result["skipped"]:
         text += f"\nLeft out, because loading them runs code: {', '.join(result['skipped'])}"
     emit({"source": source, "job": job.id, **result}, printable(text), as_json=as_json)
+
+
+def _pull_lock(lock: Path, url: str | None, as_json: bool) -> None:
+    from composer.audit import pull_locked, read_lock
+    from priors.client import HubLibrary
+
+    wanted = read_lock(lock)
+    with open_hub(url) as hub, progress() as report:
+        found = pull_locked(wanted, HubLibrary(hub, report=report))
+    rows = [(finding.ref, finding.folder) for finding in found]
+    emit([vars(finding) for finding in found], table(("prior", "folder"), rows), as_json=as_json)
+
+
+def audit_cache(as_json: bool) -> None:
+    """Hashes everything that was pulled, and says what is no longer what it was. Exit 1 when something is not."""
+    from priors.client import Cache
+
+    cache = Cache()
+    found = cache.audit()
+    text = f"{cache.root}: {found.blobs:,} files, {found.size_bytes / 1e6:,.1f} MB, {found.snapshots:,} commits; "
+    text += "all as they were pulled" if not found.damaged else "DAMAGED: " + ", ".join(found.damaged)
+    emit({"cache": str(cache.root), **vars(found)}, printable(text), as_json=as_json)
+    if found.damaged:
+        raise typer.Exit(1)
+
+
+def audit_lock(folder: Path, offline: bool, url: str | None, as_json: bool) -> None:
+    """What became of the priors of a lock. Exit 1 when one is damaged, missing, gone or held back."""
+    from composer.audit import BROKEN, audit, read_lock
+    from priors.client import HubLibrary
+
+    found = audit(read_lock(folder), HubLibrary(None if offline else open_hub(url)))
+    rows = [(finding.ref, finding.state, finding.detail) for finding in found]
+    emit([vars(finding) for finding in found], table(("prior", "state", "what"), rows), as_json=as_json)
+    if any(finding.state in BROKEN for finding in found):
+        raise typer.Exit(1)

@@ -250,13 +250,26 @@ def lock(
 
 @app.command()
 def verify(
-    folder: Annotated[Path, typer.Argument(help="A fitted model, a prior, or a pulled repository.")],
+    folder: Annotated[
+        Path | None, typer.Argument(help="A fitted model, a prior, or a pulled repository; with --audit also a lock.")
+    ] = None,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="What became of the priors of a lock; of all that was pulled without one.")
+    ] = False,
     library: Local = None,
     offline: Offline = False,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
     """Recompute what a folder claims: file hashes, types, and that the lock is the lock of its graph."""
+    if audit:
+        if folder is None:
+            _cli_hub.audit_cache(as_json)
+        else:
+            _cli_hub.audit_lock(folder, offline, url, as_json)
+        return
+    if folder is None:
+        raise typer.BadParameter("name a folder, or audit what was pulled with --audit", param_hint="FOLDER")
     from composer.predictions import verify_folder
 
     found = verify_folder(folder, lambda: _library(library, offline, url))

@@ -23,6 +23,7 @@ from priors.client.paths import safe_paths, split_repo, split_revision
 from priors.client.records import Job, JobEvent, Listing, Ref, Tree
 from priors.errors import Conflict, HubError, HubUnreachable, NotFound
 
+_READ_BYTES = 1 << 20
 Gate = Literal["", "auto", "manual"]
 RepoKind = Literal["prior", "composition", "task", "plain"]
 _MARKERS: dict[str, RepoKind] = {"prior.json": "prior", "composition.json": "composition", "task.json": "task"}
@@ -119,6 +120,18 @@ class Hub:
         namespace, name = split_repo(repo)
         path = f"/repos/{namespace}/{name}/tree/{quote(rev, safe='')}"
         return Tree.read(_mapping(self._transport.json("GET", path)))
+
+    def read(self, repo: str, path: str, rev: str = "main") -> bytes:
+        """The bytes of one small file, without the cache. Raises HubError for one of more than a mebibyte."""
+        namespace, name = split_repo(repo)
+        content = bytearray()
+        address = f"/repos/{namespace}/{name}/files/{quote(rev, safe='')}/{quote(path)}"
+        with self._transport.stream("GET", address) as answer:
+            for piece in answer.iter_bytes():
+                content += piece
+                if len(content) > _READ_BYTES:
+                    raise HubError(f"{path!r} has more than {_READ_BYTES:,} bytes. Pull the repository.")
+        return bytes(content)
 
     def commits(self, repo: str, rev: str | None = None) -> list[dict[str, Any]]:
         """The commits that led to `rev`, newest first; those of all branches when it is left out."""

@@ -52,7 +52,7 @@ class HubLibrary:
     def directory(self, ref: PriorRef | str) -> Path:
         """A folder with the prior's files, fetched if needed and checked. Raises UnknownPrior; HubError when away."""
         ref = PriorRef.parse(ref)
-        if ref.sha256 is not None and (place := self._cached(ref)):
+        if ref.sha256 is not None and (place := self.kept(ref)):
             return place
         if self.hub is None:
             raise UnknownPrior(f"{ref} is not in the cache at {self.cache.root}. Name a hub to fetch it from.")
@@ -64,7 +64,40 @@ class HubLibrary:
                 raise
         repo = entry.ref.repo if entry else ref.repo
         wanted = entry.ref if entry else ref
-        return self.hub.pull(repo, self._revision(repo, wanted), report=self._report)
+        return self.hub.pull(repo, self.revision(repo, wanted), report=self._report)
+
+    def kept(self, ref: PriorRef) -> Path | None:
+        """A pulled commit with this content, whatever it is called; its weights are verified when they are loaded."""
+        for repo, folder in self.cache.snapshots():
+            if not (folder / FILE_NAME).is_file():
+                continue
+            try:
+                manifest = read_manifest(folder)
+            except (BadManifest, UnknownArchitecture, UnknownFunction):
+                continue  # said once, when the catalogue was read
+            if ref.matches(manifest.identity()) and all((folder / name).is_file() for name in manifest.files):
+                logger.debug("prior from the cache", extra={"ref": str(ref), "repo": repo})
+                return folder
+        return None
+
+    def revision(self, repo: str, ref: PriorRef) -> str:
+        """main while it still is the prior asked for, else the newest commit that was. Raises UnknownPrior."""
+        if self.hub is None or ref.sha256 is None:
+            return "main"
+        if ref.matches(parse_manifest(self.hub.manifest(repo)).identity()):
+            return "main"
+        for commit in self.hub.commits(repo)[:MAX_COMMITS]:
+            oid = str(commit.get("oid"))
+            try:
+                manifest = parse_manifest(self.hub.manifest(repo, oid))
+            except (HubError, BadManifest, UnknownArchitecture, UnknownFunction) as error:
+                logger.debug("commit passed over", extra={"repo": repo, "oid": oid, "cause": str(error)})
+                continue
+            if ref.matches(manifest.identity()):
+                return oid
+        raise UnknownPrior(
+            f"{repo} no longer has {ref.identity} among its last {MAX_COMMITS} commits. Use a newer lock."
+        )
 
     def _listed(self) -> list[Entry]:
         if self.hub is None:
@@ -116,36 +149,3 @@ class HubLibrary:
                 ref = PriorRef.parse(repo).pinned(manifest.identity())
                 found[str(ref)] = Entry(ref, manifest)
         return [found[key] for key in sorted(found)]
-
-    def _cached(self, ref: PriorRef) -> Path | None:
-        """A pulled commit with this content, whatever it is called; its weights are verified when they are loaded."""
-        for repo, folder in self.cache.snapshots():
-            if not (folder / FILE_NAME).is_file():
-                continue
-            try:
-                manifest = read_manifest(folder)
-            except (BadManifest, UnknownArchitecture, UnknownFunction):
-                continue  # said once, when the catalogue was read
-            if ref.matches(manifest.identity()) and all((folder / name).is_file() for name in manifest.files):
-                logger.debug("prior from the cache", extra={"ref": str(ref), "repo": repo})
-                return folder
-        return None
-
-    def _revision(self, repo: str, ref: PriorRef) -> str:
-        """main while it still is the prior asked for, else the newest commit that was."""
-        if self.hub is None or ref.sha256 is None:
-            return "main"
-        if ref.matches(parse_manifest(self.hub.manifest(repo)).identity()):
-            return "main"
-        for commit in self.hub.commits(repo)[:MAX_COMMITS]:
-            oid = str(commit.get("oid"))
-            try:
-                manifest = parse_manifest(self.hub.manifest(repo, oid))
-            except (HubError, BadManifest, UnknownArchitecture, UnknownFunction) as error:
-                logger.debug("commit passed over", extra={"repo": repo, "oid": oid, "cause": str(error)})
-                continue
-            if ref.matches(manifest.identity()):
-                return oid
-        raise UnknownPrior(
-            f"{repo} no longer has {ref.identity} among its last {MAX_COMMITS} commits. Use a newer lock."
-        )

@@ -10,9 +10,10 @@ from composer.cli import main
 from hub.accounts.services import create_token, create_user
 from priors.client.config import config_file
 
-COMMANDS = (
-    "login whoami search show pull push recommend fit predict bench check lock verify export".split()  # noqa: SIM905
-)
+COMMANDS = [
+    *("login", "whoami", "search", "show", "pull", "push", "import", "refs", "branch", "tag", "move", "settings"),
+    *("delete", "recommend", "fit", "predict", "bench", "check", "lock", "verify", "export"),
+]
 SPEC = """
 composition: 1
 name: letters
