@@ -11,5 +11,6 @@ urlpatterns = [
     path("", include("hub.xet.urls")),
     path("admin/", admin.site.urls),
     path("", include(("hub.wire.urls", "wire"))),
+    path("", include("hub.repos.git.urls")),
     path("", include("hub.web.urls")),
 ]

@@ -145,8 +145,16 @@ def tip(repository: Repository, branch: str, kind: str = Ref.Kind.BRANCH) -> Com
 
 def commit_oid(tree: str, parents: Sequence[str], author: str, at: datetime, message: str) -> str:
     """The id git gives a commit with these fields."""
-    signature = gitobjects.Signature(author, f"{author}@priorhub.invalid", at)
-    return gitobjects.commit_oid(tree=tree, parents=parents, by=signature, message=f"{message}\n")
+    return gitobjects.commit_oid(tree=tree, parents=parents, by=_signature(author, at), message=f"{message}\n")
+
+
+def commit_body(tree: str, parents: Sequence[str], author: str, at: datetime, message: str) -> bytes:
+    """The same commit as git stores it."""
+    return gitobjects.commit_body(tree=tree, parents=parents, by=_signature(author, at), message=f"{message}\n")
+
+
+def _signature(author: str, at: datetime) -> gitobjects.Signature:
+    return gitobjects.Signature(author, f"{author}@priorhub.invalid", at)
 
 
 def _puts(changes: Sequence[Change], by: User | None) -> dict[str, Blob]:
