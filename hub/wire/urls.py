@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from hub.wire import contents, identity, infos, repositories, writing
+from hub.wire import contents, identity, infos, lfs, lfs_files, repositories, writing
 from hub.wire.calls import at
 
 _API = "api/<repotype:type>/<segment:ns>/<segment:name>"
 _FILES = "<segment:ns>/<segment:name>/resolve/<revision:rev>/<rest:path>"
+_LFS = "<segment:ns>/<segment:name>.git/info/lfs"
 
 urlpatterns = [
     at("api/whoami-v2", "whoami", GET=identity.whoami),
@@ -24,6 +25,16 @@ urlpatterns = [
     at(f"{_API}/paths-info/<rest:rev>", "paths-info", POST=contents.paths_info),
     at(f"{_API}/preupload/<rest:rev>", "preupload", POST=writing.preupload),
     at(f"{_API}/commit/<rest:rev>", "commit", POST=writing.commit),
+    at(f"{_API}/lfs-files", "lfs-files", GET=lfs_files.index),
+    at(f"{_API}/lfs-files/batch", "lfs-files-delete", POST=lfs_files.delete),
+    at(f"{_API}/lfs-files/duplicate", "lfs-files-duplicate", POST=lfs_files.duplicate),
+    at("api/lfs/upload/<str:note>", "lfs-put", PUT=lfs.put),
+    at("api/lfs/complete/<str:note>", "lfs-complete", POST=lfs.complete),
+    at("api/lfs/objects/<str:note>", "lfs-get", GET=lfs.get),
+    at(f"<repotype:type>/{_LFS}/objects/batch", "lfs-batch-typed", POST=lfs.batch),
+    at(f"{_LFS}/objects/batch", "lfs-batch", POST=lfs.batch),
+    at(f"<repotype:type>/{_LFS}/verify", "lfs-verify-typed", POST=lfs.verify),
+    at(f"{_LFS}/verify", "lfs-verify", POST=lfs.verify),
     at(f"<repotype:type>/{_FILES}", "resolve-typed", GET=contents.resolve),
     at(_FILES, "resolve", GET=contents.resolve),
 ]
