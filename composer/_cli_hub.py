@@ -255,8 +255,7 @@ def import_(
         with progress() as report:
             result = hub.wait(job, report=report)
     text = f"{source} copied to {result['repo']}: {result['files']} files at {result['source_commit']}"
-    if result["skipped"]:
-        text += f"\nLeft out, because loading them runs code: {', '.join(result['skipped'])}"
+    text += "".join(f"\nLeft out: {why}" for why in result["skipped"].values())
     emit({"source": source, "job": job.id, **result}, printable(text), as_json=as_json)
 
 

@@ -204,8 +204,6 @@ _PICKLE = re.compile(
     rb"|\((?:lp|dp|ip|i[A-Za-z_])\w*"  # a list, dict or instance of protocol 0
     rb"|[\]}]q\x00|\([KMJU][\x00-\x1f\x80-\xff]"  # of protocol 1: memoized at once, or small numbers and texts
 )
-PICKLE_SUFFIXES = (".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib", ".dill")
-"""What files with pickles in them are called."""
 _IMAGES = {
     ".png": (b"\x89PNG\r\n\x1a\n",),
     ".jpg": (b"\xff\xd8\xff",),
@@ -233,14 +231,6 @@ def sniff(head: bytes, name: str) -> None:
         raise _foreign(name, f"not {suffix[1:]} image data")
     if suffix in _TEXTS:
         _check_text(head, name, suffix)
-
-
-def is_pickle(head: bytes, name: str) -> bool:
-    """Whether loading a file that begins so would run code: a pickle, or an archive with one as torch saves it."""
-    if looks_like_safetensors(head):
-        return False
-    zipped = head.startswith(b"PK\x03\x04") and Path(name).suffix.lower() in {".bin", *PICKLE_SUFFIXES}
-    return zipped or _PICKLE.match(head) is not None
 
 
 def looks_like_safetensors(head: bytes) -> bool:

@@ -87,6 +87,11 @@ def check_plain(path: str, file: BinaryIO, size: int, *, allow_pickle: bool) -> 
     return note
 
 
+def begins_as_pickle(head: bytes) -> bool:
+    """Whether the beginning of a file already tells that it is a pickle, or an archive that torch put one into."""
+    return _begins_as_pickle(head) or (_ZIP(head) and b"/data.pkl" in head[30:300])
+
+
 def check_onnx(path: str, file: BinaryIO, size: int) -> None:
     """Refuses ONNX models that read other files or need operators from elsewhere; walks the protobuf, loads nothing."""
     if size == 0:
@@ -158,7 +163,7 @@ def _pickle_in(suffix: str, head: bytes, file: BinaryIO, size: int) -> str | Non
             return "is an archive with a pickle in it, as torch.save writes"
     if suffix == ".npy" and _has_objects(head):
         return "is an array of Python objects, which are pickled"
-    if suffix in _PICKLED and not looks_like_safetensors(head):
+    if suffix in PICKLE_SUFFIXES and not looks_like_safetensors(head):
         return "has the name of a pickle"
     return None
 
@@ -260,10 +265,10 @@ def _riff(form: bytes) -> Callable[[bytes], bool]:
 
 _ZIP = _starts(b"PK\x03\x04", b"PK\x05\x06")
 _TEXT = {".json", ".jsonl", ".yaml", ".yml", ".md", ".txt", ".csv", ".tsv", ".toml", ".py", ".html", ".xml", ".svg"}
-_PICKLED = {".pkl", ".pickle", ".pk", ".joblib", ".dill", ".pt", ".pth", ".ckpt"}
+PICKLE_SUFFIXES = {".pkl", ".pickle", ".pk", ".joblib", ".dill", ".pt", ".pth", ".ckpt"}
 _BEGINS: dict[str, Callable[[bytes], bool]] = {
     **dict.fromkeys(_TEXT, _is_text),
-    **dict.fromkeys(_PICKLED, lambda head: _begins_as_pickle(head) or _ZIP(head)),
+    **dict.fromkeys(PICKLE_SUFFIXES, lambda head: _begins_as_pickle(head) or _ZIP(head)),
     ".json": lambda head: head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"["),
     ".safetensors": looks_like_safetensors,
     ".png": _starts(b"\x89PNG\r\n\x1a\n"),

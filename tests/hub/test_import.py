@@ -85,7 +85,7 @@ def test_a_model_is_copied_with_its_card_and_where_it_came_from(fake: FakeSource
     assert copy.head.title == f"Copy hf:org/model at {COMMIT}"
     assert copy.provenance | {"imported_at": ""} == {
         "source": "hf:org/model", "endpoint": fake.url, "repo": "org/model", "type": "model", "commit": COMMIT,
-        "rev": "", "license": "apache-2.0", "skipped": [], "imported_at": "",
+        "rev": "", "license": "apache-2.0", "skipped": {}, "imported_at": "",
     }  # fmt: skip
     assert job.result["source_commit"] == COMMIT
     assert (job.step, job.of) == (sum(map(len, FILES.values())),) * 2
@@ -125,20 +125,35 @@ def test_copying_again_takes_what_is_new_and_fetches_nothing_else(fake: FakeSour
 
 
 def test_pickles_are_left_out_by_name_and_by_content_and_named(fake: FakeSource, ann: User) -> None:
-    pickled = pickle.dumps({"weights": list(range(100_000))})
+    pickled = pickle.dumps({"weights": list(range(1_000_000))})
+    torch = b"PK\x03\x04" + bytes(26) + b"archive/data.pkl" + os.urandom(3_000_000)
+    fake.seconds_a_piece = 0.001
     fake.add(
         "org/model",
-        FILES | {"old.pt": b"x", "pytorch_model.bin": b"PK\x03\x04" + os.urandom(900_000), "data.dat": pickled},
+        FILES | {"old.pt": b"x", "pytorch_model.bin": torch, "data.dat": pickled, "image.png": b"\x7fELF" * 100},
     )
 
     job = ran(submit(ann))
 
     assert job.error is None
-    assert job.result["skipped"] == ["data.dat", "old.pt", "pytorch_model.bin"]
-    assert "left out: data.dat, old.pt, pytorch_model.bin" in job.message
+    assert list(job.result["skipped"]) == ["data.dat", "image.png", "old.pt", "pytorch_model.bin"]
+    assert "left out: data.dat, image.png, old.pt, pytorch_model.bin" in job.message
     assert set(contents("ann/copy")) == set(FILES)
     assert Repository.objects.named("ann/copy").get().provenance["skipped"] == job.result["skipped"]
     assert "old.pt" not in [path for path, _ in fake.asked]
+    assert "pickle" in job.result["skipped"]["pytorch_model.bin"]
+    assert list(imports().glob("*.part")) == []
+    assert Blob.objects.filter(size__gt=1_000_000).count() == 0
+
+
+def test_pickles_come_where_the_operator_allows_them(fake: FakeSource, ann: User, settings: Settings) -> None:
+    settings.ALLOW_PICKLE = True
+    fake.add("org/model", FILES | {"old.pt": pickle.dumps([1])})
+
+    job = ran(submit(ann))
+
+    assert (job.error, job.result["skipped"]) == (None, {})
+    assert "old.pt" in contents("ann/copy")
 
 
 def test_a_name_that_could_land_elsewhere_stops_it_before_a_byte(fake: FakeSource, ann: User) -> None:
@@ -393,4 +408,4 @@ def test_the_command_line_copies_and_tells_what_came_of_it(
 
     assert result.exit_code == 0, result.output
     said = json.loads(result.stdout)
-    assert (said["repo"], said["source_commit"], said["skipped"]) == ("ann/model", COMMIT, ["old.pt"])
+    assert (said["repo"], said["source_commit"], list(said["skipped"])) == ("ann/model", COMMIT, ["old.pt"])

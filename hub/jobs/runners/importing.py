@@ -18,7 +18,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from composer.errors import Cancelled
-from hub.errors import TooLarge
+from hub.errors import FileRefused, TooLarge
 from hub.home import imports
 from hub.jobs import sources
 from hub.jobs.runners import Work
@@ -29,11 +29,13 @@ from hub.repos.commits import Put
 from hub.repos.models import Blob, Repository
 from hub.repos.names import check_paths
 from hub.repos.services import namespace_of
+from hub.repos.storage import store
+from hub.safety.content import PICKLE_SUFFIXES, begins_as_pickle, check_plain
 from priors.sources.huggingface import Found, Source, SourceFile
-from priors.weights import PICKLE_SUFFIXES, SNIFF_BYTES, is_pickle
 
 _STALE_SECONDS = 7 * 24 * 3600.0
 _REPORT_SECONDS = 0.5
+_HEAD = 4096
 
 
 def run(work: Work) -> Outcome:
@@ -67,41 +69,46 @@ class _Copy:
         self._namespace = namespace_of(work.spec["push_to"])
         self._done, self._reported = 0, 0.0
 
-    def all(self) -> tuple[list[Put], list[str]]:
-        """What to commit, and the paths that may not stand here. Small files first: a refusal shows soon."""
+    def all(self) -> tuple[list[Put], dict[str, str]]:
+        """What to commit, and why which paths may not stand here. Small files first: a refusal shows soon."""
         use = quotas.use_of(self._namespace)
         wanted = [file for file in self._found.files if not _is_named_pickle(file.path)]
         needed = sum(file.size for file in wanted if _known(file, self._work.owner) is None)
         if use.left is not None and needed > use.left:
             raise quotas.over_quota(self._namespace, needed, use)
-        stored, skipped = [], []
+        stored, skipped = [], {}
         for file in sorted(self._found.files, key=lambda file: (file.size, file.path)):
             self._say(file, 0)
-            blob = None if _is_named_pickle(file.path) else self._blob(file)
-            if blob is None:
-                skipped.append(file.path)
-            else:
-                stored.append(Put(file.path, blob.sha256))
+            try:
+                stored.append(Put(file.path, self._blob(file).sha256))
+            except FileRefused as refused:
+                skipped[file.path] = str(refused)
             self._done += file.size
-        return sorted(stored, key=lambda put: put.path), sorted(skipped)
+        return sorted(stored, key=lambda put: put.path), dict(sorted(skipped.items()))
 
-    def _blob(self, file: SourceFile) -> Blob | None:
-        """The file's bytes in the store; None when they may not stand here."""
+    def _blob(self, file: SourceFile) -> Blob:
+        """The file's bytes in the store. Raises FileRefused when they may not stand here, before they are all here."""
+        if _is_named_pickle(file.path):
+            raise FileRefused(f"{file.path!r} has the name of a pickle, which can run code when it is opened.")
         known = _known(file, self._work.owner)
         if known is not None:
+            with store().open(known.sha256) as opened:
+                check_plain(file.path, opened, file.size, allow_pickle=settings.ALLOW_PICKLE)
             return known
         with _part(self._work.owner.pk, file) as part, quotas.reserved(self._namespace, file.size) as room:
 
             def progress(size: int) -> None:
                 self._say(file, size)
-                if size >= min(SNIFF_BYTES, file.size) and _is_refused(part, file):
-                    raise _Pickle
+                if size >= min(_HEAD, file.size) and _begins_badly(part):
+                    raise FileRefused(f"{file.path!r} begins as a pickle, which can run code when it is opened.")
 
             try:
                 self._source.fetch(self._found, file, part, progress=progress)
-            except _Pickle:  # a part of it was enough to see that
+                with part.open("rb") as opened:
+                    check_plain(file.path, opened, file.size, allow_pickle=settings.ALLOW_PICKLE)
+            except FileRefused:
                 part.unlink()
-                return None
+                raise
             blob = put_file(part, by=self._work.owner)
             room.settle(blob.sha256, blob.size)
             return blob
@@ -114,15 +121,9 @@ class _Copy:
             self._work.report(self._done + size, self._found.size, f"copying {file.path}")
 
 
-class _Pickle(Exception):
-    """The file turns out to be one that runs code when it is loaded."""
-
-
-def _is_refused(part: Path, file: SourceFile) -> bool:
-    if _allows_pickle():
-        return False
+def _begins_badly(part: Path) -> bool:
     with part.open("rb") as opened:
-        return is_pickle(opened.read(SNIFF_BYTES), file.path)
+        return not settings.ALLOW_PICKLE and begins_as_pickle(opened.read(_HEAD))
 
 
 def _known(file: SourceFile, owner: Any) -> Blob | None:
@@ -147,11 +148,7 @@ def _check_size(found: Found) -> None:
 
 
 def _is_named_pickle(path: str) -> bool:
-    return path.lower().endswith(PICKLE_SUFFIXES) and not _allows_pickle()
-
-
-def _allows_pickle() -> bool:
-    return bool(getattr(settings, "ALLOW_PICKLE", False))
+    return not settings.ALLOW_PICKLE and path.lower().endswith(tuple(PICKLE_SUFFIXES))
 
 
 @contextmanager
