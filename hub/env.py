@@ -46,6 +46,38 @@ def env_rate(name: str, default: str) -> tuple[int, int]:
     return int(many), int(seconds)
 
 
+def mail(url: str) -> dict[str, Any]:
+    """Django's mail settings for `smtp://user:password@host:587?tls=1`, `file:///folder` or `console:`."""
+    parts = urlsplit(url)
+    backend = "django.core.mail.backends."
+    match parts.scheme:
+        case "file":
+            return {"EMAIL_BACKEND": f"{backend}filebased.EmailBackend", "EMAIL_FILE_PATH": unquote(parts.path)}
+        case "console":
+            return {"EMAIL_BACKEND": f"{backend}console.EmailBackend"}
+        case "smtp" | "smtps":
+            options = dict(parse_qsl(parts.query))
+            return {
+                "EMAIL_BACKEND": f"{backend}smtp.EmailBackend",
+                "EMAIL_HOST": parts.hostname or "localhost",
+                "EMAIL_PORT": parts.port or (465 if parts.scheme == "smtps" else 25),
+                "EMAIL_HOST_USER": unquote(parts.username or ""),
+                "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
+                "EMAIL_USE_TLS": options.get("tls") == "1",
+                "EMAIL_USE_SSL": parts.scheme == "smtps",
+                "EMAIL_TIMEOUT": 20,
+            }
+    raise ImproperlyConfigured(f"EMAIL_URL scheme {parts.scheme!r} is unknown. Use smtp://, file:/// or console:.")
+
+
+def env_choice(name: str, choices: tuple[str, ...]) -> str:
+    """One of `choices`, the first when unset; anything else raises ImproperlyConfigured."""
+    text = os.environ.get(name, choices[0])
+    if text not in choices:
+        raise ImproperlyConfigured(f"{name}={text!r} is unknown. Use one of {', '.join(choices)}.")
+    return text
+
+
 def env_list(name: str, default: list[str]) -> list[str]:
     """Comma-separated names, blanks dropped."""
     text = os.environ.get(name)

@@ -10,7 +10,18 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-from hub.env import database, env_addresses, env_bool, env_int, env_list, env_rate, env_secret, kept_secret
+from hub.env import (
+    database,
+    env_addresses,
+    env_bool,
+    env_choice,
+    env_int,
+    env_list,
+    env_rate,
+    env_secret,
+    kept_secret,
+    mail,
+)
 
 # ── where things are ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -60,6 +71,11 @@ INSTALLED_APPS = [
     "template_partials",
     "django_htmx",
     "csp",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.usersessions",
+    "django.contrib.humanize",  # allauth's list of sessions
     "hub.accounts",
     "hub.repos",
     "hub.xet",
@@ -83,6 +99,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
     "hub.accounts.middleware.RateHeaders",
     "hub.accounts.middleware.AdminActs",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -114,6 +131,36 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 
+SIGNUP = env_choice("SIGNUP", ("closed", "invite", "open"))
+"""Who may make an account: nobody but operators, whoever an administrator sends a link, or everybody."""
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+ACCOUNT_ADAPTER, MFA_ADAPTER = "hub.accounts.adapter.Adapter", "hub.accounts.adapter.MFAAdapter"
+ACCOUNT_FORMS = {"reset_password": "hub.accounts.adapter.CountedReset"}
+MFA_FORMS = {
+    "authenticate": "hub.accounts.adapter.CountedAuthenticate",
+    "reauthenticate": "hub.accounts.adapter.CountedReauthenticate",
+}
+ACCOUNT_RATE_LIMITS = MFA_RATE_LIMITS = False  # hub/accounts/rates.py counts
+ACCOUNT_LOGIN_METHODS = {"username", "email"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "email*", "password1*"]
+ACCOUNT_PREVENT_ENUMERATION = "strict"  # signing up with a known address looks as with an unknown one
+ACCOUNT_CHANGE_EMAIL = True  # the old address stays until the new one is confirmed
+ACCOUNT_EMAIL_NOTIFICATIONS = True
+ACCOUNT_EMAIL_SUBJECT_PREFIX = ""
+ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if HTTPS else "http"
+ACCOUNT_SESSION_REMEMBER = True
+PASSWORD_RESET_TIMEOUT = 3600
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes", "webauthn"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_ALLOW_UNVERIFIED_EMAIL = True  # an account made by the operator has no address
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not HTTPS
+MFA_TOTP_ISSUER = "Priorhub"
+CACHES = {
+    # allauth marks used one-time codes here, and all web processes have to know them.
+    "default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "cache"}
+}
+globals().update(mail(env_secret("EMAIL_URL") or f"file://{PRIORHUB_HOME / 'mail'}"))
+DEFAULT_FROM_EMAIL = env_secret("MAIL_FROM") or "Priorhub <priorhub@localhost>"
 GATE_ANSWER_DAYS = env_int("GATE_ANSWER_DAYS", 14)
 """How long an owner has to answer who asks for a gated repository; then the request is shown as overdue."""
 

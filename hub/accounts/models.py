@@ -200,6 +200,18 @@ class SetupLink(models.Model):
         return f"set-up link of {self.created_at:%Y-%m-%d %H:%M}"
 
 
+class SignUpLink(models.Model):
+    """The one-time right to make an account, given by an administrator where sign-up is by invitation."""
+
+    digest = models.CharField(max_length=64, unique=True, help_text="SHA-256 of the secret in the link, hex")
+    made_by = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    consumed_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"sign-up link of {self.created_at:%Y-%m-%d %H:%M}"
+
+
 class AccessRequest(models.Model):
     """That a person, or an organisation for all its members, wants or has the files of a gated repository."""
 

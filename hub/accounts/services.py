@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from hub.accounts import audit
 from hub.accounts.access import Actor, acts, administers
-from hub.accounts.models import ApiToken, Membership, Role, SetupLink, TokenScope, User
+from hub.accounts.models import ApiToken, Membership, Role, SetupLink, SignUpLink, TokenScope, User
 from hub.accounts.tokens import PREFIX_LENGTH, digest, new_token, well_formed
 from hub.errors import BadName, BadRequest
 from hub.repos import retired
@@ -204,6 +204,35 @@ def consume_setup_link(secret: str, *, name: str, password: str, email: str = ""
     if not _open_links(secret).update(consumed_at=timezone.now()) or not needs_setup():
         raise NotAllowed("This set-up link was used or replaced. `manage.py up` prints a new one while it is needed.")
     return create_user(name=name, password=password, email=email, admin=True, vouched=True)
+
+
+@transaction.atomic
+def new_signup_link(*, by: User) -> str:
+    """The secret of a link with which one account can be made. Raises NotAllowed."""
+    if not administers(by):
+        raise NotAllowed("Only administrators of the hub invite people.")
+    secret = secrets.token_urlsafe(32)
+    SignUpLink.objects.create(digest=digest(secret), made_by=by)
+    audit.record("signup.invited", by=by)
+    return secret
+
+
+def signup_link_is_valid(secret: str) -> bool:
+    """Whether `secret` may still make an account."""
+    return _open_signup_links(secret).exists()
+
+
+def consume_signup_link(secret: str) -> None:
+    """Uses the link up; of two at the same time one gets NotAllowed."""
+    if not _open_signup_links(secret).update(consumed_at=timezone.now()):
+        raise NotAllowed("This link was used already, or is too old. Ask for another one.")
+
+
+def _open_signup_links(secret: str) -> QuerySet[SignUpLink]:
+    newest = timezone.now() - timedelta(days=SETUP_LINK_DAYS)
+    return SignUpLink.objects.filter(
+        digest=digest(secret), consumed_at=None, created_at__gt=newest, made_by__is_superuser=True
+    )
 
 
 def _open_links(secret: str) -> QuerySet[SetupLink]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.urls import URLPattern, path
+from django.urls import URLPattern, URLResolver, include, path
 
 from hub.web.pages import View, explained
 from hub.web.views import accounts, home, imports, jobs, own, priors, repositories, results, safety
@@ -12,7 +12,7 @@ def at(route: str, view: View, name: str) -> URLPattern:
     return path(route, explained(view), name=name)
 
 
-urlpatterns = [
+urlpatterns: list[URLPattern | URLResolver] = [
     at("", home.home, "home"),
     at("docs", home.docs, "docs"),
     at("account/theme", home.theme, "theme"),
@@ -30,8 +30,8 @@ urlpatterns = [
     at("try", own.upload, "own"),
     at("try/<uuid:number>", own.target, "own-target"),
     at("import", imports.new, "import"),
-    at("login", accounts.sign_in, "login"),
-    at("logout", accounts.sign_out, "logout"),
+    path("", include("hub.accounts.urls")),
+    at("signup/<str:secret>", accounts.invited, "signup-link"),
     at("setup", accounts.setup, "setup"),
     at("setup/<str:token>", accounts.setup, "setup-link"),
     at("account", accounts.account, "account"),

@@ -445,11 +445,11 @@ def test_the_color_switch_leads_nowhere_else(client: Client, db: None) -> None:
 
 
 def test_sign_in_comes_back_to_where_it_was_asked(client: Client, ada: User) -> None:
-    answers = {"username": "ada", "password": "correct horse battery", "next": "/jobs"}
+    answers = {"login": "ada", "password": "correct horse battery", "next": "/jobs"}
 
     assert client.post("/login", answers)["Location"] == "/jobs"
     client.post("/logout")
-    assert "do not match" in body(client.post("/login", {"username": "ada", "password": "wrong"}))  # type: ignore[arg-type]
+    assert "not correct" in body(client.post("/login", {"login": "ada", "password": "wrong"}))  # type: ignore[arg-type]
 
 
 def test_a_page_of_ours_answers_an_old_form(ada: User) -> None:

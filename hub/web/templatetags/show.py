@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -213,3 +214,17 @@ def drawn(svg: str) -> SafeString:
 
 def _finite(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+@register.filter
+def as_json(value: object) -> str:
+    """JSON for a data- attribute, which escapes it."""
+    return json.dumps(value)
+
+
+@register.simple_tag(takes_context=True)
+def may_sign_up(context: dict[str, Any]) -> bool:
+    """Whether this visitor may make an account."""
+    from allauth.account.adapter import get_adapter
+
+    return bool(get_adapter().is_open_for_signup(context["request"]))

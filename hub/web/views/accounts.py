@@ -5,11 +5,11 @@ from __future__ import annotations
 from django.contrib import messages
 from django.contrib.auth import login
 from django.contrib.auth.decorators import login_required
-from django.contrib.auth.views import LoginView, LogoutView
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST
 
+from hub.accounts.adapter import INVITED
 from hub.accounts.models import ApiToken
 from hub.accounts.services import (
     consume_setup_link,
@@ -22,11 +22,6 @@ from hub.web.forms import SetupForm, TokenForm
 from hub.web.pages import page
 from priors.errors import NotFound, UserError
 
-sign_in = LoginView.as_view(
-    template_name="accounts/login.html", redirect_authenticated_user=True, extra_context={"section": "login"}
-)
-sign_out = LogoutView.as_view()
-
 
 def setup(request: HttpRequest, token: str = "") -> HttpResponse:
     """The page behind the link that `manage.py up` prints. Works once."""
@@ -37,13 +32,19 @@ def setup(request: HttpRequest, token: str = "") -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         try:
             user = consume_setup_link(secret, **form.cleaned_data)
-            login(request, user, backend="django.contrib.auth.backends.ModelBackend")
+            login(request, user, backend="allauth.account.auth_backends.AuthenticationBackend")
             return redirect("home")
         except UserError as error:
             form.add_error("password" if "password" in str(error).lower() else "name", str(error))
     context = {"form": form, "token": secret}
     # Referrer-Policy stays same-origin: with no-referrer browsers send "Origin: null", which the CSRF check refuses.
     return page(request, "accounts/setup.html", context, status=422 if form.errors else 200)
+
+
+def invited(request: HttpRequest, secret: str) -> HttpResponse:
+    """A sign-up link. It goes into the session, so that it stands in no address of the pages that follow."""
+    request.session[INVITED] = secret
+    return redirect("account_signup")
 
 
 @login_required
