@@ -39,6 +39,7 @@ app.conf.update(
         "reap": {"task": "jobs.reap", "schedule": settings.JOB_HEARTBEAT_SECONDS * 2, "options": {"expires": 30}},
         "scans": {"task": "safety.catch_up", "schedule": 300, "options": {"expires": 240}},
         "catalog": {"task": "catalog.sweep", "schedule": 60, "options": {"expires": 60}},
+        "downloads": {"task": "catalog.fold", "schedule": 600, "options": {"expires": 600}},
         "sweep": {"task": "ops.sweep", "schedule": 6 * 3600, "options": {"expires": 3600}},
     },
     imports=["hub.safety.tasks", "hub.jobs.tasks", "hub.catalog.tasks", "hub.ops.tasks"],

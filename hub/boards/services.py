@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hub.boards.models import Result
+from hub.catalog import scores
 from hub.jobs.models import Job
 from hub.repos.models import Repository
 
@@ -13,4 +14,6 @@ def record(*, job: Job) -> Result | None:
     task = Repository.objects.named(name).first()
     if task is None:
         return None
+    if not task.private:  # a private table's numbers are nobody else's
+        scores.measured(job.result or {})
     return Result.objects.create(job=job, task=task, commit=commit, report=job.result)

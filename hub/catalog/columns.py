@@ -33,7 +33,7 @@ CLOSED_FACETS = ("type", "form", "kind", "modality", "may", "gated")
 FACETS = (*CLOSED_FACETS, *OPEN_FACETS)
 TOP = 48
 """How many values of a facet are counted when more than `_FEW` rows match: those most frequent in the catalogue."""
-_FEW = 4000
+_FEW = 400
 _ROWS = 5000  # a query, so that a catalogue of any size is read in bounded memory
 
 
@@ -49,6 +49,8 @@ class Columns:
     vocabulary: list[str]
     codes: NDArray[np.int32]
     starts: NDArray[np.int64]
+    by_word: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
+    """Masks of words that somebody asked for, packed; search.py fills it."""
     _orders: dict[str, Positions] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -134,8 +136,8 @@ class Columns:
 
     def count_few(self, rows: Positions) -> dict[str, dict[str, int]]:
         """The same for a few rows and all facets at once, with every value they carry."""
-        spans = [self.codes[self.starts[row] : self.starts[row + 1]] for row in rows.tolist()]
-        codes, numbers = np.unique(np.concatenate(spans) if spans else self.codes[:0], return_counts=True)
+        codes, _ = _gathered(self.codes, self.starts, rows)
+        codes, numbers = np.unique(codes, return_counts=True)
         found: dict[str, dict[str, int]] = {key: {} for key in FACETS}
         for number, n in zip(codes.tolist(), numbers.tolist(), strict=True):
             key, _, value = self.vocabulary[number].partition(":")
@@ -255,7 +257,7 @@ def _merge(held: Columns, rows: Sequence[tuple[Any, ...]], gone: Collection[int]
     old = held.codes[np.repeat(kept, np.diff(held.starts))] if len(held) else held.codes
     codes = np.concatenate([old, np.asarray(fresh, dtype=np.int32)])
     starts = np.concatenate([[0], np.cumsum(lengths)])
-    codes, starts = _reordered(codes, starts, lengths, order)
+    codes, starts = _gathered(codes, starts, order)
     made = Columns(
         revision=revision, ids=joined[order], names=[names[at] for at in order.tolist()], public=public[order],
         numbers=numbers, vocabulary=vocabulary, codes=codes, starts=starts,
@@ -264,14 +266,14 @@ def _merge(held: Columns, rows: Sequence[tuple[Any, ...]], gone: Collection[int]
     return made
 
 
-def _reordered(
-    codes: NDArray[np.int32], starts: NDArray[np.int64], lengths: NDArray[np.int64], order: Positions
+def _gathered(
+    codes: NDArray[np.int32], starts: NDArray[np.int64], rows: Positions
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """The rows' lists of codes in another order of rows."""
-    ordered = lengths[order]
-    ends = np.cumsum(ordered)
-    within = np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(ends - ordered, ordered)
-    return codes[np.repeat(starts[:-1][order], ordered) + within], np.concatenate([[0], ends])
+    """The codes of these rows, one row's after the other's, and where each row's start."""
+    lengths = np.diff(starts)[rows]
+    ends = np.cumsum(lengths)
+    within = np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(ends - lengths, lengths)
+    return codes[np.repeat(starts[:-1][rows], lengths) + within], np.concatenate([[0], ends])
 
 
 def _column(rows: Sequence[tuple[Any, ...]], at: int, name: str) -> NDArray[np.float64]:

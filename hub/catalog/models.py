@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Self
 from uuid import uuid4
 
 from django.db import models
+from django.db.models import Exists, OuterRef
 
 from hub.accounts.access import Actor
 from hub.repos.models import Commit, Repository
@@ -15,10 +16,18 @@ def _epoch() -> str:
     return uuid4().hex
 
 
+_ON_A_CARD = (
+    "identity", "manifest", "kind", "modality", "default_tap", "task", "license", "may_sell", "may_fine_tune",
+    "summary", "parameters", "size_bytes", "score", "price_cents", "downloads", "updated_at", "repository__name",
+    "repository__kind", "repository__type", "repository__private", "repository__gated", "repository__namespace__name",
+)  # fmt: skip
+
+
 class ItemQuerySet(models.QuerySet["Item"]):
     def visible_to(self, actor: Actor) -> Self:
         """Items of repositories the actor may see."""
-        return self.filter(repository__in=Repository.objects.visible_to(actor).order_by())
+        # Asked row by row: as a list, SQLite would first gather every repository there is (50 ms of 100,000).
+        return self.filter(Exists(Repository.objects.visible_to(actor).order_by().filter(pk=OuterRef("repository_id"))))
 
     def open_to(self, actor: Actor) -> Self:
         """Those whose files the actor may have, too."""
@@ -29,8 +38,12 @@ class ItemQuerySet(models.QuerySet["Item"]):
         return self.filter(manifest__isnull=False)
 
     def for_cards(self) -> Self:
-        """With everything a list shows."""
+        """With everything a list or a library shows."""
         return self.select_related("repository__namespace", "commit").defer("card_html", "search_text", "terms")
+
+    def for_pages(self) -> Self:
+        """With what a card on a page shows, and no more: rows are read for every visitor."""
+        return self.select_related("repository__namespace").only(*_ON_A_CARD)
 
 
 class Item(models.Model):

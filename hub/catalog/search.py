@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 
@@ -30,6 +30,7 @@ SORTS = {
     "trending": "trending", "score": "score",
 }  # fmt: skip
 MAX_WORDS = 16
+_KEPT_WORDS = 512  # of 12 kB each at 100,000 rows
 _RANKED = 2000
 """A question that more items match says little about each: then the most used come first, at no cost."""
 
@@ -104,8 +105,11 @@ class Found:
         values = values[~np.isnan(values)]
         return (float(values.min()), float(values.max())) if len(values) else None
 
-    def page(self, *, sort: str = "relevance", after: str = "", limit: int = 24) -> Page:
-        """The items behind the cursor `after`, best or largest first. Raises BadRequest for a foreign cursor."""
+    def page(self, *, sort: str = "relevance", after: str = "", limit: int = 24, slim: bool = False) -> Page:
+        """The items behind the cursor `after`, best or largest first. Raises BadRequest for a foreign cursor.
+
+        slim  with the fields of `ItemQuerySet.for_pages` alone
+        """
         keys = self._keys(sort)
         rows = self._ordered(sort)
         if after:
@@ -118,7 +122,7 @@ class Found:
         following = None
         if more:
             following = _write_cursor(float(keys[shown[-1]]), int(self._columns.ids[shown[-1]]))
-        return Page(_items(self._columns.ids[shown], self._actor), following)
+        return Page(_items(self._columns.ids[shown], self._actor, slim=slim), following)
 
     def _ordered(self, sort: str) -> Positions:
         mask = self._mask()
@@ -141,7 +145,7 @@ class Found:
     def _worth(self) -> NDArray[np.float64]:
         hits, _, wanted = self._by_words
         worth = np.zeros(len(self._columns))
-        if 0 < len(hits) <= _RANKED:
+        if 0 < hits.sum() <= _RANKED:
             ranked = words.index().ranked(wanted, _RANKED)
             ids = np.fromiter(ranked, dtype=np.int64, count=len(ranked))
             order = np.argsort(ids)
@@ -153,28 +157,42 @@ class Found:
         return np.round(worth, 6)
 
     @cached_property
-    def _by_words(self) -> tuple[Positions, dict[str, tuple[str, ...]], words.Wanted]:
+    def _by_words(self) -> tuple[Mask, dict[str, tuple[str, ...]], words.Wanted]:
         wanted: list[list[str]] = [[word] for word in self._query.words]
         if not wanted:
-            return np.empty(0, dtype=np.int64), {}, wanted
-        index = words.index()
-        hits = self._columns.at(index.matching(wanted))
-        if self._visible[hits].any():
+            return np.ones(len(self._columns), dtype=bool), {}, wanted
+        hits = self._with_all(wanted)
+        if (self._visible & hits).any():
             return hits, {}, wanted
         corrected = {}
         for number, word in enumerate(self._query.words):
-            if self._visible[self._columns.at(index.matching([[word]]))].any():
+            if (self._visible & self._with(word)).any():
                 continue
             # A correction is only told when it leads to what the actor may see: words of private items stay private.
-            near = [
-                other
-                for other in words.corrections(word)
-                if self._visible[self._columns.at(index.matching([[other]]))].any()
-            ]
+            near = [other for other in words.corrections(word) if (self._visible & self._with(other)).any()]
             if not near:
                 return hits, {}, wanted
             wanted[number], corrected[word] = near, tuple(near)
-        return (self._columns.at(index.matching(wanted)), corrected, wanted) if corrected else (hits, {}, wanted)
+        return (self._with_all(wanted), corrected, wanted) if corrected else (hits, {}, wanted)
+
+    def _with_all(self, wanted: words.Wanted) -> Mask:
+        mask = np.ones(len(self._columns), dtype=bool)
+        for spellings in wanted:
+            mask &= np.logical_or.reduce([self._with(word) for word in spellings])
+        return mask
+
+    def _with(self, word: str) -> Mask:
+        """Rows that have a word. The database is asked once for each revision of the catalogue."""
+        held = self._columns
+        packed = held.by_word.get(word)
+        if packed is None:
+            mask = np.zeros(len(held), dtype=bool)
+            mask[held.at(words.index().matching([[word]]))] = True
+            if len(held.by_word) >= _KEPT_WORDS:
+                held.by_word.clear()
+            held.by_word[word] = np.packbits(mask)
+            return mask
+        return np.unpackbits(packed, count=len(held)).view(bool)
 
     @cached_property
     def _parts(self) -> dict[str, Mask]:
@@ -187,8 +205,7 @@ class Found:
             if low is not None or high is not None:
                 parts[column] = held.between(column, low, high)
         if query.words:
-            parts["q"] = np.zeros(len(held), dtype=bool)
-            parts["q"][self._by_words[0]] = True
+            parts["q"] = self._by_words[0]
         if query.partner:
             ways = query.ways or WAYS
             parts["fits"] = np.logical_or.reduce([self._fitting[way] for way in ways])
@@ -263,9 +280,10 @@ def _visible(held: Columns, actor: Actor) -> Mask:
     return mask
 
 
-def _items(ids: Sequence[int] | NDArray[np.int64], actor: Actor) -> list[Item]:
-    wanted = [int(one) for one in ids]
-    rows = {item.pk: item for item in Item.objects.visible_to(actor).for_cards().filter(pk__in=wanted)}
+def _items(ids: NDArray[np.int64], actor: Actor, *, slim: bool) -> list[Item]:
+    wanted = ids.tolist()
+    found = Item.objects.visible_to(actor).filter(pk__in=wanted).order_by()
+    rows = {item.pk: item for item in (found.for_pages() if slim else found.for_cards())}
     return [rows[one] for one in wanted if one in rows]
 
 

@@ -60,7 +60,9 @@ def committed(commit: Commit, facts: Facts) -> Item:
 def describe(item: Item, manifest: PriorManifest | None) -> None:
     """Puts what a manifest says into the item, or takes it out of it. The caller stores it."""
     item.manifest = json.loads(manifest.to_json()) if manifest is not None else None
-    item.identity = manifest.identity() if manifest is not None else ""
+    identity = manifest.identity() if manifest is not None else ""
+    if identity != item.identity:
+        item.identity, item.score = identity, None  # what was measured was something else
     item.kind = manifest.kind if manifest is not None else ""
     item.modality = manifest.modality if manifest is not None else ""
     item.default_tap = manifest.default_tap if manifest is not None else ""

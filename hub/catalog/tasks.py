@@ -9,7 +9,7 @@ from celery import shared_task
 from django.db.models import Q
 from django.utils import timezone
 
-from hub.catalog import derive, wake
+from hub.catalog import derive, downloads, wake
 from hub.catalog.models import Item
 
 logger = logging.getLogger(__name__)
@@ -37,3 +37,9 @@ def sweep() -> None:
     for item in waiting.only("pk").order_by("pk")[:_BATCH]:
         Item.objects.filter(pk=item.pk).update(woken_at=timezone.now())
         wake.later(item)
+
+
+@shared_task(name="catalog.fold")  # type: ignore[untyped-decorator]
+def fold() -> None:
+    """Brings the counts of downloads up to date."""
+    downloads.fold()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from urllib.parse import quote
 
 from django.http import QueryDict
 
@@ -162,10 +164,16 @@ class Filters:
 
     def toggled(self, key: str, value: str) -> str:
         """The address with one choice taken, or dropped where it is taken."""
+        taken = self.ways if key == "fits" else self.chosen.get(key, ())
+        if value not in taken:  # a page has a hundred of these: only the end differs
+            return f"{self._base}{'&' if self._base != '?' else ''}{key}={quote(value, safe='/:.')}"
         made = self.parameters()
-        values = made.getlist(key)
-        made.setlist(key, [one for one in values if one != value] if value in values else [*values, value])
+        made.setlist(key, [one for one in taken if one != value])
         return _address(made)
+
+    @cached_property
+    def _base(self) -> str:
+        return _address(self.parameters())
 
     def without(self, *keys: str) -> str:
         """The address with these parameters dropped."""

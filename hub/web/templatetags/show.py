@@ -9,7 +9,7 @@ from typing import Any
 from django import template
 from django.conf import settings
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from hub.web.icons import PATHS
@@ -17,6 +17,7 @@ from hub.web.icons import PATHS
 register = template.Library()
 
 MODALITIES = {"text": "Text", "image": "Images", "audio": "Audio", "tab": "Tables"}
+_CURRENT = mark_safe(' aria-current="true"')
 THEMES = ("system", "light", "dark")
 
 
@@ -129,6 +130,14 @@ def ago(value: Any) -> SafeString | str:
             break
     exact = value.isoformat(timespec="seconds")
     return format_html('<time datetime="{}" title="{}">{}</time>', exact, exact, said)
+
+
+@register.simple_tag
+def facet_values(values: Any) -> SafeString:
+    """The choices of a facet as links. Written here: a page has a hundred, and a template takes 80 µs for each."""
+    rows = ((value.address, _CURRENT if value.chosen else "", value.name, value.count) for value in values)
+    shown = format_html_join("\n", '<li><a href="{}" rel="nofollow"{}>{} <span class="count">{}</span></a></li>', rows)
+    return format_html('<ul class="facet-values">\n{}</ul>', shown)
 
 
 @register.filter
