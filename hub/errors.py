@@ -146,6 +146,20 @@ class TooManyWatchers(UserError):
     status: ClassVar[int] = 503
 
 
+class StillChecking(UserError):
+    """A file that arrived is not yet checked."""
+
+    code: ClassVar[str] = "still-checking"
+    status: ClassVar[int] = 503
+
+
+class StorageDown(UserError):
+    """The bucket cannot be reached, or refuses the hub."""
+
+    code: ClassVar[str] = "storage-down"
+    status: ClassVar[int] = 503
+
+
 class BlobLost(AppError):
     """A blob with a row in the database has no, or other, bytes on disk."""
 

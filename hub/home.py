@@ -41,6 +41,11 @@ def assembled_folder() -> Path:
     return _made(home() / "cache" / "blobs")
 
 
+def upload_folder() -> Path:
+    """Files on their way into a bucket. A store on a disk has a folder of its own for them."""
+    return _made(home() / "cache" / "uploads")
+
+
 def broker_folder() -> Path:
     """Messages of the disk:// broker."""
     return _made(home() / "broker")

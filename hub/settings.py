@@ -220,8 +220,8 @@ DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000
 # ── blobs ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 STORAGE_URL = env_secret("STORAGE_URL") or f"file://{PRIORHUB_HOME / 'blobs'}"
-if urlsplit(STORAGE_URL).scheme != "file":
-    raise ImproperlyConfigured(f"STORAGE_URL={STORAGE_URL!r} is not supported. Use file:///absolute/folder.")
+if urlsplit(STORAGE_URL).scheme not in {"file", "s3"}:
+    raise ImproperlyConfigured(f"STORAGE_URL={STORAGE_URL!r}: use file:///absolute/folder or s3://bucket/prefix.")
 BLOB_MAX_BYTES = env_int("BLOB_MAX_BYTES", 16 * 1024**3)
 ASSEMBLED_MAX_BYTES = env_int("ASSEMBLED_MAX_BYTES", 20 * 1024**3)
 """Size of the cache of whole files; the chunks they are made from do not count."""

@@ -48,7 +48,12 @@ def send_blob(request: HttpRequest, blob: Blob, *, path: str, oid: str = "") -> 
     oid  its ETag, where that is not its SHA-256
     """
     oid = oid or blob.sha256
-    return send_file(request, store().open_to_send(blob.sha256), oid=oid, size=blob.size, path=path)
+    if (url := store().url(blob.sha256, name=PurePosixPath(path).name)) is None:
+        return send_file(request, store().open_to_send(blob.sha256), oid=oid, size=blob.size, path=path)
+    response = _with_headers(HttpResponse(status=HTTPStatus.FOUND), f'"{oid}"', path)
+    response["Location"] = url
+    response["X-Linked-Size"] = str(blob.size)
+    return response
 
 
 def send_file(request: HttpRequest, file: BinaryIO, *, oid: str, size: int, path: str) -> HttpResponseBase:

@@ -27,11 +27,20 @@ def enqueue(job: Job) -> None:
     transaction.on_commit(partial(_send, str(job.pk), job.queue))
 
 
+def announce(task: str, argument: str, *, queue: str = "quick") -> None:
+    """Sends a task's name and the id of its row, after the current transaction. The message may be lost."""
+    transaction.on_commit(partial(_announce, task, argument, queue))
+
+
 def _send(job_id: str, queue: str) -> None:
+    _announce("jobs.run", job_id, queue)
+
+
+def _announce(task: str, argument: str, queue: str) -> None:
     from hub.celery import app  # the web process needs Celery only from its first job on
 
     try:
-        app.send_task("jobs.run", args=[job_id], queue=queue)
+        app.send_task(task, args=[argument], queue=queue)
     except (OperationalError, OSError) as err:
         # The row is committed and `reap` wakes it again: a broker that is down delays a job and loses none.
-        logger.warning("job not announced: job=%s queue=%s cause=%s", job_id, queue, err)
+        logger.warning("not announced: task=%s of=%s queue=%s cause=%s", task, argument, queue, err)

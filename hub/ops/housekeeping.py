@@ -14,6 +14,7 @@ from hub.home import broker_folder, prior_cache, scratch
 from hub.jobs import disk_transport
 from hub.jobs.cleanup import is_job_folder, remove_job_folders
 from hub.repos import blobs, quotas
+from hub.xet import direct
 
 _STALE_S = 24 * 3600.0
 
@@ -35,6 +36,7 @@ def clean_up(*, grace_s: float | None = None) -> Cleaned:
     """One round over everything; safe beside a running hub."""
     rates.clean()
     quotas.clean()
+    direct.forget_old(grace_s=_STALE_S)
     swept = blobs.sweep(grace_s=settings.BLOB_GRACE_SECONDS if grace_s is None else grace_s)
     return Cleaned(
         blobs=swept.blobs,

@@ -17,9 +17,9 @@ from hub.repos import trees
 from hub.repos.models import Blob, BlobUpload
 from hub.repos.names import check_sha256
 from hub.repos.storage import Staged, chunks_of, sha256_of, store
-from hub.xet import assembled, chunkstore
+from hub.xet import assembled, bucketed, chunkstore
 from hub.xet.chunkstore import WHOLE_MAX_BYTES, ChunksGone, Piece
-from hub.xet.models import Segment
+from hub.xet.models import AssembledBlob, Segment
 
 _TRIES = 5
 _ROWS = 500
@@ -133,9 +133,11 @@ def sweep(*, grace_s: float) -> Swept:
     xorbs = chunkstore.collect(before=before)
     strays_before = min(before, timezone.now() - timedelta(seconds=_STRAY_S))
     strays = chunkstore.collect_strays(before=strays_before)
+    strays += bucketed.collect_strays(before_s=strays_before.timestamp())
     old = [sha256 for sha256, arrived in blobs.stored() if arrived < strays_before.timestamp()]
     strays += sum(_delete_if_unrecorded(sha256) for sha256 in _unrecorded([*old, *assembled.hashes()]))
     assembled.evict()
+    bucketed.evict()
     return Swept(
         blobs=removed, xorbs=xorbs, strays=strays, temporary=blobs.sweep_temporary(older_than_s=max(grace_s, _STRAY_S))
     )
@@ -155,8 +157,11 @@ def _delete_if_unused(sha256: str, *, before: datetime) -> bool:
         blob = Blob.objects.unused().select_for_update(of=("self",)).filter(pk=sha256, touched_at__lt=before).first()
         if blob is None:
             return False  # it was touched or committed since
+        whole = AssembledBlob.objects.filter(pk=sha256).values_list("key", flat=True).first()
         blob.delete()
     # After the row: should this process die in between, the bytes are a stray, and no row promises what is not there.
+    if whole is not None:
+        bucketed.delete(whole)
     _delete_if_unrecorded(sha256)
     return True
 

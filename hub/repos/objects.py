@@ -20,14 +20,16 @@ from urllib.parse import unquote, urlsplit
 from django.conf import settings
 
 from hub.errors import BlobLost
+from hub.repos.s3 import S3Objects
 from priors.errors import StorageFull
 
 
 class ObjectStore(Protocol):
     """Named bytes."""
 
-    drafts: Path
-    """A folder of this machine for files on their way into the store, on the store's disk where it has one."""
+    @property
+    def drafts(self) -> Path:
+        """A folder of this machine for files on their way into the store, on the store's disk where it has one."""
 
     def put(self, key: str, file: Path) -> None:
         """Makes a finished draft the object `key`, atomically; the draft is gone then. Raises StorageFull."""
@@ -44,6 +46,12 @@ class ObjectStore(Protocol):
     def delete(self, key: str) -> None:
         """Removes the object; what is not there is no error."""
 
+    def url(self, key: str, *, name: str) -> str | None:
+        """Where whoever holds it gets the object without this hub, as an attachment called `name`; None: nowhere."""
+
+    def range_url(self, key: str, start: int, stop: int) -> str | None:
+        """The same for some of its bytes, with exactly this range in the request."""
+
     def listing(self, prefix: str) -> Iterator[tuple[str, float]]:
         """Every name that begins with `prefix`, which ends in `/`, with the time it arrived (seconds since 1970)."""
 
@@ -53,7 +61,10 @@ class LocalObjects:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.drafts = root / "tmp"
+
+    @property
+    def drafts(self) -> Path:
+        return self.root / "tmp"
 
     def put(self, key: str, file: Path) -> None:
         target = self.root / key
@@ -83,6 +94,12 @@ class LocalObjects:
     def delete(self, key: str) -> None:
         (self.root / key).unlink(missing_ok=True)
 
+    def url(self, key: str, *, name: str) -> str | None:
+        return None
+
+    def range_url(self, key: str, start: int, stop: int) -> str | None:
+        return None
+
     def listing(self, prefix: str) -> Iterator[tuple[str, float]]:
         for folder, _, names in os.walk(self.root / prefix):
             for name in names:
@@ -98,7 +115,12 @@ class LocalObjects:
 
 def objects() -> ObjectStore:
     """The store that STORAGE_URL names."""
-    return _local(Path(unquote(urlsplit(settings.STORAGE_URL).path)))
+    return bucket() or _local(Path(unquote(urlsplit(settings.STORAGE_URL).path)))
+
+
+def bucket() -> S3Objects | None:
+    """The same when it is a bucket, which clients send to and get from by themselves."""
+    return _bucket(settings.STORAGE_URL) if settings.STORAGE_URL.startswith("s3:") else None
 
 
 def draft(store: ObjectStore) -> Path:
@@ -136,6 +158,11 @@ def storage_full() -> Iterator[None]:
 @cache
 def _local(root: Path) -> LocalObjects:
     return LocalObjects(root)
+
+
+@cache
+def _bucket(url: str) -> S3Objects:
+    return S3Objects(url)
 
 
 def _sync_folder(folder: Path) -> None:

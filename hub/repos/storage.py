@@ -17,8 +17,8 @@ from django.conf import settings
 
 from hub.errors import BlobLost, HashMismatch, TooLarge
 from hub.repos.gitobjects import blob_header
-from hub.repos.objects import draft, objects, storage_full, sweep_drafts
-from hub.xet import assembled, reader
+from hub.repos.objects import bucket, draft, objects, storage_full, sweep_drafts
+from hub.xet import assembled, bucketed, reader
 from hub.xet.models import ChunkedBlob
 
 CHUNK = 1 << 20
@@ -79,6 +79,20 @@ class BlobStore:
         if chunked is not None:
             assembled.assemble_soon(sha256)
         return self.open(sha256)
+
+    def url(self, sha256: str, *, name: str) -> str | None:
+        """Where a client gets the bytes without this hub, as an attachment called `name`; None where it has to ask us.
+
+        That is so without a bucket, and for a chunked blob until a worker has made a whole object of it.
+        """
+        if bucket() is None:
+            return None
+        if _chunked(sha256) is None:
+            return objects().url(_key(sha256), name=name)
+        if (key := bucketed.key_of(sha256)) is not None:
+            return objects().url(key, name=name)
+        bucketed.assemble_soon(sha256)
+        return None
 
     def path(self, sha256: str) -> Path:
         """Where the whole bytes lie on this machine, for linking; made when they do not. Raises BlobLost."""

@@ -53,6 +53,44 @@ class ChunkedBlob(models.Model):
         return self.xet_hash
 
 
+class AssembledBlob(models.Model):
+    """A chunked blob as one object in the bucket, for clients to get: a cache that may be emptied at any time."""
+
+    blob = models.OneToOneField("repos.Blob", on_delete=models.CASCADE, primary_key=True, related_name="assembled")
+    key = models.CharField(max_length=120, unique=True)
+    used_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class DirectUpload(models.Model):
+    """Bytes that a client puts into the bucket itself; a worker looks at them before they are anybody's blob."""
+
+    class Status(models.TextChoices):
+        OPEN = "open"  # the client has the address
+        ARRIVED = "arrived"  # it says that it is done; waits for a worker
+        CHECKING = "checking"
+        DONE = "done"
+        REFUSED = "refused"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    sha256 = models.CharField(max_length=64, help_text="as announced")
+    size = models.PositiveBigIntegerField(help_text="as announced")
+    key = models.CharField(max_length=120, unique=True)
+    parts_id = models.TextField(blank=True, help_text="what the bucket calls an upload in parts")
+    status = models.CharField(max_length=8, choices=Status, default=Status.OPEN)
+    refusal = models.CharField(max_length=300, blank=True)
+    changed_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        indexes = [models.Index(fields=["status", "changed_at"], name="direct_upload_by_status")]
+
+    def __str__(self) -> str:
+        return f"{self.key} ({self.status})"
+
+
 class Segment(models.Model):
     """A run of chunks of one xorb: the blob's bytes from `offset` on."""
 

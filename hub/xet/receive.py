@@ -21,8 +21,8 @@ from hub.repos import quotas
 from hub.repos.blobs import known_blob, put_blob, put_pieces
 from hub.repos.gitobjects import blob_header
 from hub.repos.models import Namespace
-from hub.repos.objects import draft, objects, storage_full
-from hub.xet import assembled, known
+from hub.repos.objects import bucket, draft, objects, storage_full
+from hub.xet import assembled, bucketed, known
 from hub.xet.chunkstore import ChunksGone, Incoming, Piece, keep
 from hub.xet.errors import BadShard, BadXorb
 from hub.xet.models import ChunkedBlob, Scope
@@ -172,6 +172,8 @@ def receive_file(file: ShardFile, pieces: Sequence[Piece], user: User) -> bool:
             ) from err
         with suppress(OSError):
             assembled.adopt(sha256, path)
+        if bucket() is not None:
+            bucketed.assemble_soon(sha256)
         return True
     finally:
         path.unlink(missing_ok=True)

@@ -148,6 +148,8 @@ def nothing(request: HttpRequest, **_: Any) -> HttpResponse:
 
 
 def _url(request: HttpRequest, term: Term) -> str:
+    if (elsewhere := objects().range_url(term.key, term.first_byte, term.stop_byte)) is not None:
+        return elsewhere
     ticket = sign_range(term.xorb_id, term.first_byte, term.stop_byte)
     return request.build_absolute_uri(reverse("xet-data", args=[ticket]))
 
