@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import torch
 
-from benchmarks import catalog, fit, forward, fusion, press
+from benchmarks import catalog, fit, forward, fusion, press, serve
 from benchmarks._timing import ALLOCATOR, environment
 
 PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
@@ -18,6 +18,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "forward": lambda options: forward.run(options.rounds),
     "fit": lambda options: fit.run(),
     "press": lambda options: press.run(),
+    "serve": lambda options: serve.run(options.rounds),
 }
 
 

@@ -163,6 +163,13 @@ class ApiToken(models.Model):
         return [str(scope) for scope in self.scope_rows.select_related("namespace", "repository__namespace")]
 
     @property
+    def may_write(self) -> bool:
+        """Whether there is any place where it may more than read."""
+        if self.role == self.Role.FINE_GRAINED:
+            return self.scope_rows.filter(role__in=Role.at_least(Role.WRITE)).exists()
+        return self.role == self.Role.WRITE
+
+    @property
     def is_usable(self) -> bool:
         """Not revoked and not expired."""
         return self.revoked_at is None and (self.expires_at is None or self.expires_at > timezone.now())

@@ -10,7 +10,7 @@ from ninja.security import HttpBearer
 from ninja.utils import check_csrf
 
 from hub.accounts import rates
-from hub.accounts.models import ApiToken, User
+from hub.accounts.models import User
 from hub.accounts.services import authenticate
 from priors.errors import NotAllowed, TokenRejected
 
@@ -48,7 +48,7 @@ class Anyone(HttpBearer):
         if scheme.lower() != "bearer":
             raise TokenRejected("The Authorization header is not 'Bearer ph_…'. Send a token of this hub.")
         token = authenticate(text.strip())
-        if request.method not in _SAFE and token.role == ApiToken.Role.READ:
+        if request.method not in _SAFE and not token.may_write:
             raise NotAllowed(f"The token {token.prefix}… may only read. Make one that may write.")
         return token.user
 

@@ -1,0 +1,430 @@
+"""The permission matrix: every route of every urlconf, for everybody who may ask, in every state of a repository.
+
+A row is `METHOD path rule code [body]`. The rule (below) says for each state and person who gets `code` and who is
+refused how. A route that no row reaches fails the suite, and so does a method of the API. What is private answers an
+outsider as what does not exist, byte for byte: that is compared for every row, whatever its rule says.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from django.db import transaction
+from django.test import Client
+from django.test.utils import override_settings
+from django.urls import URLPattern, URLResolver, get_resolver, resolve
+from pytest_django import DjangoDbBlocker
+
+from hub.accounts import organisations
+from hub.accounts.models import Invitation, User
+from hub.accounts.services import create_token
+from hub.api.urls import api
+from hub.jobs import services as jobs
+from hub.repos.models import Namespace, Repository
+from hub.repos.storage import BlobStore
+from hub.safety import holds
+from tests.factories import function_manifest, make_blob, make_commit, make_organisation, make_repository, make_user
+from tests.factories import sha256 as sha256_of
+
+PEOPLE = ("anonymous", "stranger", "ex", "suspended", "reader", "writer", "admin", "reading", "fine", "root")
+"""Nobody; no member; one who was a writer; an admin who is suspended; members by role; the admin with a token that may
+only read; the admin with a fine-grained token that may read these repositories; an administrator of the hub."""
+STATES = ("public", "private", "gated", "held")
+
+# Four groups, one a state; in each, one letter a person, in the order above:
+#   +  the row's code    a  401    f  403    n  404    l  to the sign-in page    r  to elsewhere    .  nobody does
+RULES = {
+    #                public            private           gated             held (in quarantine)
+    "anybody":      "++++ +++ +++      ---- --- ---      ---- --- ---      ---- --- ---",
+    "caller":       "+++a +++ +++      ---- --- ---      ---- --- ---      ---- --- ---",
+    "signed in":    "a++a +++ +++      ---- --- ---      ---- --- ---      ---- --- ---",
+    "own writes":   "a++a +++ ff+      ---- --- ---      ---- --- ---      ---- --- ---",
+    "lab writes":   "affa f++ ff+      ---- --- ---      ---- --- ---      ---- --- ---",
+    "own jobs":     "a++a +++ +++      ---- --- ---      ---- --- ---      ---- --- ---",
+    "admin's job":  "nnna nn+ +n+      ---- --- ---      ---- --- ---      ---- --- ---",
+    "admin's stop": "anna nn+ ff+      ---- --- ---      ---- --- ---      ---- --- ---",
+    "read":         "+++a +++ +++      nnna +++ +++      +++a +++ +++      +++a +++ +++",
+    "files":        "+++a +++ +++      nnna +++ +++      fffa +++ +++      fffa fff fff",
+    "write":        "affa f++ ff+      anna f++ ff+      affa f++ ff+      affa f++ ff+",
+    "commit":       "affa f++ ff+      anna f++ ff+      affa f++ ff+      affa fff fff",
+    "admin":        "affa ff+ ff+      anna ff+ ff+      affa ff+ ff+      affa ff+ ff+",
+    "moderate":     "affa fff ff+      anna fff ff+      affa fff ff+      affa fff ff+",
+    "job on it":    "a++a +++ ff+      anna +++ ff+      a++a +++ ff+      a++a +++ ff+",
+    "manifest":     "+++a +++ +++      nnna +++ +++      fffa +++ +++      +++a +++ +++",
+    "page":         "++++ +++ ..+      nnnn +++ ..+      ++++ +++ ..+      ++++ +++ ..+",
+    "member's page":"l++l +++ ..+      lnnl +++ ..+      l++l +++ ..+      l++l +++ ..+",
+    "admin's page": "lffl ff+ ..+      lnnl ff+ ..+      lffl ff+ ..+      lffl ff+ ..+",
+    "staff's page": "lffl fff ..+      lnnl fff ..+      lffl fff ..+      lffl fff ..+",
+    "site":         "++++ +++ ..+      ---- --- ---      ---- --- ---      ---- --- ---",
+    "sign-in":      "+rr+ rrr ..r      ---- --- ---      ---- --- ---      ---- --- ---",
+    "account":      "l++l +++ ..+      ---- --- ---      ---- --- ---      ---- --- ---",
+    "admin's job page": "lnnl nn+ ..+  ---- --- ---      ---- --- ---      ---- --- ---",
+    "operators":    "llll lll ..+      ---- --- ---      ---- --- ---      ---- --- ---",
+}  # fmt: skip
+
+ROUTES = """
+GET     api/v1/health                                         anybody      200
+POST    api/credentials/revoke                                anybody      202  {"tokens": []}
+GET     api/v1/openapi.json                                   anybody      200
+GET     api/v1/                                               anybody      404
+GET     api/v1/no-such-thing                                  anybody      404
+GET     api/v1/whoami                                         signed_in    200
+GET     api/v1/priors                                         caller       200
+GET     api/v1/priors/lab/{state}/manifest                    manifest      200
+POST    api/v1/repos                                          lab_writes   201  {"name": "lab/new", "kind": "plain"}
+GET     api/v1/repos/lab/{state}                              read         200
+PATCH   api/v1/repos/lab/{state}                              admin        200  {"description": "new"}
+DELETE  api/v1/repos/lab/{state}                              admin        204
+POST    api/v1/repos/lab/{state}/move                         admin        200  {"to": "lab/moved"}
+GET     api/v1/repos/lab/{state}/tree/main                    read         200
+GET     api/v1/repos/lab/{state}/commits                      read         200
+GET     api/v1/repos/lab/{state}/refs                         read         200
+POST    api/v1/repos/lab/{state}/tags                         write        201  {"name": "v1"}
+DELETE  api/v1/repos/lab/{state}/tags/none                    write        404
+POST    api/v1/repos/lab/{state}/branches                     write        201  {"name": "next"}
+DELETE  api/v1/repos/lab/{state}/branches/main                write        409
+POST    api/v1/repos/lab/{state}/commits                      commit       201  @commit
+GET     api/v1/repos/lab/{state}/files/main/prior.json        files        200
+HEAD    api/v1/repos/lab/{state}/files/main/prior.json        files        200
+GET     api/v1/repos/lab/{state}/holds                        read         200
+POST    api/v1/repos/lab/{state}/holds                        admin        201  {"kind": "yank", "reason": "old"}
+POST    api/v1/repos/lab/{state}/holds                        moderate     201  {"kind": "quarantine", "reason": "old"}
+POST    api/v1/repos/lab/{state}/holds/{hold}/lift            moderate     200
+POST    api/v1/repos/lab/{state}/chunks/missing               write        200  {"chunks": []}
+PUT     api/v1/repos/lab/{state}/chunks/{hash}                write        400
+PUT     api/v1/repos/lab/{state}/chunks/files/{hash}          write        400
+POST    api/v1/blobs/missing                                  own_writes   200  {"sha256": []}
+PUT     api/v1/blobs/{hash}                                   own_writes   201
+GET     api/v1/jobs                                           own_jobs     200
+POST    api/v1/jobs                                           job_on_it    422  @job
+GET     api/v1/jobs/{job}                                     admin's_job  200
+POST    api/v1/jobs/{job}/cancel                              admin's_stop 202
+GET     api/v1/jobs/{ended}/events                            admin's_job  200
+GET     api/v1/jobs/{job}/file                                admin's_job  404
+HEAD    api/v1/jobs/{job}/file                                admin's_job  404
+GET     xet/data/none                                         anybody      403
+GET     xet/{uuid}/1/v1/chunks/default/{hash}                 anybody      401
+POST    xet/{uuid}/1/v1/xorbs/default/{hash}                  anybody      401
+POST    xet/{uuid}/1/v1/shards                                anybody      401
+GET     xet/{uuid}/1/v1/reconstructions/{hash}                anybody      401
+POST    v1/telemetry                                          anybody      200
+GET     xet/{uuid}/1/other                                    anybody      404
+GET     admin/                                                operators    200
+GET     .                                                     site         200
+GET     docs                                                  site         200
+GET     robots.txt                                            site         200
+POST    account/theme                                         site         302
+GET     priors                                                site         200
+GET     tasks                                                 site         200
+GET     results                                               site         200
+GET     results/999                                           site         404
+GET     results/999.json                                      site         404
+GET     results/999.csv                                       site         404
+GET     try                                                   site         200
+GET     try/{uuid}                                            account      404
+GET     import                                                site         200
+GET     login                                                 sign-in      200
+POST    logout                                                site         302
+GET     setup                                                 site         404
+GET     setup/none                                            site         404
+GET     account                                               account      200
+POST    account/tokens/999/revoke                             account      404
+GET     jobs                                                  account      200
+GET     jobs/{job}                                            admin's_job_page  200
+POST    jobs/{job}/cancel                                     admin's_job_page  302
+POST    jobs/{job}/again                                      admin's_job_page  302
+GET     lab/{state}                                           page         200
+GET     lab/{state}/v/main                                    page         200
+POST    lab/{state}/run                                       member's_page 422
+POST    lab/{state}/predict                                   member's_page 422
+POST    lab/{state}/predict-rows                              member's_page 404
+GET     lab/{state}/delete                                    admin's_page 200
+POST    lab/{state}/delete                                    admin's_page 302  name=lab/{state}
+GET     lab/{state}/holds                                     page         200
+POST    lab/{state}/holds/place                               admin's_page 302  kind=yank&reason=old
+POST    lab/{state}/holds/place                               staff's_page 302  kind=quarantine&reason=old
+POST    lab/{state}/holds/{hold}/lift                         staff's_page 302
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of ROUTES."""
+
+    method: str
+    path: str
+    rule: str
+    code: int
+    body: str
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path} {self.rule}"
+
+    def letters(self, state: str) -> str:
+        """What each of PEOPLE gets there."""
+        groups = re.findall(r"\S{4} \S{3} \S{3}", RULES[self.rule])
+        return groups[STATES.index(state)].replace(" ", "")
+
+    @property
+    def is_page(self) -> bool:
+        """Whether people come with a session and not with a token."""
+        return "." in self.letters("public")
+
+
+def _rows() -> list[Row]:
+    rows = []
+    for line in ROUTES.strip().splitlines():
+        method, path, rule, code, *body = line.split(maxsplit=4)
+        rows.append(
+            Row(method, "" if path == "." else path, rule.replace("_", " "), int(code), body[0] if body else "")
+        )
+    return rows
+
+
+ROWS = _rows()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: dict[str, str]
+    content: bytes
+
+
+class World:
+    """The organisation `lab` with a repository in each state, and a client for each of PEOPLE."""
+
+    def __init__(self) -> None:
+        people = {name: make_user(name) for name in ("stranger", "ex", "suspended", "reader", "writer", "boss")}
+        self.boss, root = people["boss"], make_user("root", admin=True)
+        lab = make_organisation("lab", admin=self.boss)
+        for name, role in (("ex", "write"), ("suspended", "admin"), ("reader", "read"), ("writer", "write")):
+            organisations.invite(organisation=lab, user=people[name], role=role, by=self.boss)
+            organisations.accept(Invitation.objects.get(user=people[name]), by=people[name])
+        organisations.remove_member(organisation=lab, user=people["ex"], by=self.boss)
+        self.holds = {state: self._repository(lab, state, root) for state in STATES}
+        task = make_repository(self.boss, "rows", private=True)
+        make_commit(task, {"a.txt": b"1"}, by=self.boss)
+        self.job, self.ended = (self._job(number) for number in range(2))
+        jobs.request_cancel(self.ended)
+        fine = [f"read:lab/{state}" for state in STATES]
+        tokens = {
+            **{name: create_token(user=user, name="t", role="write")[0] for name, user in people.items()},
+            "root": create_token(user=root, name="t", role="write")[0],
+            "reading": create_token(user=self.boss, name="t", role="read")[0],
+            "fine": create_token(user=self.boss, name="t", role="fine_grained", scopes=fine)[0],
+        }
+        tokens["admin"] = tokens["boss"]
+        self.headers = {name: {"Authorization": f"Bearer {tokens[name]}"} if name in tokens else {} for name in PEOPLE}
+        self.browsers = {name: Client() for name in PEOPLE}
+        for name, user in {**people, "admin": self.boss, "root": root}.items():
+            if name in self.browsers:
+                self.browsers[name].force_login(user)
+        User.objects.filter(username="suspended").update(is_active=False)
+
+    def _repository(self, lab: Namespace, state: str, root: User) -> int:
+        repository = make_repository(lab, state, kind="prior", private=state == "private")
+        manifest = json.dumps(function_manifest(state)).encode()
+        make_commit(repository, {"prior.json": manifest, "README.md": b"# Hello"}, by=self.boss)
+        if state == "gated":
+            Repository.objects.filter(pk=repository.pk).update(gated="manual")
+        hold = holds.quarantine(repository, reason="suspicious", by=root)
+        if state != "held":
+            holds.lift(hold, by=root)
+        return hold.pk
+
+    def _job(self, number: int) -> Any:
+        from tests.factories import make_task
+
+        name = f"topics{number}"
+        make_task(self.boss, name, private=True)
+        return jobs.submit(kind="recommend", spec={"task": f"boss/{name}"}, owner=self.boss)
+
+    def ask(
+        self, row: Row, who: str, state: str, *, repository: str | None = None, method: str = "", **extra: str
+    ) -> Answer:
+        """One request, of which nothing stays."""
+        name = repository or state
+        put = {
+            "{state}": name, "{hold}": str(self.holds.get(state, 1)), "{hash}": sha256_of(b"x"),
+            "{job}": str(self.job.pk), "{ended}": str(self.ended.pk), "{uuid}": str(uuid.UUID(int=7)),
+        }  # fmt: skip
+        path, body = row.path, row.body
+        for key, value in put.items():
+            path, body = path.replace(key, value), body.replace(key, value)
+        kind = "application/x-www-form-urlencoded" if "=" in body and not body.startswith("{") else "application/json"
+        if body == "@job":
+            body = json.dumps({"kind": "recommend", "spec": {"task": f"lab/{name}"}})
+        if body == "@commit":
+            blob = make_blob(b"# New", by=self.boss)
+            people = {"anonymous": None, "admin": "boss", "reading": "boss", "fine": "boss"}
+            if (sender := people.get(who, who)) is not None:
+                make_blob(b"# New", by=User.objects.get(username=sender))
+            body = json.dumps({"files": [{"path": "README.md", "sha256": blob.sha256}], "replace": False})
+        data = b"x" if row.method == "PUT" else body.encode()
+        client = self.browsers[who] if row.is_page else Client()
+        headers = extra if row.is_page else self.headers[who] | extra
+        before = transaction.savepoint()
+        try:
+            response = client.generic(method or row.method, f"/{path}", data, content_type=kind, headers=headers)
+            return Answer(response.status_code, dict(response.headers.items()), response.getvalue())
+        finally:
+            transaction.savepoint_rollback(before)
+
+
+@pytest.fixture(scope="module")
+def world(
+    django_db_setup: None, django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    """Made once, in a transaction that ends with the module; each request is rolled back to here."""
+    home = tmp_path_factory.mktemp("matrix")
+    changed = override_settings(
+        PRIORHUB_HOME=home,
+        STORAGE_URL=f"file://{home / 'blobs'}",
+        SESSION_ENGINE="django.contrib.sessions.backends.signed_cookies",  # a sign-out must not end the others'
+    )
+    with django_db_blocker.unblock(), changed, transaction.atomic(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BlobStore, "delete", lambda store, sha256: None)  # a rollback brings no bytes back
+        yield World()
+        transaction.set_rollback(True)
+
+
+CODES = {"a": (401,), "f": (403,), "n": (404,), "l": (302,), "r": (302,)}
+OUTSIDERS = ("anonymous", "stranger", "ex", "suspended")
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_who_gets_what(world: World, row: Row) -> None:
+    wrong = []
+    for state in STATES:
+        for who, letter in zip(PEOPLE, row.letters(state), strict=True):
+            if letter in ".-":
+                continue
+            response = world.ask(row, who, state)
+            expected = CODES.get(letter, (row.code,))
+            if response.status not in expected:
+                said = b"a page" if response.content.startswith(b"<!doctype") else response.content[:300]
+                wrong.append(f"{who} on {state}: {response.status}, expected {expected[0]}: {said!r}")
+            if row.path.startswith("api/v1/") and response.status >= 400 and row.method != "HEAD":
+                problem = json.loads(response.content)
+                assert response.headers["Content-Type"] == "application/problem+json"
+                assert problem.keys() == {"type", "title", "status", "code", "detail"}
+                assert problem["status"] == response.status
+            if letter == "l" and not response.headers.get("Location", "").startswith(("/login", "/admin/login")):
+                wrong.append(f"{who} on {state}: sent to {response.headers.get('Location')}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if "{state}" in row.path or row.body == "@job"], ids=str)
+def test_what_is_private_answers_outsiders_as_what_does_not_exist(world: World, row: Row) -> None:
+    for who in OUTSIDERS:
+        private, unknown = world.ask(row, who, "private"), world.ask(row, who, "private", repository="unknown")
+        assert private.status == unknown.status, who
+        assert told(private, "private") == told(unknown, "unknown"), who
+
+
+LEAKS = [
+    ("HEAD", {}), ("OPTIONS", {}), ("POST", {}), ("GET", {"Range": "bytes=0-3"}), ("GET", {"If-None-Match": "*"}),
+    ("GET", {"If-None-Match": f'"{sha256_of(b"# Hello")}"'}), ("GET", {"HX-Request": "true"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if "{state}" in row.path and row.method == "GET"], ids=str)
+def test_no_other_way_of_asking_tells_what_is_private_apart(world: World, row: Row) -> None:
+    for method, headers in LEAKS:
+        for who in OUTSIDERS:
+            private = world.ask(row, who, "private", method=method, **headers)
+            unknown = world.ask(row, who, "private", repository="unknown", method=method, **headers)
+            assert private.status == unknown.status, (who, method, headers)
+            assert told(private, "private") == told(unknown, "unknown"), (who, method, headers)
+
+
+def test_no_list_search_or_count_shows_what_is_private(world: World) -> None:
+    lists = ["api/v1/priors?q=n-grams", "api/v1/priors?q=private", "priors?q=private", "priors?q=n-grams", "tasks",
+             "results", "", "robots.txt"]  # fmt: skip
+    for address in lists:
+        for who in ("anonymous", "stranger", "ex", "suspended"):
+            page = world.browsers[who].get(f"/{address}").content
+            assert b"lab/private" not in page, (who, address)
+        assert b"lab/private" in world.browsers["reader"].get("/priors?q=n-grams").content
+
+
+def told(response: Answer, name: str) -> tuple[dict[str, str], bytes]:
+    """Everything a response says, with the repository's name taken out of it, and what is new in each response."""
+    headers = {key: value.replace(f"/{name}", "/NAME") for key, value in response.headers.items()}
+    for changing in ("Content-Length", "RateLimit"):
+        headers.pop(changing, None)
+    content = response.content.replace(f"lab/{name}".encode(), b"lab/NAME").replace(
+        f"lab%2F{name}".encode(), b"lab/NAME"
+    )
+    content = re.sub(rb'name="csrfmiddlewaretoken" value="\w+"', b"", content)
+    return headers, re.sub(rb'"X-CSRFToken": "\w+"|X-CSRFToken&quot;: &quot;\w+', b"", content)
+
+
+def routes(patterns: list[Any], prefix: str = "") -> Iterator[str]:
+    """Every route of a urlconf, spelled as Django resolves it; the operator's admin is one."""
+    for each in patterns:
+        route = prefix + str(each.pattern)
+        if isinstance(each, URLResolver):
+            if each.app_name == "admin":
+                yield f"{route}"
+            else:
+                yield from routes(each.url_patterns, route)
+        else:
+            yield route
+
+
+def test_every_route_of_every_urlconf_has_a_row() -> None:
+    concrete = {"{state}": "public", "{hold}": "1", "{hash}": sha256_of(b"x")}
+    concrete |= dict.fromkeys(("{job}", "{ended}", "{uuid}"), str(uuid.UUID(int=7)))
+    reached = set()
+    for row in ROWS:
+        path = row.path
+        for key, value in concrete.items():
+            path = path.replace(key, value)
+        reached.add(resolve(f"/{path}").route)
+
+    assert set(routes(get_resolver().url_patterns)) - reached == set()
+
+
+def test_every_method_of_the_api_has_a_row() -> None:
+    described = set()
+    for path, methods in api.get_openapi_schema(path_prefix="/")["paths"].items():
+        described |= {(method.upper(), re.sub(r"\{\w+\}", "*", path.replace("//", "/"))) for method in methods}
+    rows = {(row.method, row.path) for row in ROWS if row.path.startswith("api/v1/")}
+
+    def has(method: str, path: str) -> bool:
+        pattern = re.compile("api/v1" + re.escape(path).replace(r"\*", "[^/]+") + "$")
+        return any(method == known and pattern.match(address) for known, address in rows)
+
+    assert [f"{method} {path}" for method, path in sorted(described) if not has(method, path)] == []
+
+
+def test_every_method_of_a_route_that_names_its_methods_has_a_row() -> None:
+    """Routes of the Hugging Face protocol carry the methods they answer."""
+
+    def patterns(found: list[Any]) -> Iterator[URLPattern]:
+        for each in found:
+            if isinstance(each, URLResolver):
+                yield from patterns(each.url_patterns)
+            else:
+                yield each
+
+    concrete = {"{state}": "public", "{hold}": "1", "{hash}": sha256_of(b"x"), "{uuid}": str(uuid.UUID(int=7))}
+    asked: dict[Any, set[str]] = {}
+    for row in ROWS:
+        path = row.path
+        for key, value in {**concrete, "{job}": concrete["{uuid}"], "{ended}": concrete["{uuid}"]}.items():
+            path = path.replace(key, value)
+        asked.setdefault(resolve(f"/{path}").func, set()).add(row.method)
+    for each in patterns(get_resolver().url_patterns):
+        named = set(getattr(each.callback, "methods", ())) - {"HEAD", "OPTIONS"}
+        assert named <= asked.get(each.callback, set()), f"{each.pattern}: {named - asked.get(each.callback, set())}"
