@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
+from hub.accounts.access import Actor
+from hub.accounts.permissions import can
 from hub.repos import trees
 from hub.repos.lines import Hunk, hunks
-from hub.repos.models import Commit
+from hub.repos.models import Commit, Repository
 from hub.repos.storage import store
 from hub.repos.trees import FileEntry
+from hub.safety.holds import standing
 
 MAX_TEXT_BYTES = 256 * 1024
 MAX_SHOWN_BYTES = 2 * 1024 * 1024
@@ -53,13 +57,28 @@ def between(before: Commit | None, after: Commit) -> list[FileDiff]:
     return of_files(trees.changed(before.tree_id if before else None, after.tree_id))
 
 
-def of_files(pairs: Pairs) -> list[FileDiff]:
-    """The same of files that were compared already."""
+def shown_to(actor: Actor, repository: Repository, pairs: Pairs) -> list[FileDiff]:
+    """The same of files that were compared already, without what the actor may not read or what is held."""
+    hidden: dict[str, str] = {}
+    if not can(actor, "read_files", repository):
+        hidden = dict.fromkeys(pairs, "the files of this repository are given out on request")
+    elif holds := standing(
+        repository, {entry.sha256 for pair in pairs.values() for entry in pair if entry is not None}
+    ):
+        held, whole = {hold.sha256 for hold in holds}, any(not hold.sha256 for hold in holds)
+        for path, pair in pairs.items():
+            if whole or any(entry is not None and entry.sha256 in held for entry in pair):
+                hidden[path] = f"held back: {holds[0].reason}"
+    return of_files(pairs, hidden)
+
+
+def of_files(pairs: Pairs, hidden_paths: Mapping[str, str] = MappingProxyType({})) -> list[FileDiff]:
+    """The same of files that were compared already; `hidden_paths` says why lines of some are not to be seen."""
     left = MAX_SHOWN_BYTES
     found = []
     for number, (path, (before, after)) in enumerate(pairs.items()):
         size = sum(entry.size for entry in (before, after) if entry is not None)
-        hidden = _why_hidden(before, after)
+        hidden = hidden_paths.get(path) or _why_hidden(before, after)
         if not hidden and (number >= MAX_SHOWN_FILES or size > left):
             hidden = "the difference is too large to show whole"
         texts = None if hidden else (_text(before), _text(after))

@@ -196,9 +196,16 @@ def _answered(call: Call, view: View, captured: dict[str, Any]) -> HttpResponseB
     except TokenRejected as error:
         return refusal(error, anonymous=True)
     except UserError as error:
-        return refusal(error, anonymous=not call.actor.is_authenticated)
+        return refusal(error, anonymous=_is_nobody(call))
     except Exception as error:
         return mistake(call.request, error)
+
+
+def _is_nobody(call: Call) -> bool:
+    try:
+        return not call.actor.is_authenticated
+    except NotAllowed:  # a session without the site's CSRF token is somebody's
+        return False
 
 
 def _bearer(header: str) -> User:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from hub.wire import contents, identity, infos, lfs, lfs_files, repositories, writing
+from hub.wire import contents, gates, identity, infos, lfs, lfs_files, people, repositories, threads, writing
 from hub.wire.calls import at
 
 _API = "api/<repotype:type>/<segment:ns>/<segment:name>"
+_THREAD = f"{_API}/discussions/<int:number>"
 _FILES = "<segment:ns>/<segment:name>/resolve/<revision:rev>/<rest:path>"
 _LFS = "<segment:ns>/<segment:name>.git/info/lfs"
 
@@ -35,6 +36,23 @@ urlpatterns = [
     at(f"{_LFS}/objects/batch", "lfs-batch", POST=lfs.batch),
     at(f"<repotype:type>/{_LFS}/verify", "lfs-verify-typed", POST=lfs.verify),
     at(f"{_LFS}/verify", "lfs-verify", POST=lfs.verify),
+    at(f"{_API}/discussions", "threads", GET=threads.index, POST=threads.create),
+    at(_THREAD, "thread", GET=threads.show),
+    at(f"{_THREAD}/comment", "thread-comment", POST=threads.comment),
+    at(f"{_THREAD}/title", "thread-title", POST=threads.title),
+    at(f"{_THREAD}/status", "thread-status", POST=threads.status),
+    at(f"{_THREAD}/merge", "thread-merge", POST=threads.merge),
+    at(f"{_THREAD}/comment/<segment:event>/edit", "thread-edit", POST=threads.edit),
+    at(f"{_THREAD}/comment/<segment:event>/hide", "thread-hide", POST=threads.hide),
+    at(f"{_API}/like", "like", POST=people.like, DELETE=people.unlike),
+    at(f"{_API}/likers", "likers", GET=people.likers),
+    at(f"{_API}/user-access-request/handle", "access-handle", POST=gates.handle),
+    at(f"{_API}/user-access-request/grant", "access-grant", POST=gates.grant),
+    at(f"{_API}/user-access-request/<segment:status>", "access-requests", GET=gates.index),
+    at("api/users/<segment:user>/overview", "user", GET=people.overview),
+    at("api/users/<segment:user>/likes", "user-likes", GET=people.liked),
+    at("api/organizations/<segment:organisation_name>/overview", "organisation", GET=people.organisation_overview),
+    at("api/organizations/<segment:organisation_name>/members", "organisation-members", GET=people.members),
     at(f"<repotype:type>/{_FILES}", "resolve-typed", GET=contents.resolve),
     at(_FILES, "resolve", GET=contents.resolve),
 ]
