@@ -19,6 +19,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")
 Url = Annotated[str | None, typer.Option("--url", help="The hub; PRIORHUB_URL or the last login otherwise.")]
 
 Repo = Annotated[str, typer.Argument(help="namespace/name")]
+Several = Annotated[list[str] | None, typer.Option(help="May be given again: any of them.")]
 Private = Annotated[bool, typer.Option("--private", help="Visible to its owners alone.")]
 
 
@@ -66,15 +67,42 @@ def search(
         Literal["text", "image", "audio", "tab"] | None, typer.Option(help="What the prior takes.")
     ] = None,
     kind: Annotated[Literal["network", "function"] | None, typer.Option(help="What the prior is.")] = None,
+    task: Several = None,
+    language: Several = None,
+    license: Several = None,
+    tag: Several = None,
+    may_sell: Annotated[bool, typer.Option("--may-sell", help="Its license permits selling.")] = False,
+    may_fine_tune: Annotated[bool, typer.Option("--may-fine-tune", help="Its license permits fine-tuning.")] = False,
+    takes: Annotated[list[str] | None, typer.Option(help="Head of a port type: text.ids. May be given again.")] = None,
+    gives: Annotated[list[str] | None, typer.Option(help="Head of a port type: vec.feat. May be given again.")] = None,
+    fits: Annotated[str | None, typer.Option(help="namespace/name of a prior that it can be strung to.")] = None,
+    max_parameters: Annotated[float | None, typer.Option(min=0, help="Most parameters: 30e6.")] = None,
+    max_mb: Annotated[float | None, typer.Option("--max-mb", min=0, help="Most megabytes.")] = None,
+    min_score: Annotated[float | None, typer.Option(help="Least gain over no prior, in points.")] = None,
+    sort: Annotated[
+        Literal["relevance", "updated", "created", "downloads", "likes", "trending", "score"] | None,
+        typer.Option(help="What comes first."),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Most results.")] = 20,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Search the hub's priors."""
+    """Search the hub's priors. Filters that are given again are alternatives; all different ones have to hold."""
     from dataclasses import asdict
 
+    from priors.client.records import Filter
+
+    may: list[Literal["sell", "fine-tune"]] = [
+        *(["sell"] if may_sell else []),
+        *(["fine-tune"] if may_fine_tune else []),
+    ]
+    where = Filter(
+        task=tuple(task or ()), language=tuple(language or ()), license=tuple(license or ()), tag=tuple(tag or ()),
+        may=may, takes=tuple(takes or ()), gives=tuple(gives or ()), fits=fits,
+        max_parameters=max_parameters, max_size_bytes=None if max_mb is None else max_mb * 1e6, min_score=min_score,
+    )  # fmt: skip
     with open_hub(url) as hub:
-        found = hub.search(" ".join(words or []), modality=modality, kind=kind, limit=limit)
+        found = hub.search(" ".join(words or []), modality=modality, kind=kind, where=where, sort=sort, limit=limit)
     rows = [(p.repo, p.modality, p.kind, round(p.size_bytes / 1e6, 1), p.license, p.summary[:60]) for p in found]
     text = table(("prior", "takes", "kind", "MB", "license", "summary"), rows)
     emit([asdict(listing) for listing in found], text if found else "Nothing found. Try fewer words.", as_json=as_json)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,6 +43,10 @@ _BY_STATUS: dict[int, type[HubError]] = {
 }
 
 
+Query = Mapping[str, str | float | Sequence[str] | None]
+"""Parameters of an address; a list is repeated, None and an empty list are left out."""
+
+
 class Transport:
     """Requests below `/api/v1` of one hub. Safe to share between threads."""
 
@@ -61,9 +65,7 @@ class Transport:
     def close(self) -> None:
         self._http.close()
 
-    def json(
-        self, method: str, path: str, *, body: object = None, query: Mapping[str, str | int | None] | None = None
-    ) -> Any:
+    def json(self, method: str, path: str, *, body: object = None, query: Query | None = None) -> Any:
         """The JSON answer, None for an empty one. Raises the error the hub's answer stands for."""
         with self.stream(method, path, body=body, query=query) as answer:
             content = bytearray()
@@ -90,7 +92,7 @@ class Transport:
         *,
         body: object = None,
         content: Iterator[bytes] | None = None,
-        query: Mapping[str, str | int | None] | None = None,
+        query: Query | None = None,
         headers: Mapping[str, str] | None = None,
         events: bool = False,
         seconds: float | None = None,
@@ -101,7 +103,9 @@ class Transport:
         """
         url = httpx.URL(f"{self.address.url}/api/v1{path}")
         if query:
-            url = url.copy_merge_params({name: value for name, value in query.items() if value is not None})
+            url = url.copy_merge_params(
+                {name: value for name, value in query.items() if value is not None and value != ()}
+            )
         sent = dict(headers or {})
         patience = STREAM_TIMEOUT if events else TIMEOUT
         data: bytes | Iterator[bytes] | None = content
@@ -173,7 +177,8 @@ def error_for(code: str, detail: str, *, status: int = 0) -> PriorhubError:
     pending: list[type[UserError]] = [UserError]
     while pending:
         kind = pending.pop()
-        if kind.code == code and kind is not UserError:
+        # a process that also has a hub in it knows more classes with this code: those are the hub's own
+        if kind.code == code and kind is not UserError and not kind.__module__.startswith("hub."):
             return kind(detail)
         pending += kind.__subclasses__()
     return _BY_STATUS.get(status, HubError)(detail)

@@ -20,10 +20,11 @@ from priors.client._upload import Outgoing
 from priors.client.cache import Cache, file_sha256
 from priors.client.config import resolve
 from priors.client.paths import safe_paths, split_repo, split_revision
-from priors.client.records import Job, JobEvent, Listing, Ref, Tree
+from priors.client.records import Filter, Job, JobEvent, Listing, Ref, Tree
 from priors.errors import Conflict, HubError, HubUnreachable, NotFound
 
 _READ_BYTES = 1 << 20
+Sort = Literal["relevance", "updated", "created", "downloads", "likes", "trending", "score"]
 Gate = Literal["", "auto", "manual"]
 RepoKind = Literal["prior", "composition", "task", "plain"]
 _MARKERS: dict[str, RepoKind] = {"prior.json": "prior", "composition.json": "composition", "task.json": "task"}
@@ -77,9 +78,16 @@ class Hub:
         return _mapping(self._transport.json("GET", "/whoami"))
 
     def search(
-        self, q: str = "", *, modality: str | None = None, kind: str | None = None, limit: int | None = None
+        self,
+        q: str = "",
+        *,
+        modality: str | None = None,
+        kind: str | None = None,
+        where: Filter | None = None,
+        sort: Sort | None = None,
+        limit: int | None = None,
     ) -> list[Listing]:
-        """Priors by words, modality and kind, best first; all of them when `limit` is None."""
+        """Priors by words and filters, best first unless `sort` says otherwise; all of them when `limit` is None."""
         found: list[Listing] = []
         cursor: str | None = None
         while limit is None or len(found) < limit:
@@ -91,6 +99,8 @@ class Hub:
                         "q": q or None,
                         "modality": modality,
                         "kind": kind,
+                        "sort": sort,
+                        **(vars(where) if where else {}),
                         "limit": 100 if limit is None else min(100, limit - len(found)),
                         "cursor": cursor,
                     },

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -10,6 +10,34 @@ from priors.errors import HubError
 
 JobStatus = Literal["queued", "running", "done", "failed", "cancelled"]
 FINISHED: frozenset[str] = frozenset({"done", "failed", "cancelled"})
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which priors a search may find. Values of one field are alternatives, fields all hold; unknown fits none.
+
+    may    what the license permits: "sell", "fine-tune"
+    takes  heads of port types, such as text.ids; `gives` likewise
+    fits   namespace/name of a prior that the found ones can be strung to: `ways` after, before or beside it
+    """
+
+    task: Sequence[str] = ()
+    library: Sequence[str] = ()
+    language: Sequence[str] = ()
+    license: Sequence[str] = ()
+    may: Sequence[Literal["sell", "fine-tune"]] = ()
+    takes: Sequence[str] = ()
+    gives: Sequence[str] = ()
+    dtype: Sequence[str] = ()
+    tag: Sequence[str] = ()
+    min_parameters: float | None = None
+    max_parameters: float | None = None
+    min_size_bytes: float | None = None
+    max_size_bytes: float | None = None
+    min_score: float | None = None
+    max_price_cents: float | None = None
+    fits: str | None = None
+    ways: Sequence[Literal["after", "before", "beside"]] = ()
 
 
 @dataclass(frozen=True)
@@ -29,6 +57,15 @@ class Listing:
     license: str
     tags: tuple[str, ...]
     updated_at: str | None
+    task: str = ""
+    library: str = ""
+    languages: tuple[str, ...] = ()
+    may_sell: bool | None = None
+    may_fine_tune: bool | None = None
+    score: float | None = None
+    price_cents: int | None = None
+    downloads: int = 0
+    likes: int = 0
 
     @classmethod
     def read(cls, content: Mapping[str, Any]) -> Listing:
@@ -46,6 +83,15 @@ class Listing:
             license=str(content.get("license") or ""),
             tags=tuple(content.get("tags") or ()),
             updated_at=content.get("updated_at"),
+            task=str(content.get("task") or ""),
+            library=str(content.get("library") or ""),
+            languages=tuple(content.get("languages") or ()),
+            may_sell=content.get("may_sell"),
+            may_fine_tune=content.get("may_fine_tune"),
+            score=content.get("score"),
+            price_cents=content.get("price_cents"),
+            downloads=int(content.get("downloads") or 0),
+            likes=int(content.get("likes") or 0),
         )
 
 

@@ -10,6 +10,7 @@ from django.utils import timezone
 from hub.accounts.services import create_token, create_user
 from priors.client import Cache, Hub, HubLibrary
 from priors.client.hub import verify
+from priors.client.records import Filter
 from priors.errors import BadManifest, Conflict, HubError, NotAllowed, NotFound, TokenRejected
 from priors.manifest import parse_manifest
 from priors.tasks import Task
@@ -91,6 +92,21 @@ def test_a_prior_is_published_found_and_resolved_through_the_library(live, tmp_p
     assert live.search("nothing like it") == []
 
 
+def test_a_search_takes_the_catalogues_filters(live, tmp_path):
+    live.push(write(tmp_path / "p", prior("grams")), "ada/grams")
+    live.push(write(tmp_path / "q", prior("words", tags=["rare"])), "ada/words")
+
+    def found(**filters):
+        return {listing.repo for listing in live.search(where=Filter(**filters), sort="updated")}
+
+    assert found() == {"ada/grams", "ada/words"}
+    assert found(tag=("rare", "rarer")) == {"ada/words"}
+    assert found(license=("Apache-2.0",), may=("sell",)) == {"ada/grams", "ada/words"}
+    assert found(license=("MIT",)) == found(min_parameters=1e6) == set()
+    assert found(gives=("vec.feat",), max_parameters=10) == {"ada/grams", "ada/words"}
+    assert live.search("grams")[0].may_sell is True
+
+
 def test_a_prior_that_is_none_is_refused_whole_with_the_reason(live, tmp_path):
     broken = prior("grams", kind="network")
 
@@ -130,7 +146,7 @@ def test_a_push_onto_an_older_commit_is_a_conflict(live, tmp_path, monkeypatch):
     write(tmp_path / "d", {"a.txt": b"2"})
     live.push(tmp_path / "d", "ada/things")
     write(tmp_path / "d", {"a.txt": b"3"})
-    monkeypatch.setattr(Hub, "_head", lambda self, repo: stale)
+    monkeypatch.setattr(Hub, "_head", lambda self, repo, branch: stale)
 
     with pytest.raises(Conflict):
         live.push(tmp_path / "d", "ada/things")

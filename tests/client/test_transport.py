@@ -2,6 +2,8 @@
 
 import json
 import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import pytest
@@ -217,3 +219,41 @@ def test_pages_of_a_search_are_joined(fake, hub, monkeypatch):
     assert [listing.repo for listing in hub.search()] == [f"a/{i}" for i in range(5)]
     fake.requests.clear()
     assert len(hub.search(limit=2)) == 2
+
+
+def test_bytes_of_another_origin_come_in_ranges_by_a_signed_address_without_the_token(fake, served, monkeypatch):
+    """As a hub does that keeps its files in a bucket; a real socket each."""
+    monkeypatch.setattr("priors.client._download.RANGE_BYTES", 50_000)
+    content = bytes(range(256)) * 800
+    fake.commit("me/thing", {"weights.bin": content})
+    asked = []
+
+    class Bucket(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(dict(self.headers))
+            begin, end = map(int, self.headers["Range"].removeprefix("bytes=").split("-"))
+            signed = self.path.endswith("?X-Amz-Signature=s") and "Authorization" not in self.headers
+            self.send_response(206 if signed else 403)
+            self.send_header("Content-Range", f"bytes {begin}-{end}/{len(content)}")
+            self.send_header("Content-Length", str(end + 1 - begin))
+            self.end_headers()
+            self.wfile.write(content[begin : end + 1])
+
+        def log_message(self, *args):
+            pass
+
+    bucket = ThreadingHTTPServer(("127.0.0.1", 0), Bucket)
+    thread = threading.Thread(target=bucket.serve_forever, args=(0.05,))
+    thread.start()
+    place = {"location": f"http://127.0.0.1:{bucket.server_address[1]}/blob?X-Amz-Signature=s"}
+    fake.before = lambda method, path, headers: (302, place, b"") if "/files/" in path else None
+
+    folder = Hub(served, TOKEN).pull("me/thing")
+    bucket.shutdown()
+    thread.join()
+    bucket.server_close()
+
+    assert (folder / "weights.bin").read_bytes() == content
+    assert len(asked) == 5
+    assert not [headers for headers in asked if TOKEN in str(headers)]
+    assert all(headers["authorization"] == f"Bearer {TOKEN}" for _, _, headers in fake.requests)
