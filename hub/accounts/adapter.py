@@ -27,7 +27,7 @@ INVITED = "signup_link"
 """Under which a session keeps the sign-up link it came with."""
 
 
-class Adapter(DefaultAccountAdapter):
+class Adapter(DefaultAccountAdapter):  # type: ignore[misc]
     """Accounts. allauth's own limits are off (its cache may be down or per process); ours are in the database."""
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
@@ -69,14 +69,14 @@ class Adapter(DefaultAccountAdapter):
         return rates.address_of(request)
 
 
-class MFAAdapter(DefaultMFAAdapter):
+class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]
     """Second factors. Secrets of authenticator apps are encrypted: a copy of the database does not hold them."""
 
     def encrypt(self, text: str) -> str:
-        return self._fernet().encrypt(text.encode()).decode()
+        return str(self._fernet().encrypt(text.encode()).decode())
 
     def decrypt(self, encrypted_text: str) -> str:
-        return self._fernet().decrypt(encrypted_text.encode()).decode()
+        return str(self._fernet().decrypt(encrypted_text.encode()).decode())
 
     def _fernet(self) -> Any:
         from cryptography.fernet import Fernet  # only those who use a second factor need it
@@ -85,7 +85,7 @@ class MFAAdapter(DefaultMFAAdapter):
         return Fernet(base64.urlsafe_b64encode(key))
 
 
-class CountedAuthenticate(AuthenticateForm):
+class CountedAuthenticate(AuthenticateForm):  # type: ignore[misc]
     """The second step of signing in: six digits must not be guessed."""
 
     def clean_code(self) -> str:
@@ -93,7 +93,7 @@ class CountedAuthenticate(AuthenticateForm):
         return str(super().clean_code())
 
 
-class CountedReauthenticate(ReauthenticateForm):
+class CountedReauthenticate(ReauthenticateForm):  # type: ignore[misc]
     """The same before something that matters."""
 
     def clean_code(self) -> str:
@@ -101,7 +101,7 @@ class CountedReauthenticate(ReauthenticateForm):
         return str(super().clean_code())
 
 
-class CountedReset(ResetPasswordForm):
+class CountedReset(ResetPasswordForm):  # type: ignore[misc]
     """Asking for a new password sends mail: so often to one address, and so often from one."""
 
     def save(self, request: HttpRequest, **options: Any) -> str:

@@ -5,7 +5,19 @@ from __future__ import annotations
 from django.urls import URLPattern, URLResolver, include, path
 
 from hub.web.pages import View, explained
-from hub.web.views import accounts, home, imports, jobs, own, priors, repositories, results, safety
+from hub.web.views import (
+    accounts,
+    gates,
+    home,
+    imports,
+    jobs,
+    organisations,
+    own,
+    priors,
+    repositories,
+    results,
+    safety,
+)
 
 
 def at(route: str, view: View, name: str) -> URLPattern:
@@ -36,7 +48,17 @@ urlpatterns: list[URLPattern | URLResolver] = [
     at("setup/<str:token>", accounts.setup, "setup-link"),
     at("account", accounts.account, "account"),
     at("account/tokens/<int:token_id>/revoke", accounts.revoke, "token-revoke"),
+    at("account/invite", accounts.invite, "invite"),
+    at("account/delete", accounts.delete, "account-delete"),
+    at("account/invitations/<int:invitation_id>", organisations.answer_invitation, "invitation"),
+    at("audit", organisations.log, "log"),
+    at("organizations/new", organisations.new, "organisation-new"),
+    at("organizations/<str:name>", organisations.show, "organisation"),
+    at("organizations/<str:name>/audit", organisations.log, "organisation-log"),
+    at("<str:owner>", organisations.owner, "owner"),
     at("<str:owner>/<str:name>", repositories.show, "repository"),
+    at("<str:owner>/<str:name>/ask-access", gates.ask, "ask-access"),
+    at("<str:owner>/<str:name>/access", gates.index, "access"),
     at("<str:owner>/<str:name>/v/<str:rev>", repositories.show, "repository-version"),
     at("<str:owner>/<str:name>/run", repositories.run, "repository-run"),
     at("<str:owner>/<str:name>/predict", repositories.predict, "repository-predict"),

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.contrib import messages
-from django.contrib.auth import login
+from django.contrib.auth import login, logout
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.urls import reverse
 from django.views.decorators.http import require_POST
 
+from hub.accounts import rates
 from hub.accounts.adapter import INVITED
-from hub.accounts.models import ApiToken
+from hub.accounts.models import ApiToken, Invitation, Membership
 from hub.accounts.services import (
     consume_setup_link,
     create_token,
+    delete_account,
     needs_setup,
+    new_signup_link,
     revoke_token,
     setup_link_is_valid,
 )
@@ -48,13 +53,49 @@ def invited(request: HttpRequest, secret: str) -> HttpResponse:
 
 
 @login_required
+@require_POST
+def invite(request: HttpRequest) -> HttpResponse:
+    """A sign-up link, shown once, for administrators."""
+    secret = new_signup_link(by=request.user)  # type: ignore[arg-type]
+    link = request.build_absolute_uri(reverse("signup-link", args=[secret]))
+    response = page(request, "accounts/invite.html", {"link": link}, section="account")
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+@login_required
+def delete(request: HttpRequest) -> HttpResponse:
+    """Deletes one's account, after its name was typed and the password entered again."""
+    error, user = "", request.user
+    if request.method == "POST":
+        rates.charge(request, "login", name=user.get_username())
+        if request.POST.get("name") != user.get_username() or not user.check_password(request.POST.get("password", "")):
+            error = "That is not your name and password."
+        else:
+            try:
+                delete_account(user, by=user)  # type: ignore[arg-type]
+                logout(request)
+                return redirect("home")
+            except UserError as refused:
+                error = str(refused)
+    return page(request, "accounts/delete.html", {"error": error}, section="account", status=422 if error else 200)
+
+
+@login_required
 def account(request: HttpRequest) -> HttpResponse:
-    """One's tokens. A new one is shown in the answer to the form that made it, and never again."""
+    """One's tokens and organisations. A new token is shown in the answer to the form that made it, and never again."""
     form, fresh = TokenForm(request.POST or None), ""
     if request.method == "POST" and form.is_valid():
-        fresh, _ = create_token(user=request.user, **form.options())  # type: ignore[arg-type]
-        form = TokenForm()
+        try:
+            fresh, _ = create_token(user=request.user, **form.options())  # type: ignore[arg-type]
+            form = TokenForm()
+        except UserError as refused:
+            form.add_error("scopes", str(refused))
     context = {
+        "memberships": Membership.objects.filter(user=request.user.pk).select_related("organisation"),
+        "invitations": Invitation.objects.filter(user=request.user.pk).select_related("organisation", "invited_by"),
+        "may_invite": request.user.is_superuser,
+        "signup": settings.SIGNUP,
         "form": form,
         "fresh": fresh,
         "tokens": ApiToken.objects.visible_to(request.user),
