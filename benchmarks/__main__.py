@@ -1,6 +1,7 @@
 """`python -m benchmarks`: print every comparison, or those named with --only. README.md says how to read them.
 
 `python -m benchmarks catalog` asks a hub with many repositories; it starts one and takes minutes.
+`python -m benchmarks store` counts what files cost on disk and on the wire.
 """
 
 import argparse
@@ -10,7 +11,7 @@ from collections.abc import Callable
 
 import torch
 
-from benchmarks import catalog, fit, forward, fusion, press, serve
+from benchmarks import catalog, fit, forward, fusion, press, serve, store
 from benchmarks._timing import ALLOCATOR, environment
 
 PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
@@ -25,6 +26,9 @@ PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
 def main() -> None:
     if sys.argv[1:2] == ["catalog"]:
         catalog.main(sys.argv[2:])
+        return
+    if sys.argv[1:2] == ["store"]:
+        store.main(sys.argv[2:])
         return
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Ratios, each from one interleaved run.")
     parser.add_argument("--only", choices=PARTS, nargs="+", default=list(PARTS), help="parts to run; all by default")
