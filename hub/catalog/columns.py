@@ -52,6 +52,7 @@ class Columns:
     by_word: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
     """Masks of words that somebody asked for, packed; search.py fills it."""
     _orders: dict[str, Positions] = field(default_factory=dict)
+    _keys: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -106,9 +107,14 @@ class Columns:
     def order(self, column: str) -> Positions:
         """All rows, the largest number first, unknown ones last, the newest id first among equals."""
         if column not in self._orders:
-            values = np.nan_to_num(self.numbers[column], nan=-np.inf)
-            self._orders[column] = np.lexsort((-self.ids, -values))
+            self._orders[column] = np.lexsort((-self.ids, -self.keys(column)))
         return self._orders[column]
+
+    def keys(self, column: str) -> NDArray[np.float64]:
+        """What `order` sorts by: the numbers, and less than any where one is unknown."""
+        if column not in self._keys:
+            self._keys[column] = np.nan_to_num(self.numbers[column], nan=-np.inf)
+        return self._keys[column]
 
     def by_key(self, key: str) -> list[str]:
         """Every value that some item has, or had, for a key of few values: port types."""

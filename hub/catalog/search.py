@@ -111,7 +111,7 @@ class Found:
         slim  with the fields of `ItemQuerySet.for_pages` alone
         """
         keys = self._keys(sort)
-        rows = self._ordered(sort)
+        rows = self._ordered(sort, keys)
         if after:
             value, last = _read_cursor(after)
             # By value and id, not by number: what is added or removed before the cursor moves nothing behind it.
@@ -124,37 +124,36 @@ class Found:
             following = _write_cursor(float(keys[shown[-1]]), int(self._columns.ids[shown[-1]]))
         return Page(_items(self._columns.ids[shown], self._actor, slim=slim), following)
 
-    def _ordered(self, sort: str) -> Positions:
+    def _ordered(self, sort: str, keys: NDArray[np.float64]) -> Positions:
         mask = self._mask()
-        if SORTS[sort]:
-            order = self._columns.order(SORTS[sort])
+        if column := self._column(sort):
+            order = self._columns.order(column)
             return order[mask[order]]
         rows = np.flatnonzero(mask)
-        return rows[np.lexsort((-self._columns.ids[rows], -self._keys(sort)[rows]))]
+        return rows[np.lexsort((-self._columns.ids[rows], -keys[rows]))]
+
+    def _column(self, sort: str) -> str:
+        """What is sorted by: the time of the last commit without words, the most used when they say little."""
+        if SORTS[sort]:
+            return SORTS[sort]
+        if not self._query.words:
+            return "updated_at"
+        return "" if self._by_words[0].sum() <= _RANKED else "downloads"
 
     def _keys(self, sort: str) -> NDArray[np.float64]:
-        """What is sorted by: a column, or what the words are worth, or the time of the last commit without words."""
-        column = SORTS[sort]
-        if not column and not self._query.words:
-            column = "updated_at"
-        if column:
-            return np.nan_to_num(self._columns.numbers[column], nan=-np.inf)
-        return self._worth
+        column = self._column(sort)
+        return self._columns.keys(column) if column else self._worth
 
     @cached_property
     def _worth(self) -> NDArray[np.float64]:
         hits, _, wanted = self._by_words
         worth = np.zeros(len(self._columns))
-        if 0 < hits.sum() <= _RANKED:
-            ranked = words.index().ranked(wanted, _RANKED)
-            ids = np.fromiter(ranked, dtype=np.int64, count=len(ranked))
-            order = np.argsort(ids)
-            values = np.fromiter(ranked.values(), dtype=np.float64, count=len(ranked))[order]
-            inside = np.isin(ids[order], self._columns.ids)
-            worth[self._columns.at(ids[order])] = values[inside]
-        else:
-            worth = np.log1p(self._columns.numbers["downloads"])
-        return np.round(worth, 6)
+        ranked = words.index().ranked(wanted, _RANKED) if hits.any() else {}
+        ids = np.fromiter(ranked, dtype=np.int64, count=len(ranked))
+        values = np.fromiter(ranked.values(), dtype=np.float64, count=len(ranked))
+        inside = np.isin(ids, self._columns.ids)
+        worth[self._columns.at(ids[inside])] = np.round(values[inside], 6)
+        return worth
 
     @cached_property
     def _by_words(self) -> tuple[Mask, dict[str, tuple[str, ...]], words.Wanted]:
