@@ -17,11 +17,14 @@ from django.db.models import F
 from django.utils import timezone
 
 from hub.catalog import cards, services
-from hub.catalog.facts import MAX_CARD, Files, text_of
+from hub.catalog.facts import MAX_CARD, MAX_CONFIG, Files, text_of
 from hub.catalog.models import Item
 from hub.repos import trees
+from hub.repos.models import Repository
 from hub.repos.storage import BlobStore, store
-from priors.errors import BadWeights
+from priors.errors import BadManifest, BadWeights
+from priors.manifest import FileInfo, PriorManifest, PriorRef
+from priors.sources import plain
 from priors.weights import Header, check_header
 
 MAX_ATTEMPTS = 3
@@ -56,13 +59,15 @@ def derive(item_id: int) -> bool:
         weights, changes["problem"] = None, str(err)[:500]
     if weights is not None:
         changes["dtypes"] = weights.dtypes
-        if item.manifest is None:
+        if item.repository.kind == Repository.Kind.PLAIN:
             changes["parameters"] = weights.parameters
     changes |= _card(item, files, blobs)
     with transaction.atomic():
         now = Item.objects.select_for_update().select_related("repository__namespace", "commit").get(pk=item_id)
         if now.commit_id != commit.pk:
             return False  # the commit that moved it has woken a worker of its own
+        if item.repository.kind == Repository.Kind.PLAIN:
+            services.describe(now, _manifest(item, weights, files, blobs) if weights is not None else None)
         services.update(now, changes)
     return True
 
@@ -92,6 +97,24 @@ def read_weights(files: Files, blobs: BlobStore) -> Weights | None:
                 count *= length
             dtypes[info.dtype] += count
     return Weights(sum(dtypes.values()), dict(dtypes.most_common()), headers)
+
+
+def _manifest(item: Item, weights: Weights, files: Files, blobs: BlobStore) -> PriorManifest | None:
+    """The manifest of a plain model of a family that the loader knows, None for all others."""
+    header, file = weights.headers.get(plain.WEIGHTS), files.get("config.json")
+    if header is None or file is None or file.size > MAX_CONFIG or item.repository.type != Repository.Type.MODEL:
+        return None
+    try:
+        config = json.loads(text_of(files, "config.json", blobs, limit=MAX_CONFIG))
+        PriorRef.parse(item.repository.full_name)  # references are in lower case: another name cannot be one
+    except (ValueError, RecursionError, BadManifest):
+        return None
+    if not isinstance(config, dict):
+        return None
+    known = {path: FileInfo(entry.sha256, entry.size) for path, entry in files.items()}
+    return plain.manifest_of(
+        name=item.repository.name, config=config, header=header, files=known, spdx=item.license, summary=item.summary
+    )
 
 
 def _weight_files(files: Files, blobs: BlobStore) -> list[str]:

@@ -15,7 +15,7 @@ from hub.repos.models import Commit
 from hub.repos.services import materialise
 from hub.safety.holds import held_repositories
 from priors.library import Entry, find
-from priors.manifest import PriorRef, parse_manifest
+from priors.manifest import FILE_NAME, PriorManifest, PriorRef, parse_manifest
 
 
 class HubStorage:
@@ -31,7 +31,7 @@ class HubStorage:
     def directory(self, ref: PriorRef) -> Path:
         """A read-only folder with the prior's files, the same for all jobs. Raises UnknownPrior."""
         entry = find(self, ref)
-        return unpacked(self._rows[entry.ref.repo][1])
+        return unpacked(self._rows[entry.ref.repo][1], entry.manifest)
 
     @cached_property
     def _rows(self) -> dict[str, tuple[Entry, Commit]]:
@@ -44,14 +44,19 @@ class HubStorage:
         }
 
 
-def unpacked(commit: Commit) -> Path:
-    """The commit's files in the cache, laid out once. Two jobs at once make two drafts, of which one is renamed in."""
+def unpacked(commit: Commit, manifest: PriorManifest) -> Path:
+    """The commit's files in the cache, laid out once. Two jobs at once make two drafts, of which one is renamed in.
+
+    A plain model gets the manifest that was derived for it: its repository has none.
+    """
     target = prior_cache() / commit.oid
     if target.is_dir():
         return target
     draft = prior_cache() / f".{commit.oid}.{os.getpid()}.{uuid.uuid4().hex}"
     try:
         materialise(commit, draft)
+        if not (draft / FILE_NAME).exists():
+            (draft / FILE_NAME).write_text(manifest.to_json(), encoding="utf-8")
         draft.rename(target)
     except OSError:
         if not target.is_dir():

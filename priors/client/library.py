@@ -64,7 +64,11 @@ class HubLibrary:
                 raise
         repo = entry.ref.repo if entry else ref.repo
         wanted = entry.ref if entry else ref
-        return self.hub.pull(repo, self.revision(repo, wanted), report=self._report)
+        folder = self.hub.pull(repo, self.revision(repo, wanted), report=self._report)
+        if entry is not None and not (folder / FILE_NAME).exists():
+            # A plain model: the hub derived its manifest, and the repository was not changed for it.
+            (folder / FILE_NAME).write_text(entry.manifest.to_json(), encoding="utf-8")
+        return folder
 
     def kept(self, ref: PriorRef) -> Path | None:
         """A pulled commit with this content, whatever it is called; its weights are verified when they are loaded."""

@@ -15,6 +15,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from hub.accounts.permissions import can, require
 from hub.boards.models import Result
+from hub.catalog import lineage
 from hub.catalog.facts import MAX_CARD
 from hub.catalog.frontmatter import split
 from hub.catalog.models import Item
@@ -53,6 +54,8 @@ def show(request: HttpRequest, owner: str, name: str, rev: str = "") -> HttpResp
         "files": files,
         "size_bytes": sum(entry.size for entry in files),
         "commits": repository.commits.select_related("author")[:10],
+        "parents": lineage.parents(repository, visible_to=request.user),
+        "children": lineage.children(repository, visible_to=request.user),
         "refs": repository.refs.select_related("commit"),
         "holds": standing(commit, [entry.sha256 for entry in files]),
         "marked": [(entry.path, finding.detail) for entry in files for finding in noticed.get(entry.sha256, [])],
