@@ -37,6 +37,9 @@ test: $(VENV)/.installed ## The whole test suite
 soak: $(VENV)/.installed ## Races and kills with the full number of rounds; the report goes to docs/soak.txt
 	SOAK=1 $(BIN)/python -m pytest -m soak -v --durations=0 | tee docs/soak.txt
 
+soak: $(VENV)/.installed ## Races, kills and random draws at full count, into docs/soak.md (an hour or two)
+	$(BIN)/python scripts/soak
+
 lint: $(VENV)/.installed ## Formatting, style, types, layers, migrations
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
