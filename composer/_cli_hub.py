@@ -92,10 +92,9 @@ def search(
 
     from priors.client.records import Filter
 
-    may: list[Literal["sell", "fine-tune"]] = [
-        *(["sell"] if may_sell else []),
-        *(["fine-tune"] if may_fine_tune else []),
-    ]
+    may: list[Literal["sell", "fine-tune"]] = []
+    may += ["sell"] if may_sell else []
+    may += ["fine-tune"] if may_fine_tune else []
     where = Filter(
         task=tuple(task or ()), language=tuple(language or ()), license=tuple(license or ()), tag=tuple(tag or ()),
         may=may, takes=tuple(takes or ()), gives=tuple(gives or ()), fits=fits,
