@@ -24,14 +24,17 @@ from hub.errors import BadRequest, HashMismatch, OverQuota
 from hub.repos import blobs, parts, quotas
 from hub.repos.models import Blob, Repository, RepositoryBlob
 from hub.repos.parts import PART_BYTES, Upload
+from hub.repos.s3 import URL_S
 from hub.safety.holds import servable
 from hub.wire.calls import Call
 from hub.wire.errors import RepoNotFound
+from hub.xet import direct
 from priors.errors import NotAllowed, NotFound, UserError
 
 _SALT, _VALID_S = "lfs", 24 * 3600
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MOST_OBJECTS = 1000
+_WAIT_S = 20.0  # of a web thread; clients ask again for a minute
 _MULTIPART_FROM = 2 * PART_BYTES
 _JSON = "application/vnd.git-lfs+json"
 
@@ -95,10 +98,29 @@ def complete(call: Call, note: str) -> HttpResponse:
     return JsonResponse({"oid": upload.sha256, "size": upload.size})
 
 
+def arrived(call: Call, note: str) -> HttpResponse:
+    """All parts are in the bucket: a worker is told, and `verify` waits for it."""
+    upload, _ = _opened(note)
+    begun = direct.latest(upload.user, upload.sha256)
+    if begun is None:
+        raise NotFound("This upload is over. Ask for the batch again.")
+    try:
+        sent = sorted(call.json().get("parts") or [], key=lambda part: part["partNumber"])
+        etags = [str(part["etag"]) for part in sent]
+    except (TypeError, KeyError, AttributeError) as err:
+        raise BadRequest('The body is not {"oid", "parts": [{"partNumber", "etag"}]}. Send it so.') from err
+    direct.arrived(begun, etags)
+    return JsonResponse({"oid": upload.sha256, "size": upload.size})
+
+
 def verify(call: Call, ns: str, name: str, type: str = Repository.Type.MODEL) -> HttpResponse:
     """Whether an object arrived, whole. Its hash was computed when it did."""
     call.repository(type, ns, name, "discuss")
     [wanted] = _objects({"objects": [call.json()]})
+    if (begun := direct.latest(call.user, wanted.oid)) is not None:
+        if not begun.parts_id:
+            direct.arrived(begun)
+        direct.wait(begun, seconds=_WAIT_S)
     blob = Blob.objects.usable_by(call.user).filter(pk=wanted.oid).first()
     if blob is None:
         raise NotFound(f"The object {wanted.oid} has not arrived. Send it again.")
@@ -158,13 +180,24 @@ def _upload(
         return _failed(wanted, error.status, str(error))
     upload = Upload(call.user, repository, wanted.oid, wanted.size)
     base = f"{call.endpoint}/api/lfs"
+    verify_at = f"{call.endpoint}/{repository.prefixed_name}.git/info/lfs/verify"
+    if begun := direct.begin(user=call.user, sha256=wanted.oid, size=wanted.size, parts=transfer == "multipart"):
+        return _to_bucket(wanted, begun, f"{base}/arrived/{_note(upload)}", verify_at)
     action: dict[str, Any] = {"href": f"{base}/upload/{_note(upload)}", "expires_in": _VALID_S}
     if transfer == "multipart":  # all objects of an answer go the same way
         action["href"] = f"{base}/complete/{_note(upload)}"
         action["header"] = {"chunk_size": str(PART_BYTES)} | {
             str(number): f"{base}/upload/{_note(upload, number)}" for number in range(1, upload.parts + 1)
         }
-    verify_at = f"{call.endpoint}/{repository.prefixed_name}.git/info/lfs/verify"
+    actions = {"upload": action, "verify": {"href": verify_at, "expires_in": _VALID_S}}
+    return {"oid": wanted.oid, "size": wanted.size, "authenticated": True, "actions": actions}
+
+
+def _to_bucket(wanted: _Wanted, begun: direct.Begun, arrived_at: str, verify_at: str) -> dict[str, Any]:
+    action: dict[str, Any] = {"href": begun.urls[0], "expires_in": URL_S}
+    if begun.part_size is not None:
+        urls = {str(number): url for number, url in enumerate(begun.urls, 1)}
+        action |= {"href": arrived_at, "header": {"chunk_size": str(begun.part_size)} | urls}
     actions = {"upload": action, "verify": {"href": verify_at, "expires_in": _VALID_S}}
     return {"oid": wanted.oid, "size": wanted.size, "authenticated": True, "actions": actions}
 

@@ -31,6 +31,7 @@ urlpatterns = [
     at(f"{_API}/lfs-files/duplicate", "lfs-files-duplicate", POST=lfs_files.duplicate),
     at("api/lfs/upload/<str:note>", "lfs-put", PUT=lfs.put),
     at("api/lfs/complete/<str:note>", "lfs-complete", POST=lfs.complete),
+    at("api/lfs/arrived/<str:note>", "lfs-arrived", POST=lfs.arrived),
     at("api/lfs/objects/<str:note>", "lfs-get", GET=lfs.get),
     at(f"<repotype:type>/{_LFS}/objects/batch", "lfs-batch-typed", POST=lfs.batch),
     at(f"{_LFS}/objects/batch", "lfs-batch", POST=lfs.batch),

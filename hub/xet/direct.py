@@ -40,7 +40,7 @@ from priors.chunks import cut
 
 logger = logging.getLogger(__name__)
 
-_PARTS_FROM = 64 * 1024 * 1024
+_MOST_AT_ONCE = 5 * 1024**3  # of one PUT; S3's own limit
 _STUCK = timedelta(minutes=30)  # a worker that says nothing for so long has died
 _LOST = timedelta(seconds=30)
 _POLL_S = 0.2
@@ -57,10 +57,10 @@ class Begun:
     part_size: int | None
 
 
-def begin(*, user: User, sha256: str, size: int, parts: bool = True) -> Begun | None:
+def begin(*, user: User, sha256: str, size: int, parts: bool) -> Begun | None:
     """Addresses for an upload of these bytes; None when the store is no bucket. Raises TooLarge.
 
-    parts  whether the client can send a large file in parts
+    parts  whether the client sends it in parts
     """
     store = bucket()
     if store is None:
@@ -68,8 +68,10 @@ def begin(*, user: User, sha256: str, size: int, parts: bool = True) -> Begun | 
     check_sha256(sha256)
     if size > settings.BLOB_MAX_BYTES:
         raise TooLarge(f"The file is larger than {settings.BLOB_MAX_BYTES} bytes, the most this hub takes.")
+    if not parts and size > _MOST_AT_ONCE:
+        raise TooLarge(f"{size} bytes are too many for one piece. Send the file with the transfer `multipart`.")
     key = bucketed.new_key(sha256)
-    if not parts or size <= _PARTS_FROM:
+    if not parts:
         made = DirectUpload.objects.create(user=user, sha256=sha256, size=size, key=key)
         return Begun(made, (store.put_url(key, size),), None)
     parts_id, part_size, urls = store.begin_parts(key, size)
@@ -89,6 +91,11 @@ def arrived(upload: DirectUpload, etags: Sequence[str] = ()) -> None:
             raise BadRequest("The upload is over, or parts of it are missing. Begin it again.") from err
     if _turn(upload, Status.OPEN, Status.ARRIVED):
         announce("xet.settle", str(upload.pk))
+
+
+def latest(user: User, sha256: str) -> DirectUpload | None:
+    """The last upload of these bytes that the user began."""
+    return DirectUpload.objects.filter(user=user, sha256=sha256).order_by("-pk").first()
 
 
 def wait(upload: DirectUpload, *, seconds: float) -> Blob:

@@ -149,6 +149,7 @@ POST    api/models/lab/{state}/lfs-files/batch                hf_admin     200  
 POST    api/models/lab/{state}/lfs-files/duplicate            hf_copy_from 200  @duplicate
 PUT     api/lfs/upload/none                                   caller       403
 POST    api/lfs/complete/none                                 caller       403  {}
+POST    api/lfs/arrived/none                                  caller       403  {}
 GET     api/lfs/objects/none                                  caller       403
 POST    models/lab/{state}.git/info/lfs/objects/batch         hf_gate      200  {"operation": "download", "objects": []}
 POST    lab/{state}.git/info/lfs/objects/batch                hf_gate      200  {"operation": "download", "objects": []}

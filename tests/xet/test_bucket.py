@@ -94,7 +94,7 @@ def keys() -> set[str]:
 
 
 def upload(user: User, data: bytes, **options: Any) -> DirectUpload:
-    begun = direct.begin(user=user, sha256=sha256(data), size=len(data), **options)
+    begun = direct.begin(user=user, sha256=sha256(data), size=len(data), **{"parts": False, **options})
     assert begun is not None
     step = begun.part_size or len(data)
     etags = [put(url, data[at : at + step]) for url, at in zip(begun.urls, range(0, len(data), step), strict=True)]
@@ -146,9 +146,8 @@ def test_a_large_file_goes_in_parts(ann: User, told: list[tuple[str, str]], monk
     from hub.repos import s3
 
     monkeypatch.setattr(s3, "_PART", 5 * 1024 * 1024)
-    monkeypatch.setattr(direct, "_PARTS_FROM", 5 * 1024 * 1024)
     data = noise(12_000_000)
-    begun = upload(ann, data)
+    begun = upload(ann, data, parts=True)
     direct.settle(str(begun.pk))
 
     assert begun.parts_id
@@ -156,9 +155,8 @@ def test_a_large_file_goes_in_parts(ann: User, told: list[tuple[str, str]], monk
     assert store().verify(sha256(data))
 
 
-def test_missing_parts_are_refused(ann: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(direct, "_PARTS_FROM", 1)
-    begun = direct.begin(user=ann, sha256="0" * 64, size=1000)
+def test_missing_parts_are_refused(ann: User) -> None:
+    begun = direct.begin(user=ann, sha256="0" * 64, size=1000, parts=True)
     assert begun is not None
 
     put(begun.urls[0], noise(1000))
@@ -169,7 +167,7 @@ def test_missing_parts_are_refused(ann: User, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("sent", [b"other bytes of any length", noise(1_000_000, 9)])
 def test_other_bytes_than_announced_are_nobodys_blob(ann: User, told: list[tuple[str, str]], sent: bytes) -> None:
     meant = noise(len(sent), 5)
-    begun = direct.begin(user=ann, sha256=sha256(meant), size=len(meant))
+    begun = direct.begin(user=ann, sha256=sha256(meant), size=len(meant), parts=False)
     assert begun is not None
     put(begun.urls[0], sent)
     direct.arrived(begun.upload)
@@ -182,7 +180,7 @@ def test_other_bytes_than_announced_are_nobodys_blob(ann: User, told: list[tuple
 
 
 def test_nothing_put_is_refused(ann: User, told: list[tuple[str, str]]) -> None:
-    begun = direct.begin(user=ann, sha256="0" * 64, size=1000)
+    begun = direct.begin(user=ann, sha256="0" * 64, size=1000, parts=False)
     assert begun is not None
     direct.arrived(begun.upload)
     direct.settle(str(begun.upload.pk))
@@ -202,7 +200,7 @@ def test_a_file_that_is_too_large_is_not_begun(ann: User, settings: Settings) ->
     settings.BLOB_MAX_BYTES = 10
 
     with pytest.raises(TooLarge):
-        direct.begin(user=ann, sha256="0" * 64, size=11)
+        direct.begin(user=ann, sha256="0" * 64, size=11, parts=False)
 
 
 def test_a_second_upload_of_the_same_bytes_is_stored_once(ann: User, told: list[tuple[str, str]]) -> None:
@@ -229,7 +227,7 @@ def test_an_upload_whose_message_was_lost_is_announced_again(ann: User, told: li
 
 def test_uploads_that_never_ended_are_forgotten_with_their_bytes(ann: User) -> None:
     data = noise(1000)
-    begun = direct.begin(user=ann, sha256=sha256(data), size=1000)
+    begun = direct.begin(user=ann, sha256=sha256(data), size=1000, parts=False)
     assert begun is not None
     put(begun.urls[0], data)
     assert direct.forget_old(grace_s=3600) == 0
@@ -346,3 +344,44 @@ def test_addresses_are_signed_for_one_object_and_one_hour() -> None:
 
     assert "X-Amz-Expires=3600" in query
     assert "content-length" in query.lower()  # no more and no fewer bytes than announced
+
+
+@pytest.mark.parametrize("transfer", ["basic", "multipart"])
+def test_lfs_clients_put_into_the_bucket_and_never_here(
+    client: Client, ann: User, server: str, told: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch, transfer: str
+) -> None:
+    from hub.repos import s3
+    from hub.wire import lfs
+
+    monkeypatch.setattr(lfs, "_MULTIPART_FROM", 1000)
+    monkeypatch.setattr(s3, "_PART", 5 * 1024 * 1024)
+    make_repository(ann, "mine")
+    data, headers = noise(6_000_000), bearer(ann)
+    wanted = {"oid": sha256(data), "size": len(data)}
+
+    def post(url: str, body: Any) -> Any:
+        return client.post(
+            url.removeprefix("http://testserver"), body, content_type="application/json", headers=headers
+        )
+
+    asked = {"operation": "upload", "transfers": ["basic", transfer], "objects": [wanted], "hash_algo": "sha256"}
+    [answer] = post("/ann/mine.git/info/lfs/objects/batch", asked).json()["objects"]
+    action, check = answer["actions"]["upload"], answer["actions"]["verify"]["href"]
+    if transfer == "basic":
+        assert action["href"].startswith(server)
+        put(action["href"], data)
+    else:
+        header, size = action["header"], int(action["header"]["chunk_size"])
+        parts = [put(header[str(n + 1)], data[n * size : (n + 1) * size]) for n in range(-(-len(data) // size))]
+        assert all(url.startswith(server) for name, url in header.items() if name.isdigit())
+        sent = [{"partNumber": n, "etag": etag} for n, etag in enumerate(parts, 1)]
+        assert post(action["href"], {"oid": wanted["oid"], "parts": sent}).status_code == 200
+    monkeypatch.setattr(lfs, "_WAIT_S", 0.01)
+    assert post(check, wanted).status_code == 503  # no worker yet; clients ask again
+
+    direct.settle(next(of for task, of in told if task == "xet.settle"))
+
+    assert post(check, wanted).status_code == 200
+    assert Blob.objects.usable_by(ann).filter(pk=sha256(data)).exists()
+    [again] = post("/ann/mine.git/info/lfs/objects/batch", asked).json()["objects"]
+    assert "actions" not in again
