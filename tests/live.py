@@ -60,6 +60,7 @@ class LiveHub:
                 [
                     sys.executable, "-m", "gunicorn", "hub.wsgi:application", "--bind", f"fd://{self._socket.fileno()}",
                     "--worker-class", "gthread", "--workers", str(self._workers), "--threads", "32", "--timeout", "120",
+                    "--keep-alive", "75",
                     "--graceful-timeout", "5", "--no-control-socket", "--log-level", "warning",
                 ],
                 env=self.environment, cwd=settings.BASE_DIR, pass_fds=[self._socket.fileno()], stdout=log, stderr=log,

@@ -29,6 +29,8 @@ def commands(*, socket_fd: int, cores: int, env: Mapping[str, str] = os.environ)
     gunicorn = [
         sys.executable, "-m", "gunicorn", "hub.wsgi:application", "--bind", f"fd://{socket_fd}",
         "--worker-class", "gthread", "--workers", "2", "--threads", str(WEB_THREADS), "--timeout", "120",
+        # Longer than clients keep a connection: one that closes while they send their next request is an error to them.
+        "--keep-alive", "75",
         "--graceful-timeout", "5", "--no-control-socket", "--log-level", "warning", "--worker-tmp-dir", str(home()),
     ]  # fmt: skip
     return [

@@ -159,6 +159,14 @@ def revision(repository: Repository, rev: str) -> Commit:
         raise RevisionNotFound(f"Invalid rev id: {rev[:100]}") from err
 
 
+def offset(call: Call) -> int:
+    """Where a page starts, of a list whose cursor is the number of items before it. Raises BadRequest."""
+    text = call.query.get("cursor", "")
+    if text and not (text.isascii() and text.isdecimal() and len(text) < 9):
+        raise BadRequest("The cursor is not one of this hub. Follow the Link header as it came.")
+    return int(text or 0)
+
+
 def listed(call: Call, items: list[Any], *, following: dict[str, str] | None = None) -> JsonResponse:
     """A page of a list: the bare items, and in the Link header where more of them are."""
     response = JsonResponse(items, safe=False)
@@ -190,6 +198,7 @@ def _answered(call: Call, view: View, captured: dict[str, Any]) -> HttpResponseB
     try:
         # A bad token is refused before anything else, whatever the address is.
         rates.charge(call.request, "api", call.actor)
+        call.request.auth = call.actor  # type: ignore[attr-defined]  # as the native API has it
         return view(call, **captured)
     except Moved as error:
         return _moved(call, error)

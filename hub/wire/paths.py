@@ -55,8 +55,8 @@ class _Quoted:
         return unquoted(value)
 
     def to_url(self, value: str) -> str:
-        """Quotes everything, slashes too."""
-        return quote(value, safe="")
+        """As it is: Django quotes the whole address, and cannot be told of a slash that has to be quoted."""
+        return value
 
 
 class _Segment(_Quoted):

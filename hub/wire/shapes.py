@@ -21,14 +21,20 @@ def url_of(endpoint: str, repository: Repository) -> str:
     return f"{endpoint}/{repository.prefixed_name}"
 
 
-def tree_item(entry: FileEntry | FolderEntry, last: Commit | None = None) -> dict[str, Any]:
-    """An item of a tree or of paths-info; `last`: the commit that changed it, where that was asked for."""
+def tree_item(entry: FileEntry | FolderEntry, *, xet: str | None = None, last: Commit | None = None) -> dict[str, Any]:
+    """An item of a tree or of paths-info.
+
+    xet   what the chunk service calls the file, where it can be fetched there
+    last  the commit that changed it, where that was asked for
+    """
     if isinstance(entry, FolderEntry):
         item: dict[str, Any] = {"type": "directory", "oid": entry.oid, "size": 0, "path": entry.path}
     else:
         item = {"type": "file", "oid": entry.oid, "size": entry.size, "path": entry.path}
         if entry.lfs:
             item["lfs"] = {"oid": entry.sha256, "size": entry.size, "pointerSize": _pointer_size(entry)}
+            if xet is not None:
+                item["xetHash"] = xet
     if last is not None:
         item["lastCommit"] = {"id": last.oid, "title": last.title, "date": iso(last.created_at)}
     return item

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import base64
 import binascii
-from functools import lru_cache, partial
+from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
+from django.db import transaction
 from django.http import HttpResponse, JsonResponse
 from pathspec import GitIgnoreSpec
 
+from hub.accounts import rates
+from hub.accounts.permissions import can
 from hub.api.blobs import body as body_of
 from hub.errors import BadRequest
-from hub.repos import commits, lfs, trees
+from hub.repos import commits, lfs, pulls, quotas, trees
 from hub.repos.blobs import put_blob
 from hub.repos.commits import MAIN, Change, Put, Remove, RemoveFolder
-from hub.repos.models import Blob, Commit, Ref, Repository
+from hub.repos.models import Blob, Commit, Namespace, Ref, Repository
 from hub.repos.storage import store
 from hub.repos.trees import FileEntry, FolderEntry
 from hub.wire.calls import Call, revision
 from hub.wire.errors import EntryNotFound
-from hub.wire.ndjson import Line, read_lines
+from hub.wire.ndjson import Keep, Line, read_lines
 from hub.wire.shapes import commit_made
 from priors.errors import NotFound
 
@@ -30,7 +34,7 @@ _MAX_ATTRIBUTES = 256 * 1024
 
 def preupload(call: Call, type: str, ns: str, name: str, rev: str) -> HttpResponse:
     """For each file: whole or as a pointer, whether .gitignore leaves it out, and what stands at its path now."""
-    repository = call.repository(type, ns, name, "discuss" if call.flag("create_pr") else "write")
+    repository = _writable(call, type, ns, name, rev)
     said = call.json()
     files = _files(said)
     commit = _tip(repository, rev)
@@ -38,46 +42,83 @@ def preupload(call: Call, type: str, ns: str, name: str, rev: str) -> HttpRespon
     attributes = _text_of(now.get(".gitattributes"))
     ignore = said.get("gitIgnore")
     ignored = _ignored(ignore if isinstance(ignore, str) else _text_of(now.get(".gitignore")) or "")
-    answer = [
-        {
-            "path": path,
-            "uploadMode": "lfs"
-            if lfs.wants_lfs(path, size, sample=sample, attributes=lfs.ATTRIBUTES if attributes is None else attributes)
-            else "regular",
-            "shouldIgnore": ignored.match_file(path),
-            "oid": _oid(now.get(path)),
-        }
-        for path, (size, sample) in files.items()
-    ]
+    attributes = lfs.ATTRIBUTES if attributes is None else attributes
+    answer = []
+    for path, (size, sample) in files.items():
+        mode = "lfs" if lfs.wants_lfs(path, size, sample=sample, attributes=attributes) else "regular"
+        left_out = ignored.match_file(path)
+        answer.append({"path": path, "uploadMode": mode, "shouldIgnore": left_out, "oid": _oid(now.get(path))})
     return JsonResponse({"files": answer, "commitOid": commit.oid if commit is not None else None})
 
 
 def commit(call: Call, type: str, ns: str, name: str, rev: str) -> HttpResponse:
-    """One commit from the lines of the body, which is read as it arrives."""
-    repository = call.repository(type, ns, name, "write")
-    tip = _tip(repository, rev)
-    header, changes = _changes(call, tip)
-    made = _committed(call, repository, rev, header, changes)
-    return JsonResponse(commit_made(call.endpoint, repository, made))
+    """One commit from the lines of the body, which is read as it arrives; or a pull request with it."""
+    repository = _writable(call, type, ns, name, rev)
+    if call.flag("create_pr") and _branch(rev) != MAIN:
+        raise BadRequest(f"A pull request starts from main, not from {rev[:100]!r}. Commit to main with create_pr.")
+    rates.charge(call.request, "upload", call.actor)
+    header, changes = _changes(call, repository, _tip(repository, rev))
+    if not call.flag("create_pr"):
+        made = _committed(call, repository, _branch(rev), header, changes)
+        return JsonResponse(commit_made(call.endpoint, repository, made))
+    with transaction.atomic():  # no pull request without its commit
+        pull = pulls.open_pull(
+            repository=repository, by=call.user, title=_said(header, "summary")[:200] or "Changes",
+            description=_said(header, "description"),
+        )  # fmt: skip
+        made = _committed(call, repository, pull.ref, header, changes)
+    return JsonResponse(commit_made(call.endpoint, repository, made, pull=pull.number))
 
 
-def _committed(call: Call, repository: Repository, rev: str, header: dict[str, Any], changes: list[Change]) -> Commit:
-    message = "\n\n".join(str(header.get(part) or "").strip() for part in ("summary", "description")).strip()
+def _writable(call: Call, type: str, ns: str, name: str, rev: str) -> Repository:
+    """The repository, if the caller may commit there; for a pull request of their own one need not be able to write."""
+    if rev.startswith("refs/pr/"):
+        repository = call.repository(type, ns, name)
+        revision(repository, rev)
+        pulls.require_push(call.user, repository, rev)
+        return repository
+    return call.repository(type, ns, name, "discuss" if call.flag("create_pr") else "write")
+
+
+def _committed(
+    call: Call, repository: Repository, branch: str, header: dict[str, Any], changes: list[Change]
+) -> Commit:
+    message = "\n\n".join(filter(None, (_said(header, "summary"), _said(header, "description"))))
     try:
         return commits.commit(
-            repository=repository, changes=changes, message=message, by=call.user, branch=_branch(rev),
+            repository=repository, changes=changes, message=message, by=call.user, branch=branch,
             parent=_parent(header),
         )  # fmt: skip
     except NotFound as err:
         raise EntryNotFound(f"A file with this name doesn't exist: {err}") from err
 
 
-def _changes(call: Call, tip: Commit | None) -> tuple[dict[str, Any], list[Change]]:
+def _keeper(call: Call, repository: Repository) -> Keep:
+    """Puts what a commit carries into the store, and counts it."""
+    if can(call.actor, "write", repository):
+        place = repository.namespace
+    else:
+        place = Namespace.objects.get(owner=call.user, kind=Namespace.Kind.USER)
+
+    def keep(pieces: Iterator[bytes]) -> Blob:
+        with quotas.reserved(place) as room:
+            blob = put_blob(quotas.counted(pieces, room), by=call.user)
+            room.settle(blob.sha256, blob.size)
+        return blob
+
+    return keep
+
+
+def _said(header: dict[str, Any], name: str) -> str:
+    return str(header.get(name) or "").strip()
+
+
+def _changes(call: Call, repository: Repository, tip: Commit | None) -> tuple[dict[str, Any], list[Change]]:
     """The header and the changes, the last one for each path. Content goes into the store on the way."""
     header: dict[str, Any] | None = None
     changes: dict[str, Change] = {}
     sizes: dict[str, int] = {}
-    for line in read_lines(body_of(call.request), keep=partial(put_blob, by=call.user)):
+    for line in read_lines(body_of(call.request), keep=_keeper(call, repository)):
         if line.key == "header":
             header = line.value
             if (parent := _parent(header)) is not None and (tip is None or not tip.oid.startswith(parent)):

@@ -79,7 +79,7 @@ def bearer(text: str, *, write: bool) -> Bearer:
         ) from err
     if expires < time.time():
         raise TokenRejected("The token for chunks has expired. Ask the hub for a new one.")
-    actor = _actor(user, token)
+    actor = actor_of(user, token)
     found = Repository.objects.select_related("namespace").filter(pk=repository).first()
     if found is None or not can(actor, _ACTIONS[purpose], found) or (write and purpose == "read"):
         raise NotAllowed("The token for chunks does not allow this, or no longer. Ask the hub for a new one.")
@@ -107,7 +107,8 @@ def scope_of(user: User, repository: Repository) -> Scope:
     return scope
 
 
-def _actor(user: int | None, token: int | None) -> Actor:
+def actor_of(user: int | None, token: int | None) -> Actor:
+    """Whoever was given something signed, if they and the token they came with still count. Raises TokenRejected."""
     if user is None:
         return AnonymousUser()
     if token is None:
@@ -118,5 +119,5 @@ def _actor(user: int | None, token: int | None) -> Actor:
         if found is not None:
             found.token = row
     if found is None:
-        raise TokenRejected("The account or token behind this token for chunks is no longer valid. Log in again.")
+        raise TokenRejected("The account or token behind this address is no longer valid. Log in again.")
     return found

@@ -70,6 +70,8 @@ RULES = {
     "hf write":     "affa f++ ff+      anna f++ ff+      affa f++ ff+      affa f++ ff+",
     "hf commit":    "affa f++ ff+      anna f++ ff+      affa f++ ff+      affa fff fff",
     "hf admin":     "affa ff+ ff+      anna ff+ ff+      affa ff+ ff+      affa ff+ ff+",
+    "hf history":   "affa ff+ ff+      anna ff+ ff+      affa ff+ ff+      affa fff fff",
+    "hf unknown":   "anna nnn nnn      ---- --- ---      ---- --- ---      ---- --- ---",
     "hf copy":      "affa f++ ff+      anna f++ ff+      affa f++ ff+      fffa fff fff",
     "page":         "++++ +++ ..+      nnnn +++ ..+      ++++ +++ ..+      ++++ +++ ..+",
     "member's page":"l++l +++ ..+      lnnl +++ ..+      l++l +++ ..+      l++l +++ ..+",
@@ -133,6 +135,20 @@ GET     api/whoami-v2                                         signed_in    200
 POST    api/repos/create                                      lab_writes   200  {"name": "new", "organization": "lab", "type": "model"}
 DELETE  api/repos/delete                                      hf_admin     200  {"name": "{state}", "organization": "lab", "type": "model"}
 POST    api/repos/move                                        hf_admin     200  {"fromRepo": "lab/{state}", "toRepo": "lab/moved", "type": "model"}
+GET     api/settings/repositories                             signed_in    200
+GET     api/organizations/lab/settings/repositories           lab_writes   200
+POST    api/validate-yaml                                     caller       200  {"content": "# Hello"}
+GET     api/models                                            caller       200
+GET     api/models/gpt2                                       hf_unknown   404
+GET     gpt2/resolve/main/config.json                         hf_unknown   404
+GET     api/agent-harnesses                                   caller       200
+GET     api/telemetry/any                                     caller       200
+POST    api/telemetry/any                                     caller       200
+GET     api/collections                                       caller       501
+POST    api/collections                                       caller       501
+PUT     api/collections                                       caller       501
+PATCH   api/collections                                       caller       501
+DELETE  api/collections                                       caller       501
 GET     api/models/lab/{state}                                hf_read      200
 GET     api/models/lab/{state}/revision/main                  hf_read      200
 GET     api/models/lab/{state}/auth-check                     hf_gate      200
@@ -144,6 +160,15 @@ GET     api/models/lab/{state}/tree/main/prior.json           hf_read      404
 POST    api/models/lab/{state}/paths-info/main                hf_read      200  paths=prior.json
 POST    api/models/lab/{state}/preupload/main                 hf_write     200  {"files": []}
 POST    api/models/lab/{state}/commit/main                    hf_commit    200  @ndjson
+GET     api/models/lab/{state}/refs                           hf_read      200
+POST    api/models/lab/{state}/branch/next                    hf_write     200  {"startingPoint": "main"}
+DELETE  api/models/lab/{state}/branch/none                    hf_write     404
+POST    api/models/lab/{state}/tag/main                       hf_write     200  {"tag": "v1"}
+DELETE  api/models/lab/{state}/tag/none                       hf_write     404
+GET     api/models/lab/{state}/commits/main                   hf_read      200
+POST    api/models/lab/{state}/super-squash/main              hf_history   200  {"message": "one"}
+GET     api/models/lab/{state}/xet-read-token/main            hf_gate      200
+GET     api/models/lab/{state}/xet-write-token/main           hf_write     200
 GET     api/models/lab/{state}/lfs-files                      hf_write     200
 POST    api/models/lab/{state}/lfs-files/batch                hf_admin     200  {"deletions": {"sha": []}}
 POST    api/models/lab/{state}/lfs-files/duplicate            hf_copy_from 200  @duplicate
