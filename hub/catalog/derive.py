@@ -63,7 +63,11 @@ def derive(item_id: int) -> bool:
             changes["parameters"] = weights.parameters
     changes |= _card(item, files, blobs)
     with transaction.atomic():
-        now = Item.objects.select_for_update().select_related("repository__namespace", "commit").get(pk=item_id)
+        now = (
+            Item.objects.select_for_update(of=("self",))
+            .select_related("repository__namespace", "commit")
+            .get(pk=item_id)
+        )
         if now.commit_id != commit.pk:
             return False  # the commit that moved it has woken a worker of its own
         if item.repository.kind == Repository.Kind.PLAIN:

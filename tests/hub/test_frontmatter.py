@@ -50,8 +50,8 @@ def test_writing_back_keeps_every_line_that_did_not_change() -> None:
 
 @pytest.mark.parametrize(
     "block",
-    ["a: [1", "- a\n- b", "a: &x [1]\nb: *x", "a: 2024-13-45", "a: " + "[" * 30 + "]" * 30, "a: !!python/object:os.system x",
-     "a: '" + "x" * 70_000 + "'", "\tb: 1", "a: 1\n b: 2"],
+    ["a: [1", "- a\n- b", "a: &x [1]\nb: *x", "a: 2024-13-45", "a: " + "[" * 30 + "]" * 30,
+     "a: !!python/object:os.system x", "a: '" + "x" * 70_000 + "'", "\tb: 1", "a: 1\n b: 2"],
 )  # fmt: skip
 def test_what_is_no_plain_yaml_is_refused_in_time(block: str) -> None:
     card = f"---\n{block}\n---\n"
