@@ -133,7 +133,7 @@ AUTH_PASSWORD_VALIDATORS = [
 
 SIGNUP = env_choice("SIGNUP", ("closed", "invite", "open"))
 """Who may make an account: nobody but operators, whoever an administrator sends a link, or everybody."""
-AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+AUTHENTICATION_BACKENDS = ["hub.accounts.backends.OneCheck"]
 ACCOUNT_ADAPTER, MFA_ADAPTER = "hub.accounts.adapter.Adapter", "hub.accounts.adapter.MFAAdapter"
 ACCOUNT_FORMS = {"reset_password": "hub.accounts.adapter.CountedReset"}
 MFA_FORMS = {

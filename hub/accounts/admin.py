@@ -6,7 +6,7 @@ from hub.accounts.models import ApiToken, User
 
 
 @admin.register(User)
-class AccountAdmin(UserAdmin):
+class AccountAdmin(UserAdmin):  # type: ignore[type-arg]
     """Accounts are made by `makeuser` or sign-up and deleted on their own page, with their namespace and name."""
 
     readonly_fields = ["username", "last_login", "date_joined"]

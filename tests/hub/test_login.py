@@ -9,6 +9,7 @@ import pytest
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import hotp_value, yield_hotp_counters_from_time
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.core import mail
 from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
@@ -100,6 +101,26 @@ def test_an_unknown_name_reads_as_a_wrong_password(client: Client, ann: User) ->
         return re.sub(r'csrfmiddlewaretoken" value="\w+"', "", html.replace("eve", "ann"))
 
     assert without_what_differs(wrong) == without_what_differs(unknown)
+
+
+@pytest.mark.parametrize("login", ["ann", "eve", "ann@example.org", "eve@example.org"])
+def test_one_password_is_hashed_whether_the_account_is_known_or_not(
+    client: Client, ann: User, login: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twin = make_user("twin", password=PASSWORD)
+    EmailAddress.objects.create(user=twin, email="ann@example.org", primary=True, verified=False)
+    hashed: list[str] = []
+    compute = PBKDF2PasswordHasher.encode
+
+    def counted(self: PBKDF2PasswordHasher, password: str, salt: str, iterations: int | None = None) -> str:
+        hashed.append(password)
+        return compute(self, password, salt, iterations)
+
+    monkeypatch.setattr(PBKDF2PasswordHasher, "encode", counted)
+
+    assert sign_in(client, login, password="wrong password") == 200
+
+    assert hashed == ["wrong password"]
 
 
 def test_a_suspended_account_stays_closed(client: Client, ann: User) -> None:

@@ -37,7 +37,7 @@ def setup(request: HttpRequest, token: str = "") -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         try:
             user = consume_setup_link(secret, **form.cleaned_data)
-            login(request, user, backend="allauth.account.auth_backends.AuthenticationBackend")
+            login(request, user, backend="hub.accounts.backends.OneCheck")
             return redirect("home")
         except UserError as error:
             form.add_error("password" if "password" in str(error).lower() else "name", str(error))
