@@ -154,7 +154,7 @@ MFA_SUPPORTED_TYPES = ["totp", "recovery_codes", "webauthn"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_ALLOW_UNVERIFIED_EMAIL = True  # an account made by the operator has no address
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not HTTPS
-MFA_TOTP_ISSUER = "Priorhub"
+MFA_TOTP_ISSUER, MFA_TOTP_TOLERANCE = "Priorhub", 1  # a phone's clock may be half a minute off
 CACHES = {
     # allauth marks used one-time codes here, and all web processes have to know them.
     "default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "cache"}
