@@ -10,6 +10,7 @@ from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
 
+from hub.accounts.access import Actor
 from hub.accounts.models import User
 from hub.accounts.permissions import can, require
 from hub.catalog import cards
@@ -126,7 +127,7 @@ def record_status(discussion: Discussion, by: User, status: Status, *, shown: Di
     return event
 
 
-def may_steer(by: User, discussion: Discussion) -> bool:
+def may_steer(by: Actor, discussion: Discussion) -> bool:
     """Whether `by` may rename, close and reopen it: its author, or who may write."""
     if not can(by, "discuss", discussion.repository):
         return False

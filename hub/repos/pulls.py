@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from django.db import transaction
 
+from hub.accounts.access import Actor
 from hub.accounts.models import User
 from hub.accounts.permissions import can, require
 from hub.errors import BadRequest, ParentMoved
@@ -111,7 +112,7 @@ def merge(*, pull: Discussion, by: User, text: str = "") -> Commit:
     raise Conflict(f"main of {pull.repository} moves too fast to merge {pull}. Try again.")
 
 
-def may_merge(by: User, pull: Discussion) -> bool:
+def may_merge(by: Actor, pull: Discussion) -> bool:
     """Whether the page should offer it."""
     return pull.is_pull and pull.status == Status.OPEN and can(by, "write", pull.repository)
 

@@ -12,6 +12,8 @@ from django.core.files.uploadedfile import UploadedFile
 from django.utils import timezone
 
 from hub.accounts.models import ApiToken
+from hub.repos.discussions import MAX_TEXT, MAX_TITLE
+from hub.repos.models import Repository
 
 MAX_UPLOAD_BYTES = 20 * 1000 * 1000
 SUFFIXES = (".csv", ".tsv")
@@ -133,3 +135,58 @@ class TokenForm(forms.Form):
             "scopes": scopes,
             "expires_at": expires_at,
         }
+
+
+class ThreadForm(forms.Form):
+    """A new discussion, or a pull request to put files into."""
+
+    title = forms.CharField(max_length=MAX_TITLE, error_messages={"required": "Say in a few words what it is about."})
+    text = forms.CharField(
+        max_length=MAX_TEXT, required=False, widget=forms.Textarea(attrs={"rows": 8}), label="What you have to say",
+        help_text="Markdown; images and HTML are left out.",
+    )  # fmt: skip
+    changes = forms.BooleanField(required=False, label="I propose changes to the files (a pull request)")
+
+
+class ManyFilesInput(forms.ClearableFileInput):
+    """A field for several files at once."""
+
+    allow_multiple_selected = True
+
+
+class ManyFilesField(forms.FileField):
+    """At most a hundred files of 20 MB together."""
+
+    widget = ManyFilesInput
+
+    def clean(self, data: Any, initial: Any = None) -> Any:
+        given = data if isinstance(data, list | tuple) else [data]
+        uploads: list[UploadedFile[Any]] = [super(ManyFilesField, self).clean(each, initial) for each in given]
+        if len(uploads) > 100 or sum(upload.size or 0 for upload in uploads) > MAX_UPLOAD_BYTES:
+            raise forms.ValidationError("At most 100 files of 20 MB together. Use `hf upload` for more.")
+        return uploads
+
+
+class FilesForm(forms.Form):
+    """Files for a pull request."""
+
+    uploads = ManyFilesField(label="Files", error_messages={"required": "Choose the files to add or to replace."})
+    folder = forms.CharField(max_length=200, required=False, help_text="Empty: the topmost one.")
+    message = forms.CharField(max_length=200, required=False, label="What changes")
+
+
+class SettingsForm(forms.Form):
+    """What a repository's administrators decide."""
+
+    description = forms.CharField(max_length=500, required=False)
+    private = forms.BooleanField(
+        label="Private: only its owner, or members of its organisation, see it", required=False
+    )
+    gated = forms.ChoiceField(
+        label="Who gets the files", required=False,
+        choices=[
+            (Repository.Gate.NONE, "whoever sees the repository"),
+            (Repository.Gate.AUTO, "whoever asks, at once"),
+            (Repository.Gate.MANUAL, "whom you accept"),
+        ],
+    )  # fmt: skip

@@ -11,6 +11,8 @@ from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import render
 
+from hub.accounts.access import Actor
+from hub.accounts.permissions import can
 from hub.errors import Moved
 from hub.repos import retired
 from hub.repos.models import Repository
@@ -45,12 +47,26 @@ def explained(view: View) -> View:
     return wrapped
 
 
-def find_repository(request: HttpRequest, owner: str, name: str) -> Repository:
-    """The repository, if the visitor may see it. Raises NotFound: unknown and private look the same."""
-    found = Repository.objects.visible_to(request.user).for_cards().named(f"{owner}/{name}").first()
+def find_repository(request: HttpRequest, owner: str, name: str, type: str = "") -> Repository:
+    """The repository, if the visitor may see it. Raises NotFound: unknown and private look the same.
+
+    type  only one of that type; without it a model comes before a dataset of the same name
+    """
+    prefix = f"{type}s/" if type else ""
+    found = Repository.objects.visible_to(request.user).for_cards().named(f"{prefix}{owner}/{name}").first()
     if found is None:
         raise retired.not_found(f"{owner}/{name}", actor=request.user)
     return found
+
+
+def repository_bar(actor: Actor, repository: Repository, tab: str) -> dict[str, Any]:
+    """What the head of every page of a repository shows: its tabs, and whether the visitor likes it."""
+    return {
+        "tab": tab,
+        "threads": repository.discussions.filter(status__in=["open", "draft"]).count(),
+        "liked": actor.is_authenticated and repository.liked_by.filter(user=actor.pk).exists(),
+        "may_admin": can(actor, "admin", repository),
+    }
 
 
 def _nothing_here(request: HttpRequest) -> HttpResponse:

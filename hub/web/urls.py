@@ -7,10 +7,13 @@ from django.urls import URLPattern, URLResolver, include, path
 from hub.web.pages import View, explained
 from hub.web.views import (
     accounts,
+    code,
+    community,
     gates,
     home,
     imports,
     jobs,
+    manage,
     organisations,
     own,
     priors,
@@ -18,10 +21,19 @@ from hub.web.views import (
     results,
     safety,
 )
+from hub.wire import paths as paths  # its converters: revisions and paths may hold quoted slashes
 
 
 def at(route: str, view: View, name: str) -> URLPattern:
     return path(route, explained(view), name=name)
+
+
+def of_repository(route: str, view: View, name: str) -> list[URLPattern]:
+    """A page of a repository: at `owner/name`, and with its type before that as the Hugging Face client links it."""
+    return [
+        at(f"<str:owner>/<str:name>{route}", view, name),
+        at(f"<repotype:type>/<str:owner>/<str:name>{route}", view, f"{name}-typed"),
+    ]
 
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -56,9 +68,23 @@ urlpatterns: list[URLPattern | URLResolver] = [
     at("organizations/<str:name>", organisations.show, "organisation"),
     at("organizations/<str:name>/audit", organisations.log, "organisation-log"),
     at("<str:owner>", organisations.owner, "owner"),
-    at("<str:owner>/<str:name>", repositories.show, "repository"),
     at("<str:owner>/<str:name>/ask-access", gates.ask, "ask-access"),
     at("<str:owner>/<str:name>/access", gates.index, "access"),
+    *of_repository("", repositories.show, "repository"),
+    *of_repository("/tree/<revision:rev>", code.tree, "tree"),
+    *of_repository("/tree/<revision:rev>/<rest:path>", code.tree, "tree-below"),
+    *of_repository("/blob/<revision:rev>/<rest:path>", code.tree, "file"),
+    *of_repository("/commits/<rest:rev>", code.history, "history"),
+    *of_repository("/commit/<segment:rev>", code.commit, "commit"),
+    *of_repository("/refs", code.refs, "refs"),
+    *of_repository("/refs/change", code.change_refs, "refs-change"),
+    *of_repository("/discussions", community.index, "community"),
+    *of_repository("/discussions/new", community.new, "thread-new"),
+    *of_repository("/discussions/<int:number>", community.show, "thread"),
+    *of_repository("/discussions/<int:number>/act", community.act, "thread-act"),
+    *of_repository("/discussions/<int:number>/files", community.add_files, "thread-files"),
+    *of_repository("/like", community.like, "like"),
+    *of_repository("/settings", manage.settings, "repository-settings"),
     at("<str:owner>/<str:name>/v/<str:rev>", repositories.show, "repository-version"),
     at("<str:owner>/<str:name>/run", repositories.run, "repository-run"),
     at("<str:owner>/<str:name>/predict", repositories.predict, "repository-predict"),

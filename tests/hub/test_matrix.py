@@ -75,6 +75,7 @@ RULES = {
     "hf copy":      "affa f++ ff+      anna f++ ff+      affa f++ ff+      fffa fff fff",
     "page":         "++++ +++ ..+      nnnn +++ ..+      ++++ +++ ..+      ++++ +++ ..+",
     "member's page":"l++l +++ ..+      lnnl +++ ..+      l++l +++ ..+      l++l +++ ..+",
+    "writer's page":"lffl f++ ..+      lnnl f++ ..+      lffl f++ ..+      lffl f++ ..+",
     "admin's page": "lffl ff+ ..+      lnnl ff+ ..+      lffl ff+ ..+      lffl ff+ ..+",
     "staff's page": "lffl fff ..+      lnnl fff ..+      lffl fff ..+      lffl fff ..+",
     "site":         "++++ +++ ..+      ---- --- ---      ---- --- ---      ---- --- ---",
@@ -187,6 +188,25 @@ GET     lab/{state}.git/info/refs?service=git-upload-pack     git          200
 GET     lab/{state}/info/refs?service=git-receive-pack        git_pushes   403
 POST    lab/{state}.git/git-upload-pack                       git          200  @pack
 POST    models/lab/{state}/git-receive-pack                   git_pushes   403
+GET     api/models/lab/{state}/discussions                    hf_read      200
+POST    api/models/lab/{state}/discussions                    discuss      200  {"title": "t"}
+GET     api/models/lab/{state}/discussions/9                  hf_read      404
+POST    api/models/lab/{state}/discussions/9/comment          hf_read      404  {"comment": "c"}
+POST    api/models/lab/{state}/discussions/9/title            hf_read      404  {"title": "t"}
+POST    api/models/lab/{state}/discussions/9/status           hf_read      404  {"status": "closed"}
+POST    api/models/lab/{state}/discussions/9/merge            hf_read      404
+POST    api/models/lab/{state}/discussions/9/comment/0/edit   hf_read      404  {"content": "c"}
+POST    api/models/lab/{state}/discussions/9/comment/0/hide   hf_read      404
+POST    api/models/lab/{state}/like                           discuss      200
+DELETE  api/models/lab/{state}/like                           discuss      200
+GET     api/models/lab/{state}/likers                         hf_read      200
+GET     api/models/lab/{state}/user-access-request/pending    hf_admin     200
+POST    api/models/lab/{state}/user-access-request/handle     hf_admin     404  {"user": "stranger", "status": "accepted"}
+POST    api/models/lab/{state}/user-access-request/grant      hf_admin     200  {"user": "stranger"}
+GET     api/users/boss/overview                               caller       200
+GET     api/users/boss/likes                                  caller       200
+GET     api/organizations/lab/overview                        caller       200
+GET     api/organizations/lab/members                         caller       200
 GET     admin/                                                operators    200
 GET     .                                                     site         200
 GET     docs                                                  site         200
@@ -212,6 +232,39 @@ GET     jobs/{job}                                            admin's_job_page  
 POST    jobs/{job}/cancel                                     admin's_job_page  302
 POST    jobs/{job}/again                                      admin's_job_page  302
 GET     lab/{state}                                           page         200
+GET     lab/{state}/tree/main                          page         200
+GET     lab/{state}/tree/main/prior.json               page         200
+GET     lab/{state}/blob/main/prior.json               page         200
+GET     lab/{state}/commits/main                       page         200
+GET     lab/{state}/commit/main                        page         200
+GET     lab/{state}/refs                               page         200
+POST    lab/{state}/refs/change                        writer's_page 302  do=make&kind=branch&name=next
+GET     lab/{state}/discussions                        page         200
+GET     lab/{state}/discussions/new                    member's_page 200
+POST    lab/{state}/discussions/new                    member's_page 302  title=Hello
+GET     lab/{state}/discussions/9                      page         404
+POST    lab/{state}/discussions/9/act                  member's_page 404
+POST    lab/{state}/discussions/9/files                member's_page 404
+POST    lab/{state}/like                               member's_page 302  do=like
+GET     lab/{state}/settings                           admin's_page 200
+POST    lab/{state}/settings                           admin's_page 302  do=settings
+GET     models/lab/{state}                                    page         200
+GET     models/lab/{state}/tree/main                          page         200
+GET     models/lab/{state}/tree/main/prior.json               page         200
+GET     models/lab/{state}/blob/main/prior.json               page         200
+GET     models/lab/{state}/commits/main                       page         200
+GET     models/lab/{state}/commit/main                        page         200
+GET     models/lab/{state}/refs                               page         200
+POST    models/lab/{state}/refs/change                        writer's_page 302  do=make&kind=branch&name=next
+GET     models/lab/{state}/discussions                        page         200
+GET     models/lab/{state}/discussions/new                    member's_page 200
+POST    models/lab/{state}/discussions/new                    member's_page 302  title=Hello
+GET     models/lab/{state}/discussions/9                      page         404
+POST    models/lab/{state}/discussions/9/act                  member's_page 404
+POST    models/lab/{state}/discussions/9/files                member's_page 404
+POST    models/lab/{state}/like                               member's_page 302  do=like
+GET     models/lab/{state}/settings                           admin's_page 200
+POST    models/lab/{state}/settings                           admin's_page 302  do=settings
 GET     lab/{state}/v/main                                    page         200
 POST    lab/{state}/run                                       member's_page 422
 POST    lab/{state}/predict                                   member's_page 422

@@ -29,7 +29,7 @@ from hub.safety.holds import standing
 from hub.safety.status import findings
 from hub.web.forms import PredictForm
 from hub.web.own import lock_of, predict_file
-from hub.web.pages import find_repository, page
+from hub.web.pages import find_repository, page, repository_bar
 from hub.web.present import facts_of, find_ranking, ranking_view, short_report
 from hub.web.svg import graph_svg
 from priors.tasks.spec import parse_task
@@ -39,11 +39,12 @@ Kind = Repository.Kind
 
 
 @require_safe
-def show(request: HttpRequest, owner: str, name: str, rev: str = "") -> HttpResponse:
+def show(request: HttpRequest, owner: str, name: str, rev: str = "", type: str = "") -> HttpResponse:
     """The repository at its newest commit, or at `rev`."""
-    repository = find_repository(request, owner, name)
+    repository = find_repository(request, owner, name, type)
+    bar = repository_bar(request.user, repository, "overview")
     if repository.head is None:
-        return page(request, "repos/empty.html", {"repository": repository})
+        return page(request, "repos/empty.html", {"repository": repository} | bar)
     commit = repos.resolve(repository, rev) if rev else repository.head
     files = repos.files(commit)
     noticed = findings([entry.sha256 for entry in files])
@@ -63,7 +64,7 @@ def show(request: HttpRequest, owner: str, name: str, rev: str = "") -> HttpResp
         "address": request.build_absolute_uri("/").rstrip("/"),
     }
     template, more = _SHOWN[Kind(repository.kind)](request, repository, commit, files)
-    return page(request, template, context | more, section=_SECTION.get(Kind(repository.kind), ""))
+    return page(request, template, context | bar | more, section=_SECTION.get(Kind(repository.kind), ""))
 
 
 @require_safe
