@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from hub.catalog.words import Wanted
 
-_NEAR = 40
+_NEAR = 100
 _MATCH = "FROM catalog_text, to_tsquery('english', %s) AS query WHERE vector @@ query"
 
 
@@ -46,6 +46,8 @@ class TextSearch:
     def near(self, word: str) -> list[str]:
         with connection.cursor() as cursor:
             if has_trigrams():
+                # Of two words of five letters that differ by a swap, two trigrams in ten are the same.
+                cursor.execute("SELECT set_config('pg_trgm.similarity_threshold', '0.15', false)")
                 cursor.execute(
                     "SELECT text FROM catalog_word WHERE text %% %s ORDER BY similarity(text, %s) DESC LIMIT %s",
                     [word, word, _NEAR],
