@@ -21,10 +21,11 @@ from hub.repos.storage import store
 from hub.xet import assembled
 from hub.xet.models import Xorb
 from tests.factories import sha256
+from tests.rounds import rounds
 
-ROUNDS = int(os.environ.get("SOAK_ROUNDS", "5"))
+ROUNDS = rounds(5, 50)
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.soak]
 
 
 def upload_and_be_killed(contents: Sequence[bytes], after_s: float) -> None:
@@ -44,9 +45,9 @@ def upload_and_be_killed(contents: Sequence[bytes], after_s: float) -> None:
 def test_an_upload_killed_anywhere_leaves_no_promise_without_its_bytes(home: Path) -> None:
     draw = random.Random(0)
     shared = np.random.default_rng(0).bytes(1_000_000)
-    contents = [shared + np.random.default_rng(seed).bytes(500_000) for seed in range(1, 2 * ROUNDS + 1)]
+    contents = [shared + np.random.default_rng(seed).bytes(500_000) for seed in range(1, 2 * len(ROUNDS) + 1)]
 
-    for turn in range(ROUNDS):
+    for turn in ROUNDS:
         upload_and_be_killed(contents[2 * turn : 2 * turn + 2], draw.uniform(0.0, 0.3))
         assert fsck(print) == 0
 
