@@ -18,9 +18,9 @@ _DEVICES = frozenset(["con", "prn", "aux", "nul", *(f"{d}{n}" for d in ("com", "
 _PATH_BYTES, _SEGMENT_BYTES = 512, 255
 
 _PAGES = """
-about account accounts admin audit api assets boards compose compositions datasets docs favicon.ico health help import
-jobs login logout market media models new organizations password priors results robots.txt search sell settings
-setup signup sitemap.xml spaces static tasks try upload user users
+about account accounts admin api assets audit boards buckets compose compositions datasets docs favicon.ico health
+help import jobs kernels login logout market media models new oauth organizations password priors results robots.txt
+search sell settings setup signup sitemap.xml spaces static tasks try upload user users v1 xet
 """
 RESERVED = frozenset(_PAGES.split())
 """First path segments that pages use or will: a namespace of that name would hide them."""
