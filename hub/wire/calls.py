@@ -190,7 +190,7 @@ def at(route: str, name: str, **views: View) -> URLPattern:
         response = _answered(call, view, captured) if view is not None else _not_allowed(call, allowed)
         return _without_body(response) if is_head else response
 
-    answer.methods = allowed  # type: ignore[attr-defined] -- the permission matrix wants a row for each
+    answer.methods = allowed  # type: ignore[attr-defined]  # the permission matrix wants a row for each
     return path(route, answer, name=name)
 
 
