@@ -26,6 +26,7 @@ from hub.accounts.models import Invitation, User
 from hub.accounts.services import create_token
 from hub.api.urls import api
 from hub.jobs import services as jobs
+from hub.repos import discussions
 from hub.repos.models import Namespace, Repository
 from hub.repos.storage import BlobStore
 from hub.safety import holds
@@ -40,7 +41,7 @@ only read; the admin with a fine-grained token that may read these repositories;
 STATES = ("public", "private", "gated", "held")
 
 # Four groups, one a state; in each, one letter a person, in the order above:
-#   +  the row's code    a  401    f  403    n  404    l  to the sign-in page    r  to elsewhere    .  nobody does
+#   +  the row's code   a  401   f  403   n  404   u  422   l  to the sign-in page   r  to elsewhere   .  nobody does
 RULES = {
     #                public            private           gated             held (in quarantine)
     "anybody":      "++++ +++ +++      ---- --- ---      ---- --- ---      ---- --- ---",
@@ -82,6 +83,11 @@ RULES = {
     "sign-in":      "+rr+ rrr ..r      ---- --- ---      ---- --- ---      ---- --- ---",
     "account":      "l++l +++ ..+      ---- --- ---      ---- --- ---      ---- --- ---",
     "admin's job page": "lnnl nn+ ..+  ---- --- ---      ---- --- ---      ---- --- ---",
+    "lab's page":   "lnnl +++ ..+      ---- --- ---      ---- --- ---      ---- --- ---",
+    "asks to read": "luul uuu ..u      lnnl uuu ..u      l++l +++ ..+      luul uuu ..u",
+    "root's log":   "lnnl nnn ..+      ---- --- ---      ---- --- ---      ---- --- ---",
+    "root's page":  "lffl fff ..+      ---- --- ---      ---- --- ---      ---- --- ---",
+    "lab's admins": "lffl ff+ ..+      ---- --- ---      ---- --- ---      ---- --- ---",
     "operators":    "llll lll ..+      ---- --- ---      ---- --- ---      ---- --- ---",
 }  # fmt: skip
 
@@ -184,6 +190,25 @@ POST    models/lab/{state}.git/info/lfs/verify                discuss      404  
 POST    lab/{state}.git/info/lfs/verify                       discuss      404  {"oid": "{hash}", "size": 1}
 GET     models/lab/{state}/resolve/main/prior.json            hf_files     200
 GET     lab/{state}/resolve/main/prior.json                   hf_files     200
+GET     api/models/lab/{state}/discussions                    hf_read      200
+POST    api/models/lab/{state}/discussions                    discuss      200  {"title": "t", "description": "d"}
+GET     api/models/lab/{state}/discussions/1                  hf_read      200
+POST    api/models/lab/{state}/discussions/1/comment          discuss      200  {"comment": "c"}
+POST    api/models/lab/{state}/discussions/1/title            hf_write     200  {"title": "u"}
+POST    api/models/lab/{state}/discussions/1/status           hf_write     200  {"status": "closed"}
+POST    api/models/lab/{state}/discussions/1/merge            hf_write     400  {}
+POST    api/models/lab/{state}/discussions/1/comment/0/edit   hf_read      404  {"content": "c"}
+POST    api/models/lab/{state}/discussions/1/comment/0/hide   hf_read      404  {}
+POST    api/models/lab/{state}/like                           discuss      200
+DELETE  api/models/lab/{state}/like                           discuss      200
+GET     api/models/lab/{state}/likers                         hf_read      200
+POST    api/models/lab/{state}/user-access-request/handle     hf_admin     404  {"user": "stranger", "status": "accepted"}
+POST    api/models/lab/{state}/user-access-request/grant      hf_admin     200  {"user": "stranger"}
+GET     api/models/lab/{state}/user-access-request/pending    hf_admin     200
+GET     api/users/boss/overview                               caller       200
+GET     api/users/boss/likes                                  caller       200
+GET     api/organizations/lab/overview                        caller       200
+GET     api/organizations/lab/members                         caller       200
 GET     lab/{state}.git/info/refs?service=git-upload-pack     git          200
 GET     lab/{state}/info/refs?service=git-receive-pack        git_pushes   403
 POST    lab/{state}.git/git-upload-pack                       git          200  @pack
@@ -231,6 +256,48 @@ GET     jobs                                                  account      200
 GET     jobs/{job}                                            admin's_job_page  200
 POST    jobs/{job}/cancel                                     admin's_job_page  302
 POST    jobs/{job}/again                                      admin's_job_page  302
+GET     lab                                                   site         200
+POST    lab/{state}/ask-access                                asks_to_read 302
+GET     lab/{state}/access                                    admin's_page 200
+GET     signup                                                sign-in      200
+GET     signup/none                                           site         302
+POST    account/invite                                        root's_page  200
+GET     account/delete                                        account      200
+POST    account/invitations/999                               account      404
+GET     audit                                                 root's_log   200
+GET     organizations/new                                     account      200
+GET     organizations/lab                                     lab's_page         200
+GET     organizations/lab/audit                               lab's_admins 200
+GET     account/inactive/                                     site         200
+GET     account/reauthenticate/                               account      403
+GET     account/reauthenticate/code/                          account      403
+GET     account/reauthenticate/code/confirm/                  account      302
+GET     account/email/                                        account      200
+GET     account/confirm-email/                                site         200
+GET     account/confirm-email/none/                           site         200
+GET     account/password/change/                              account      302
+GET     account/password/set/                                 account      200
+GET     account/password/reset/                               site         200
+GET     account/password/reset/done/                          site         200
+GET     account/password/reset/key/1-none/                    site         200
+GET     account/password/reset/key/done/                      site         200
+GET     account/login/code/confirm/                           site         302
+GET     account/2fa/                                          account      200
+GET     account/2fa/authenticate/                             site         302
+GET     account/2fa/reauthenticate/                           account      403
+GET     account/2fa/totp/activate/                            account      403
+GET     account/2fa/totp/deactivate/                          account      404
+GET     account/2fa/recovery-codes/                           account      404
+GET     account/2fa/recovery-codes/generate/                  account      403
+GET     account/2fa/recovery-codes/download/                  account      404
+GET     account/2fa/webauthn/                                 account      200
+GET     account/2fa/webauthn/add/                             account      403
+GET     account/2fa/webauthn/reauthenticate/                  account      403
+POST    account/2fa/webauthn/keys/999/remove/                 account      403
+GET     account/2fa/webauthn/keys/999/edit/                   account      403
+GET     account/2fa/webauthn/login/                           site         302
+GET     account/sessions/                                     account      200
+GET     admin/login/                                          site         302
 GET     lab/{state}                                           page         200
 GET     lab/{state}/tree/main                          page         200
 GET     lab/{state}/tree/main/prior.json               page         200
@@ -361,6 +428,7 @@ class World:
         make_commit(repository, {"prior.json": manifest, "README.md": b"# Hello"}, by=self.boss)
         if state == "gated":
             Repository.objects.filter(pk=repository.pk).update(gated="manual")
+        discussions.open_discussion(repository=repository, by=self.boss, title="A question", description="Why?")
         hold = holds.quarantine(repository, reason="suspicious", by=root)
         if state != "held":
             holds.lift(hold, by=root)
@@ -433,7 +501,7 @@ def world(
         transaction.set_rollback(True)
 
 
-CODES = {"a": (401,), "f": (403,), "n": (404,), "l": (302,), "r": (302,)}
+CODES = {"a": (401,), "f": (403,), "n": (404,), "l": (302,), "r": (302,), "u": (422,)}
 OUTSIDERS = ("anonymous", "stranger", "ex", "suspended")
 
 
@@ -508,7 +576,7 @@ def told(response: Answer, name: str) -> tuple[dict[str, str], bytes]:
 def routes(patterns: list[Any], prefix: str = "") -> Iterator[str]:
     """Every route of a urlconf, spelled as Django resolves it; the operator's admin is one."""
     for each in patterns:
-        route = prefix + str(each.pattern)
+        route = prefix + (str(each.pattern).removeprefix("^") if prefix else str(each.pattern))
         if isinstance(each, URLResolver):
             if each.app_name == "admin":
                 yield f"{route}"
