@@ -64,10 +64,9 @@ def show(call: Call, type: str, ns: str, name: str, number: int) -> HttpResponse
     shown = _head(found, found.repository) | {"events": events}
     if found.is_pull:
         changes = pulls.changes_of(found)
-        # Commits carry whole seconds; one made right after opening would stand before it.
-        opened = events[0]["createdAt"] if events else iso(found.created_at)
-        events += [_commit_event(each, not_before=opened) for each in changes.commits[-_MOST_EVENTS:]]
-        events.sort(key=lambda event: event["createdAt"])
+        events += [_commit_event(each) for each in changes.commits[-_MOST_EVENTS:]]
+        # By whole seconds, which is what commits carry: one made right after opening would stand before it.
+        events.sort(key=lambda event: event["createdAt"][:19])
         shown |= {"changes": {"base": f"refs/heads/{MAIN}"}, "filesWithConflicts": changes.conflicts}
         if found.merge_commit is not None:
             shown["changes"] |= {"mergeCommitId": found.merge_commit.oid}
@@ -176,11 +175,11 @@ def _event(event: DiscussionEvent) -> dict[str, Any]:
     )
 
 
-def _commit_event(commit: Commit, *, not_before: str) -> dict[str, Any]:
+def _commit_event(commit: Commit) -> dict[str, Any]:
     return {
         "id": commit.oid[:24],
         "type": "commit",
-        "createdAt": max(iso(commit.created_at), not_before),
+        "createdAt": iso(commit.created_at),
         "author": {"name": commit.author_name, "fullname": commit.author_name, "avatarUrl": "", "type": "user"},
         "data": {"subject": commit.title, "oid": commit.oid},
     }

@@ -137,9 +137,9 @@ def like(request: HttpRequest, owner: str, name: str, type: str = "") -> HttpRes
 
 
 def _in_order(events: list[DiscussionEvent], brought: list[Commit]) -> list[DiscussionEvent | Commit]:
-    """Both by time; the opening first, though a commit's time is cut to whole seconds."""
-    rest: list[DiscussionEvent | Commit] = [*events[1:], *brought]
-    return [*events[:1], *sorted(rest, key=lambda each: each.created_at)]
+    """Both by time, in whole seconds as commits carry it; what was said in the same second stands before."""
+    together: list[DiscussionEvent | Commit] = [*events, *brought]
+    return sorted(together, key=lambda each: each.created_at.replace(microsecond=0))
 
 
 def _comment(request: HttpRequest, thread: Discussion) -> DiscussionEvent:
