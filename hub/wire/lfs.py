@@ -16,6 +16,7 @@ from django.conf import settings
 from django.core import signing
 from django.http import HttpResponse, HttpResponseBase, JsonResponse
 
+from hub.accounts.access import Actor
 from hub.accounts.models import User
 from hub.accounts.permissions import can, require
 from hub.api.blobs import body
@@ -29,6 +30,7 @@ from hub.safety.holds import servable
 from hub.wire.calls import Call
 from hub.wire.errors import RepoNotFound
 from hub.xet import direct
+from hub.xet.tokens import actor_of
 from priors.errors import NotAllowed, NotFound, UserError
 
 _SALT, _VALID_S = "lfs", 24 * 3600
@@ -133,7 +135,7 @@ def get(call: Call, note: str) -> HttpResponseBase:
     """The bytes of an object, for whoever holds the signed address."""
     said = _read(note, "get")
     use = _use(said["r"], said["o"])
-    if use is None:
+    if use is None or not can(actor_of(said["u"], said["t"]), "read_files", use.repository):
         raise NotFound("There is no such object any more.")
     servable(use.repository, [use.blob.sha256])
     return send_blob(call.request, use.blob, path=use.blob.sha256, oid=use.blob.sha256)
@@ -160,7 +162,8 @@ def _download(call: Call, repository: Repository, wanted: _Wanted) -> dict[str, 
         servable(repository, [wanted.oid])
     except UserError as error:
         return _failed(wanted, error.status, str(error))
-    note = signing.dumps({"k": "get", "r": str(repository.pk), "o": wanted.oid}, salt=_SALT)
+    said = {"k": "get", **_who(call.actor), "r": str(repository.pk), "o": wanted.oid}
+    note = signing.dumps(said, salt=_SALT)
     action = {"href": f"{call.endpoint}/api/lfs/objects/{note}", "expires_in": _VALID_S}
     return {"oid": wanted.oid, "size": use.blob.size, "authenticated": True, "actions": {"download": action}}
 
@@ -207,18 +210,22 @@ def _failed(wanted: _Wanted, code: int, message: str) -> dict[str, Any]:
 
 
 def _note(upload: Upload, part: int = 0) -> str:
-    who, where = upload.user.pk, str(upload.repository.pk)
-    return signing.dumps(
-        {"k": "put", "u": who, "r": where, "o": upload.sha256, "s": upload.size, "n": part}, salt=_SALT
-    )
+    where, what = str(upload.repository.pk), {"o": upload.sha256, "s": upload.size, "n": part}
+    return signing.dumps({"k": "put", **_who(upload.user), "r": where, **what}, salt=_SALT)
+
+
+def _who(actor: Actor) -> dict[str, int | None]:
+    """The actor and the token they came with: what was revoked since opens nothing."""
+    token = getattr(actor, "token", None)
+    return {"u": actor.pk, "t": token.pk if token is not None else None}
 
 
 def _opened(note: str) -> tuple[Upload, int]:
     """The upload a signed address is for, and its part. Raises NotAllowed, RepoNotFound."""
     said = _read(note, "put")
-    user = User.objects.filter(pk=said["u"], is_active=True).first()
+    user = actor_of(said["u"], said["t"])
     repository = Repository.objects.select_related("namespace").filter(pk=said["r"]).first()
-    if user is None or repository is None or not can(user, "read", repository):
+    if not isinstance(user, User) or repository is None or not can(user, "read", repository):
         raise RepoNotFound
     require(user, "discuss", repository)  # it may have been taken away since
     return Upload(user, repository, said["o"], said["s"]), said["n"]

@@ -10,6 +10,7 @@ import pytest
 from django.test import Client
 
 from hub.accounts.models import User
+from hub.accounts.services import revoke_token
 from hub.ops.fsck import fsck
 from hub.repos import lfs_files, parts, services
 from hub.repos.commits import Put, commit
@@ -240,3 +241,21 @@ def test_a_file_is_used_in_another_repository_without_sending_it(client: Client,
     assert [failed["sha256"] for failed in answer.json()["failed"]] == ["0" * 64]
     assert Blob.objects.usable_by(bob).filter(pk=sha256(DATA)).exists()
     assert unknown.status_code == 404
+
+
+def test_an_address_ends_with_the_token_it_was_given_to(client: Client, ann: User, model: Repository) -> None:
+    kept = make_commit(model, {"kept.bin": b"kept"}, by=ann)
+    model.private = True
+    model.save()
+    [put] = batch(client, ann).json()["objects"]
+    [get] = batch(client, ann, b"kept", operation="download").json()["objects"]
+    address = path_of(get["actions"]["download"]["href"])
+    before = client.get(address).status_code
+
+    for token in ann.tokens.all():
+        revoke_token(token)
+    sent = client.put(path_of(put["actions"]["upload"]["href"]), DATA, content_type="application/octet-stream")
+
+    assert kept.oid and before == 200
+    assert (sent.status_code, client.get(address).status_code) == (401, 401)
+    assert not Blob.objects.filter(pk=sha256(DATA)).exists()
