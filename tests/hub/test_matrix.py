@@ -213,25 +213,10 @@ GET     lab/{state}.git/info/refs?service=git-upload-pack     git          200
 GET     lab/{state}/info/refs?service=git-receive-pack        git_pushes   403
 POST    lab/{state}.git/git-upload-pack                       git          200  @pack
 POST    models/lab/{state}/git-receive-pack                   git_pushes   403
-GET     api/models/lab/{state}/discussions                    hf_read      200
-POST    api/models/lab/{state}/discussions                    discuss      200  {"title": "t"}
-GET     api/models/lab/{state}/discussions/9                  hf_read      404
 POST    api/models/lab/{state}/discussions/9/comment          hf_read      404  {"comment": "c"}
 POST    api/models/lab/{state}/discussions/9/title            hf_read      404  {"title": "t"}
 POST    api/models/lab/{state}/discussions/9/status           hf_read      404  {"status": "closed"}
 POST    api/models/lab/{state}/discussions/9/merge            hf_read      404
-POST    api/models/lab/{state}/discussions/9/comment/0/edit   hf_read      404  {"content": "c"}
-POST    api/models/lab/{state}/discussions/9/comment/0/hide   hf_read      404
-POST    api/models/lab/{state}/like                           discuss      200
-DELETE  api/models/lab/{state}/like                           discuss      200
-GET     api/models/lab/{state}/likers                         hf_read      200
-GET     api/models/lab/{state}/user-access-request/pending    hf_admin     200
-POST    api/models/lab/{state}/user-access-request/handle     hf_admin     404  {"user": "stranger", "status": "accepted"}
-POST    api/models/lab/{state}/user-access-request/grant      hf_admin     200  {"user": "stranger"}
-GET     api/users/boss/overview                               caller       200
-GET     api/users/boss/likes                                  caller       200
-GET     api/organizations/lab/overview                        caller       200
-GET     api/organizations/lab/members                         caller       200
 GET     admin/                                                operators    200
 GET     .                                                     site         200
 GET     docs                                                  site         200
