@@ -23,6 +23,8 @@ def derive_item(item_id: int) -> None:
     """Reads an item's slow facts; a message that came twice or late does nothing."""
     try:
         derive.derive(item_id)
+    except Item.DoesNotExist:
+        return  # its repository was deleted meanwhile
     except Exception as err:  # the item keeps the cause, and the worker goes on
         logger.exception("item not read: item=%s", item_id)
         Item.objects.filter(pk=item_id).update(problem=f"{type(err).__name__}: {err}"[:500])

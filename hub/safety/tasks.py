@@ -6,6 +6,8 @@ import logging
 
 from celery import shared_task
 
+from hub.errors import BlobLost
+from hub.repos.models import Commit
 from hub.safety import scans
 
 logger = logging.getLogger(__name__)
@@ -14,7 +16,12 @@ logger = logging.getLogger(__name__)
 @shared_task(name="safety.scan")  # type: ignore[untyped-decorator]
 def scan(commit_id: int) -> None:
     """The slow scans of one commit; a message that came twice does nothing."""
-    scans.scan(commit_id)
+    try:
+        scans.scan(commit_id)
+    except BlobLost:
+        if Commit.objects.filter(pk=commit_id).exists():
+            raise
+        # The repository was deleted while it was read, and its bytes with it.
 
 
 @shared_task(name="safety.catch_up")  # type: ignore[untyped-decorator]
