@@ -34,9 +34,6 @@ run: $(VENV)/.installed ## The hub on this machine: make run PORT=8000
 test: $(VENV)/.installed ## The whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-soak: $(VENV)/.installed ## Races and kills with the full number of rounds; the report goes to docs/soak.txt
-	SOAK=1 $(BIN)/python -m pytest -m soak -v --durations=0 | tee docs/soak.txt
-
 soak: $(VENV)/.installed ## Races, kills and random draws at full count, into docs/soak.md (an hour or two)
 	$(BIN)/python scripts/soak
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.http import HttpResponse, JsonResponse
 
+from hub.accounts import rates
 from hub.accounts.permissions import require
 from hub.errors import BadRequest
 from hub.jobs.cleanup import delete_repository
@@ -28,6 +29,7 @@ def create(call: Call) -> HttpResponse:
     said = call.json()
     type, name = _type(said), _full_name(call, said)
     namespace = _namespace(call, name)
+    rates.charge(call.request, "create", call.actor)
     made = _made(
         call, namespace, name, type, private=_private(said) or False, message="initial commit",
         changes=_first_files(call, type, said),
