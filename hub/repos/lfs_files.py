@@ -8,10 +8,14 @@ from datetime import datetime
 
 from django.db import transaction
 
+from hub.catalog import services as catalog
+from hub.catalog.facts import read
 from hub.repos import trees
 from hub.repos.blobs import drop_unused
+from hub.repos.checks import check_files
 from hub.repos.commits import commit_oid
 from hub.repos.models import Commit, Ref, Repository, RepositoryBlob
+from hub.repos.storage import store
 
 _FOLDER = {Ref.Kind.BRANCH: "refs/heads/", Ref.Kind.TAG: "refs/tags/", Ref.Kind.PULL: ""}
 
@@ -48,7 +52,8 @@ def of(repository: Repository) -> list[LfsFile]:
 def delete(repository: Repository, hashes: Collection[str]) -> None:
     """Removes these files from every commit, which changes the ids of those commits and of all after them.
 
-    The bytes go at once, except those that something else still uses.
+    The bytes go at once, except those that something else still uses. Raises what `check_files` raises when the newest
+    files would break a rule without them, a prior its manifest for example; then nothing is changed.
     """
     with transaction.atomic():
         Repository.objects.select_for_update().get(pk=repository.pk)
@@ -66,9 +71,21 @@ def delete(repository: Repository, hashes: Collection[str]) -> None:
             _point_to(old, new)
         for old in sorted(rewritten, reverse=True):  # children first: a commit takes its children with it
             Commit.objects.filter(pk=old).delete()
+        repository.refresh_from_db(fields=["head"])
+        if repository.head is not None and repository.head in rewritten.values():
+            _publish(repository, repository.head)
         RepositoryBlob.objects.filter(repository=repository, blob__in=hashes).delete()
         trees.drop_unused(old_trees)
     drop_unused(hashes)
+
+
+def _publish(repository: Repository, head: Commit) -> None:
+    """Checks the new head as a commit would have been, and tells the catalogue of it."""
+    files = trees.read(head.tree_id)
+    blobs = {path: file.blob for path, file in files.items()}
+    described = check_files(repository.kind, blobs, store(), changed=[])
+    facts = read(files, store(), manifest=described.manifest, description=repository.description)
+    catalog.committed(head, facts)
 
 
 def _point_to(old: int, new: Commit) -> None:

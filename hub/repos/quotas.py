@@ -16,8 +16,10 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Sum
 from django.utils import timezone
 
+from hub.accounts.models import User
+from hub.accounts.permissions import can
 from hub.errors import OverQuota
-from hub.repos.models import Blob, Namespace, RepositoryBlob, Reservation
+from hub.repos.models import Blob, Namespace, Repository, RepositoryBlob, Reservation
 
 _OPEN_S = 3600
 """How long bytes may be on their way since the last that came; then the writer counts as dead."""
@@ -33,6 +35,16 @@ class Use:
     @property
     def left(self) -> int | None:
         return None if self.quota is None else max(0, self.quota - self.used)
+
+
+def payer(repository: Repository, user: User) -> Namespace:
+    """Whose room bytes take before a commit has them: the repository's for who may write there, else the sender's own.
+
+    Otherwise anybody who may open a pull request could fill a stranger's quota.
+    """
+    if can(user, "write", repository):
+        return repository.namespace
+    return Namespace.objects.get(owner=user, kind=Namespace.Kind.USER)
 
 
 def use_of(namespace: Namespace) -> Use:

@@ -26,7 +26,7 @@ from hub.safety.secrets import FORMS, Secret, find_secrets, looks_like_text
 
 IGNORE = ".secretsignore"
 MAX_AT_ONCE = 1 << 20
-"""A larger file is scanned after the commit (scans.py)."""
+"""A larger file is scanned after the commit (scans.py), and so are those beyond the first 32 MiB of a commit."""
 _BUDGET = 32 << 20
 _MAX_IGNORE = 64 << 10
 
@@ -38,13 +38,22 @@ def refuse_secrets(repository: Repository, files: Iterable[FileEntry], ignore: F
     ignore  the `.secretsignore` of the commit
     """
     meant = _patterns(ignore)
-    left = _BUDGET
-    for entry in sorted(files, key=lambda entry: entry.size):
+    files = list(files)
+    later = left_to_scans(files)
+    for entry in files:
+        if entry.path not in later:
+            for secret in _secrets_of(entry):
+                refuse(repository, entry.path, secret, ignored=meant.match_file(entry.path))
+
+
+def left_to_scans(files: Iterable[FileEntry]) -> set[str]:
+    """The paths of a commit's new files whose secrets it does not wait for: the large ones, and what is too much."""
+    later, left = set(), _BUDGET
+    for entry in sorted(files, key=lambda entry: (entry.size, entry.path)):
         left -= entry.size
         if entry.size > MAX_AT_ONCE or left < 0:
-            return
-        for secret in _secrets_of(entry):
-            refuse(repository, entry.path, secret, ignored=meant.match_file(entry.path))
+            later.add(entry.path)
+    return later
 
 
 def require_publishable(repository: Repository) -> None:

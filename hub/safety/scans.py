@@ -45,7 +45,8 @@ def note_commit(commit: Commit, changed: Iterable[FileEntry], pickles: Mapping[s
         [Finding(sha256=sha256, rule=Finding.Rule.PICKLE, detail=detail) for sha256, detail in pickles.items()],
         ignore_conflicts=True,
     )
-    if any(_is_slow(entry) for entry in changed):
+    changed = list(changed)
+    if leaks.left_to_scans(changed) or any(_is_slow(entry) for entry in changed):
         ScanDue.objects.get_or_create(commit=commit)
         transaction.on_commit(partial(_wake, commit.pk))
 
@@ -60,9 +61,12 @@ def scan(commit_id: int) -> None:
     commit = row.commit
     known = trees.read(commit.parent.tree_id) if commit.parent is not None else {}
     files = trees.read(commit.tree_id)
-    for path, entry in files.items():
-        if (path not in known or known[path].blob != entry.blob) and _is_slow(entry):
+    changed = [entry for path, entry in files.items() if path not in known or known[path].blob != entry.blob]
+    unread = leaks.left_to_scans(changed)
+    for entry in changed:
+        if _is_slow(entry):
             _scan_file(commit.repository, entry)
+        if entry.path in unread:
             _scan_secrets(commit.repository, entry, files.get(leaks.IGNORE))
     due.delete()
 
@@ -165,8 +169,6 @@ def _bad_image(file: BinaryIO) -> str | None:
 
 def _scan_secrets(repository: Repository, entry: FileEntry, ignore: FileEntry | None) -> None:
     """The secret scan of a file that the commit did not wait for."""
-    if entry.size <= leaks.MAX_AT_ONCE:
-        return
     before, line = b"", 0  # line: how many end before what is looked at
     with store().open(entry.sha256) as file:
         while piece := file.read(_PIECE):

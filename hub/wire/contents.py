@@ -13,6 +13,7 @@ from hub.repos import history, trees
 from hub.repos.models import Commit, Repository
 from hub.repos.trees import FileEntry, FolderEntry
 from hub.safety.holds import servable
+from hub.safety.status import file_status
 from hub.wire.calls import Call, listed, revision
 from hub.wire.errors import EntryNotFound
 from hub.wire.shapes import tree_item
@@ -84,9 +85,13 @@ def _items(
     repository: Repository, commit: Commit, entries: list[FileEntry | FolderEntry], *, expand: bool
 ) -> list[dict[str, object]]:
     last = history.last_commits(commit, [entry.path for entry in entries]) if expand else {}
+    files = [entry.sha256 for entry in entries if isinstance(entry, FileEntry)] if expand else []
+    safety = file_status(commit, files) if files else {}
     pointers = [entry.sha256 for entry in entries if isinstance(entry, FileEntry) and entry.lfs]
     xet = offered(repository, pointers) if pointers else {}
     return [
-        tree_item(entry, last=last.get(entry.path), xet=xet.get(entry.sha256) if isinstance(entry, FileEntry) else None)
+        tree_item(entry, last=last.get(entry.path), xet=xet.get(entry.sha256), safety=safety.get(entry.sha256))
+        if isinstance(entry, FileEntry)
+        else tree_item(entry, last=last.get(entry.path))
         for entry in entries
     ]

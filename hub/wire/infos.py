@@ -14,6 +14,7 @@ from hub.catalog.models import Item
 from hub.errors import BadRequest
 from hub.repos import trees
 from hub.repos.models import Commit, Namespace, Repository, RepositoryBlob
+from hub.safety.status import repository_status
 from hub.wire.calls import Call, listed, offset, revision
 from hub.wire.errors import NotServed
 from hub.wire.shapes import iso, only, sibling
@@ -34,7 +35,8 @@ def info(call: Call, type: str, ns: str, name: str, rev: str = "main") -> HttpRe
         files = trees.read(commit.tree_id).values() if commit is not None else []
         found["siblings"] = [sibling(file, blobs=call.flag("blobs")) for file in files]
     if call.flag("securityStatus"):
-        found["securityRepoStatus"] = {"scansDone": True, "filesWithIssues": []}
+        nothing = {"scansDone": True, "filesWithIssues": []}
+        found["securityRepoStatus"] = repository_status(commit) if commit is not None else nothing
     return JsonResponse(only(found, wanted) if wanted else found)
 
 

@@ -81,7 +81,7 @@ def put(call: Call, note: str) -> HttpResponse:
     announced = call.request.META.get("CONTENT_LENGTH") or ""
     if announced.isdigit() and int(announced) != upload.size:
         raise HashMismatch(f"The body has {announced} bytes, not the {upload.size} announced. Send the file again.")
-    with quotas.reserved(upload.repository.namespace, upload.size, sha256=upload.sha256) as room:
+    with quotas.reserved(quotas.payer(upload.repository, upload.user), upload.size, sha256=upload.sha256) as room:
         blob = blobs.put_blob(quotas.counted(body(call.request), room), by=upload.user, expect=upload.sha256)
         room.settle(blob.sha256, blob.size)
     return HttpResponse(headers={"ETag": f'"{blob.sha256}"'})
@@ -177,7 +177,7 @@ def _upload(
         most = f"The file is larger than {settings.BLOB_MAX_BYTES} bytes, the most this hub takes."
         return _failed(wanted, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, most)
     try:
-        with quotas.reserved(repository.namespace, wanted.size, sha256=wanted.oid) as room:
+        with quotas.reserved(quotas.payer(repository, call.user), wanted.size, sha256=wanted.oid) as room:
             room.settle(wanted.oid, wanted.size)  # counts from here on, whether it comes in one piece or in parts
     except OverQuota as error:
         return _failed(wanted, error.status, str(error))

@@ -21,11 +21,18 @@ def url_of(endpoint: str, repository: Repository) -> str:
     return f"{endpoint}/{repository.prefixed_name}"
 
 
-def tree_item(entry: FileEntry | FolderEntry, *, xet: str | None = None, last: Commit | None = None) -> dict[str, Any]:
+def tree_item(
+    entry: FileEntry | FolderEntry,
+    *,
+    xet: str | None = None,
+    last: Commit | None = None,
+    safety: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """An item of a tree or of paths-info.
 
-    xet   what the chunk service calls the file, where it can be fetched there
-    last  the commit that changed it, where that was asked for
+    xet     what the chunk service calls the file, where it can be fetched there
+    last    the commit that changed it, where that was asked for
+    safety  what checks and scans found, where that was asked for
     """
     if isinstance(entry, FolderEntry):
         item: dict[str, Any] = {"type": "directory", "oid": entry.oid, "size": 0, "path": entry.path}
@@ -35,6 +42,8 @@ def tree_item(entry: FileEntry | FolderEntry, *, xet: str | None = None, last: C
             item["lfs"] = {"oid": entry.sha256, "size": entry.size, "pointerSize": _pointer_size(entry)}
             if xet is not None:
                 item["xetHash"] = xet
+    if safety is not None:
+        item["securityFileStatus"] = safety
     if last is not None:
         item["lastCommit"] = {"id": last.oid, "title": last.title, "date": iso(last.created_at)}
     return item

@@ -13,13 +13,12 @@ from django.http import HttpResponse, JsonResponse
 from pathspec import GitIgnoreSpec
 
 from hub.accounts import rates
-from hub.accounts.permissions import can
 from hub.api.blobs import body as body_of
 from hub.errors import BadRequest
 from hub.repos import commits, lfs, pulls, quotas, trees
 from hub.repos.blobs import put_blob
 from hub.repos.commits import MAIN, Change, Put, Remove, RemoveFolder
-from hub.repos.models import Blob, Commit, Namespace, Ref, Repository
+from hub.repos.models import Blob, Commit, Ref, Repository
 from hub.repos.storage import store
 from hub.repos.trees import FileEntry, FolderEntry
 from hub.wire.calls import Call, revision
@@ -95,10 +94,7 @@ def _committed(
 
 def _keeper(call: Call, repository: Repository) -> Keep:
     """Puts what a commit carries into the store, and counts it."""
-    if can(call.actor, "write", repository):
-        place = repository.namespace
-    else:
-        place = Namespace.objects.get(owner=call.user, kind=Namespace.Kind.USER)
+    place = quotas.payer(repository, call.user)
 
     def keep(pieces: Iterator[bytes]) -> Blob:
         with quotas.reserved(place) as room:

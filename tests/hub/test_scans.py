@@ -135,6 +135,39 @@ def test_a_key_deep_in_a_large_text_is_found_with_its_line(client: Client, ann: 
     assert secret not in response.json()["detail"]
 
 
+def test_what_is_too_much_for_a_commit_to_wait_for_is_scanned_after_it(
+    client: Client, ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.safety.leaks._BUDGET", 1000)
+    repository = make_repository(ann, "notes")
+    key = b"-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA" + b"x" * 64 + b"\n-----END RSA PRIVATE KEY-----\n"
+    made = make_commit(repository, {"a.txt": b"hello\n" * 100, "b.txt": b"line\n" * 150 + key}, by=ann)
+
+    assert ScanDue.objects.filter(commit=made).exists()
+    scans.scan(made.pk)
+
+    [hold] = Hold.objects.all()
+    assert "'b.txt', line 151" in hold.reason
+    assert client.get("/ann/notes/resolve/main/a.txt").status_code == 200
+    assert client.get("/ann/notes/resolve/main/b.txt").status_code == 403
+
+
+def test_clients_are_told_what_scans_found(client: Client, ann: User) -> None:
+    repository = make_repository(ann, "weights")
+    make_commit(repository, {"w.safetensors": safetensors(np.array([np.nan], "f4")), "a.txt": b"a"}, by=ann)
+    waiting = client.get("/api/models/ann/weights", {"securityStatus": "true"}).json()["securityRepoStatus"]
+    [commit] = Commit.objects.filter(repository=repository)
+    scans.scan(commit.pk)
+
+    items = {item["path"]: item for item in client.get("/api/models/ann/weights/tree/main?expand=true").json()}
+    done = client.get("/api/models/ann/weights", {"securityStatus": "true"}).json()["securityRepoStatus"]
+
+    assert not waiting["scansDone"]
+    assert done == {"scansDone": True, "filesWithIssues": [{"path": "w.safetensors", "level": "suspicious"}]}
+    assert items["a.txt"]["securityFileStatus"]["status"] == "safe"
+    assert items["w.safetensors"]["securityFileStatus"]["status"] == "suspicious"
+
+
 def test_a_token_across_the_edge_of_two_pieces_is_found(ann: User, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scans, "_PIECE", 1 << 20)
     secret = ("ghp" + "_" + "aB3" * 12).encode()

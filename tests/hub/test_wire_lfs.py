@@ -11,12 +11,22 @@ from django.test import Client
 
 from hub.accounts.models import User
 from hub.accounts.services import revoke_token
+from hub.errors import FileRefused
 from hub.ops.fsck import fsck
 from hub.repos import lfs_files, parts, services
 from hub.repos.commits import Put, commit
 from hub.repos.models import Blob, Commit, Repository
 from hub.repos.names import check_sha256
-from tests.factories import bearer, make_blob, make_commit, make_prior, make_repository, make_user, sha256
+from tests.factories import (
+    bearer,
+    function_manifest,
+    make_blob,
+    make_commit,
+    make_prior,
+    make_repository,
+    make_user,
+    sha256,
+)
 
 pytestmark = pytest.mark.django_db
 DATA = b"weights " * 1000
@@ -259,3 +269,39 @@ def test_an_address_ends_with_the_token_it_was_given_to(client: Client, ann: Use
     assert kept.oid and before == 200
     assert (sent.status_code, client.get(address).status_code) == (401, 401)
     assert not Blob.objects.filter(pk=sha256(DATA)).exists()
+
+
+def test_an_upload_completed_twice_is_no_error(ann: User, model: Repository) -> None:
+    upload = parts.Upload(ann, model, sha256(DATA), len(DATA))
+    parts.put_part(upload, 1, [DATA])
+
+    assert parts.complete(upload) == parts.complete(upload) == Blob.objects.get()
+
+
+def test_who_opens_a_pull_request_fills_no_strangers_quota(
+    client: Client, ann: User, model: Repository, settings: Any
+) -> None:
+    settings.STORAGE_QUOTA_BYTES = 10_000
+    bob = make_user("bob")
+
+    [taken] = batch(client, bob).json()["objects"]
+    [over] = batch(client, bob, DATA + b"more").json()["objects"]
+    [free] = batch(client, ann, DATA + b"mine").json()["objects"]
+
+    assert "upload" in taken["actions"] and "upload" in free["actions"]
+    assert over["error"]["code"] == 413 and over["error"]["message"].startswith("bob ")
+
+
+def test_a_file_the_manifest_promises_is_not_taken_out(ann: User) -> None:
+    repository = make_repository(ann, "words", kind=Repository.Kind.PRIOR)
+    promised = {"w.bin": {"sha256": sha256(DATA), "size": len(DATA)}}
+    manifest = json.dumps(function_manifest("words", files=promised)).encode()
+    make_commit(repository, {"prior.json": manifest, "w.bin": DATA}, by=ann)
+    before = repository.head
+
+    with pytest.raises(FileRefused, match=r"w\.bin"):
+        lfs_files.delete(repository, {sha256(DATA)})
+
+    repository.refresh_from_db()
+    assert repository.head == before
+    assert Blob.objects.filter(pk=sha256(DATA)).exists()
