@@ -89,9 +89,9 @@ def test_what_hf_xet_uploads_are_our_chunks_and_nothing_else(sent: tuple[Recorde
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.lists(st.integers(1, 70_000), min_size=1, max_size=20), st.integers(0, 3))
+@given(st.lists(st.integers(100, 70_000), min_size=1, max_size=20), st.integers(0, 3))
 def test_chunks_do_not_depend_on_how_the_stream_arrives(lengths: list[int], kind: int) -> None:
-    content = [CONTENTS["random"], CONTENTS["text"], CONTENTS["zeros"], CONTENTS["float32"]][kind][:700_000]
+    content = [CONTENTS["random"], CONTENTS["text"], CONTENTS["zeros"], CONTENTS["float32"]][kind][:400_000]
 
     def pieces() -> Iterator[bytes]:
         at, turn = 0, 0
@@ -100,6 +100,12 @@ def test_chunks_do_not_depend_on_how_the_stream_arrives(lengths: list[int], kind
             at, turn = at + lengths[turn % len(lengths)], turn + 1
 
     assert list(cut(pieces())) == list(cut([content]))
+
+
+def test_a_stream_may_arrive_byte_by_byte() -> None:
+    content = CONTENTS["text"][:30_000]
+
+    assert list(cut(content[at : at + 1] for at in range(len(content)))) == list(cut([content]))
 
 
 def test_cuts_are_where_the_hash_rolled_byte_by_byte_says() -> None:
