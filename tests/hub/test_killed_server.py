@@ -166,37 +166,3 @@ def test_a_kill_at_any_moment_of_an_upload_loses_nothing(hub: LiveHub, token: st
     assert swept.returncode == 0
     assert visible(hub, token, repo) == before
     assert list(Path(hub.home, "blobs", "tmp").glob("*")) == []
-
-
-def test_fifty_threads_that_commit_all_land_in_one_line(hub: LiveHub, token: str) -> None:
-    with client(hub, token) as http:
-        http.post("/api/v1/repos", json={"name": "ann/many", "kind": "plain"}).raise_for_status()
-        data = {f"f{n}.txt": f"content {n}".encode() for n in range(50)}
-        for content in data.values():
-            http.put(f"/api/v1/blobs/{sha256(content)}", content=content).raise_for_status()
-    for number in rounds(few=1, many=10):
-        with client(hub, token) as http:
-            first = len(http.get("/api/v1/repos/ann/many/commits").json())
-        statuses: list[int] = []
-
-        def commit(path: str, number: int = number, statuses: list[int] = statuses) -> None:
-            body = {
-                "files": [{"path": f"{number}/{path}", "sha256": sha256(data[path])}],
-                "replace": False,
-                "message": path,
-            }
-            with client(hub, token) as http:
-                statuses.append(http.post("/api/v1/repos/ann/many/commits", json=body, timeout=120).status_code)
-
-        threads = [threading.Thread(target=commit, args=(path,)) for path in data]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        now = visible(hub, token, "ann/many") or {}
-
-        assert statuses == [201] * 50
-        assert {path: now[f"{number}/{path}"] for path in data} == data
-        with client(hub, token) as http:
-            commits = http.get("/api/v1/repos/ann/many/commits").json()
-        assert len(commits) == min(first + 50, 200)
