@@ -8,7 +8,7 @@ from django.db.models import Sum
 from django.http import HttpResponse, JsonResponse
 
 from hub.accounts.permissions import require
-from hub.catalog import listing
+from hub.catalog import listing, revisions
 from hub.catalog.frontmatter import validate
 from hub.catalog.models import Item
 from hub.errors import BadRequest
@@ -25,12 +25,19 @@ _MOST = 1000
 
 
 def info(call: Call, type: str, ns: str, name: str, rev: str = "main") -> HttpResponse:
-    """A repository at a revision. Of a gated one everybody may know this much; only the files are refused."""
+    """A repository at a revision: its files, card, tags and date, beside likes and downloads, which have no revision.
+
+    Of a gated one everybody may know this much; only the files are refused.
+    """
     repository = call.repository(type, ns, name)
     commit = revision(repository, rev) if rev != "main" or repository.head is not None else None
     wanted = call.many("expand")
     item = Item.objects.filter(repository=repository).defer("card_html", "terms", "search_text", "manifest").first()
-    found = info_of(repository, item, commit)
+    if item is None or commit is None or commit == repository.head:
+        found = info_of(repository, item, commit)
+    else:
+        item.repository = repository
+        found = info_of(repository, revisions.at(item, commit), commit) | {"lastModified": iso(commit.created_at)}
     if not wanted or "siblings" in wanted:
         files = trees.read(commit.tree_id).values() if commit is not None else []
         found["siblings"] = [sibling(file, blobs=call.flag("blobs")) for file in files]
@@ -75,7 +82,7 @@ def index(call: Call, type: str) -> HttpResponse:
 
 
 def info_of(repository: Repository, item: Item | None, commit: Commit | None) -> dict[str, Any]:
-    """Everything but the files. What the catalogue knows it knows of main."""
+    """Everything but the files. The item is the commit's."""
     found: dict[str, Any] = {
         "_id": str(repository.pk),
         "id": repository.full_name,
