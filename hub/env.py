@@ -138,6 +138,7 @@ def database(url: str) -> dict[str, Any]:
         return {
             "ENGINE": "django.db.backends.sqlite3",
             "NAME": unquote(parts.path[1:]),
+            "CONN_MAX_AGE": 60,  # a new connection reads the schema again, which took longer than most requests
             "OPTIONS": {
                 "timeout": 20,
                 # A transaction that reads first and writes later would fail with "database is locked" at once, whatever

@@ -1,9 +1,27 @@
 """The WSGI application; run it with gunicorn's gthread workers (`manage.py up` does)."""
 
 import os
+import threading
 
 from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hub.settings")
 
 application = get_wsgi_application()
+
+
+def _read_ahead() -> None:
+    """The catalogue, which takes seconds when it is large, before somebody asks for it."""
+    from django.db import DatabaseError, connection
+
+    from hub.catalog.columns import columns
+
+    try:
+        columns()
+    except DatabaseError:
+        pass  # no database yet, or none at the moment: the first question that finds one reads it
+    finally:
+        connection.close()
+
+
+threading.Thread(target=_read_ahead, name="read-ahead", daemon=True).start()

@@ -18,14 +18,25 @@ from tests.live import LiveHub
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
-    """The audit log refuses to be emptied, which tests that use several connections do with every table after them."""
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """The audit log refuses to be emptied, which tests that use several connections do with every table after them.
+
+    At the end sessions of threads and processes that a test has killed are ended on the server, too: PostgreSQL notices
+    late that nobody is there, and does not drop a database before.
+    """
     from django.db import connection
 
     from hub.accounts.audit import remove_triggers
 
     with django_db_blocker.unblock():
         remove_triggers(connection)
+    yield
+    if connection.vendor == "postgresql":
+        with django_db_blocker.unblock(), connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import json
 from typing import Annotated, Any, Literal
 
 from ninja import Query as InQuery
-from ninja import Router, Schema
-from pydantic import Field
+from ninja import Router
+from pydantic import BaseModel, Field
 
 from hub.accounts.access import Actor
 from hub.api.auth import Anyone
@@ -29,7 +29,7 @@ Texts = Annotated[list[Text], Field(max_length=20)]
 Bound = Annotated[float | None, Field(ge=0)]
 
 
-class PriorFilter(Schema):
+class PriorFilter(BaseModel):
     """Values of one parameter are alternatives; parameters all have to hold. What is unknown fits no filter."""
 
     q: Annotated[str, Field(max_length=500, description="words, or their beginnings; mistyped ones are corrected")] = ""
@@ -86,7 +86,7 @@ def index(request: Any, asked: InQuery[PriorFilter]) -> PriorPage:
     if not 1 <= asked.limit <= MAX_LIMIT:
         raise BadRequest(f"limit={asked.limit} is not between 1 and {MAX_LIMIT}. Ask for fewer, and follow `next`.")
     found = search(asked.query(request.auth), visible_to=request.auth)
-    page = found.page(sort=asked.sort, after=asked.cursor, limit=asked.limit)
+    page = found.page(sort=asked.sort, after=asked.cursor, limit=asked.limit, slim=True)
     return PriorPage(items=[PriorCard.from_row(item) for item in page.items], next=page.next)
 
 

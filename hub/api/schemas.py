@@ -6,8 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, cast
 from uuid import UUID
 
-from ninja import Schema
-from pydantic import ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from hub.catalog.models import Item
 from hub.jobs.models import Job
@@ -21,24 +20,24 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Oid = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 
 
-class In(Schema):
+class In(BaseModel):
     """A request body: an unknown field is a mistake worth telling."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class Health(Schema):
+class Health(BaseModel):
     status: Literal["ok"]
     version: str
     hub_id: str
 
 
-class WhoAmI(Schema):
+class WhoAmI(BaseModel):
     name: str
     scopes: list[str]
 
 
-class Problem(Schema):
+class Problem(BaseModel):
     """application/problem+json"""
 
     type: str
@@ -48,7 +47,7 @@ class Problem(Schema):
     detail: str
 
 
-class PriorCard(Schema):
+class PriorCard(BaseModel):
     repo: str
     ref: str
     summary: str
@@ -81,7 +80,7 @@ class PriorCard(Schema):
         )
 
 
-class PriorPage(Schema):
+class PriorPage(BaseModel):
     items: list[PriorCard]
     next: str | None = Field(description="the `cursor` of the next page; null on the last")
 
@@ -93,7 +92,7 @@ class RepositoryIn(In):
     description: str = Field("", max_length=500)
 
 
-class RepositoryOut(Schema):
+class RepositoryOut(BaseModel):
     name: str
     kind: RepositoryKind
     private: bool
@@ -115,7 +114,7 @@ class RepositoryOut(Schema):
         )  # fmt: skip
 
 
-class FileOut(Schema):
+class FileOut(BaseModel):
     path: str
     size: int
     sha256: str
@@ -125,12 +124,12 @@ class FileOut(Schema):
         return cls(path=entry.path, size=entry.size, sha256=entry.sha256)
 
 
-class Tree(Schema):
+class Tree(BaseModel):
     commit: str
     files: list[FileOut]
 
 
-class CommitOut(Schema):
+class CommitOut(BaseModel):
     oid: str
     parent: str | None
     message: str
@@ -145,7 +144,7 @@ class CommitOut(Schema):
         )  # fmt: skip
 
 
-class RefOut(Schema):
+class RefOut(BaseModel):
     kind: Literal["branch", "tag", "pull"]
     name: str
     commit: str
@@ -178,11 +177,11 @@ class ChunksIn(In):
     chunks: list[Sha256] = Field(max_length=10_000, description="as Xet writes chunk hashes")
 
 
-class Missing(Schema):
+class Missing(BaseModel):
     missing: list[str]
 
 
-class BlobOut(Schema):
+class BlobOut(BaseModel):
     sha256: str
     size: int
 
@@ -200,7 +199,7 @@ class CommitIn(In):
     replace: bool = Field(True, description="true: files are the whole tree; false: they are laid over the parent's")
 
 
-class CommitMade(Schema):
+class CommitMade(BaseModel):
     oid: str
 
 
@@ -210,7 +209,7 @@ class HoldIn(In):
     rev: str | None = Field(None, max_length=200, description="one revision; null holds the whole repository")
 
 
-class HoldOut(Schema):
+class HoldOut(BaseModel):
     id: int
     kind: Literal["yank", "quarantine", "scan"]
     commit: str | None = Field(description="the revision it covers; null: all of them")
@@ -235,12 +234,12 @@ class JobIn(In):
     again: bool = Field(False, description="start a new job although the same one is done")
 
 
-class JobError(Schema):
+class JobError(BaseModel):
     code: str
     detail: str
 
 
-class JobOut(Schema):
+class JobOut(BaseModel):
     id: UUID
     kind: JobKind
     status: Literal["queued", "running", "done", "failed", "cancelled"]
@@ -263,6 +262,6 @@ class JobOut(Schema):
         return cls(**{name: getattr(job, name) for name in names}, error=job.error)
 
 
-class JobPage(Schema):
+class JobPage(BaseModel):
     items: list[JobOut]
     next: str | None

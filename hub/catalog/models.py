@@ -18,8 +18,9 @@ def _epoch() -> str:
 
 _ON_A_CARD = (
     "identity", "manifest", "kind", "modality", "default_tap", "task", "license", "may_sell", "may_fine_tune",
-    "summary", "parameters", "size_bytes", "score", "price_cents", "downloads", "updated_at", "repository__name",
-    "repository__kind", "repository__type", "repository__private", "repository__gated", "repository__namespace__name",
+    "summary", "parameters", "size_bytes", "score", "price_cents", "downloads", "likes", "updated_at", "dtypes",
+    "library", "languages", "tags", "repository__name", "repository__kind", "repository__type",
+    "repository__private", "repository__gated", "repository__namespace__name",
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.test import Client
 
 from hub.catalog import services as catalog
+from hub.catalog.columns import Keeper
 from hub.catalog.fits import Partner, connects
 from hub.catalog.models import Item
 from hub.catalog.search import Found, Query, removals, search
@@ -201,3 +202,22 @@ def test_the_page_costs_the_same_queries_for_few_and_for_many(
             assert client.get("/priors?q=zebra&type=model&type=dataset&form=plain").status_code == 200
         with django_assert_num_queries(2):
             assert client.get("/priors?may=sell").status_code == 200
+
+
+def test_a_large_catalogue_takes_changes_in_now_and_then_and_a_small_one_at_once(
+    few: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = Keeper()
+    assert len(keeper.columns()) == 4
+    plain(few, "e")
+    assert len(keeper.columns()) == 5
+
+    monkeypatch.setattr("hub.catalog.columns._QUICK", -1.0)  # as if every reading took long
+    monkeypatch.setattr("hub.catalog.columns._MAX_REST", 1e9)
+    plain(few, "f")
+    assert len(keeper.columns()) == 6  # and from here it rests for ten times as long as that took
+    monkeypatch.setattr("time.monotonic", lambda: 0.0)
+    plain(few, "g")
+    assert len(keeper.columns()) == 6
+    monkeypatch.setattr("time.monotonic", lambda: 1e9)
+    assert len(keeper.columns()) == 7

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
+from functools import lru_cache
+from html import escape
 from typing import Any
 
 from django import template
 from django.conf import settings
 from django.utils import timezone
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from hub.web.icons import PATHS
@@ -17,11 +20,13 @@ from hub.web.icons import PATHS
 register = template.Library()
 
 MODALITIES = {"text": "Text", "image": "Images", "audio": "Audio", "tab": "Tables"}
-_CURRENT = mark_safe(' aria-current="true"')
+_CURRENT = ' aria-current="true"'
+_FORM_ICONS = {"composition": "model", "task": "task"}
 THEMES = ("system", "light", "dark")
 
 
 @register.simple_tag
+@lru_cache(maxsize=256)
 def icon(name: str) -> SafeString:
     """An icon beside text that says the same, hence hidden from screen readers."""
     return format_html(
@@ -135,9 +140,47 @@ def ago(value: Any) -> SafeString | str:
 @register.simple_tag
 def facet_values(values: Any) -> SafeString:
     """The choices of a facet as links. Written here: a page has a hundred, and a template takes 80 µs for each."""
-    rows = ((value.address, _CURRENT if value.chosen else "", value.name, value.count) for value in values)
-    shown = format_html_join("\n", '<li><a href="{}" rel="nofollow"{}>{} <span class="count">{}</span></a></li>', rows)
-    return format_html('<ul class="facet-values">\n{}</ul>', shown)
+    rows = "\n".join(
+        f'<li><a href="{escape(one.address)}" rel="nofollow"{_CURRENT if one.chosen else ""}>{escape(one.name)} '
+        f'<span class="count">{one.count:d}</span></a></li>'
+        for one in values
+    )
+    return mark_safe(f'<ul class="facet-values">\n{rows}</ul>')  # noqa: S308 what people wrote is escaped above
+
+
+@register.simple_tag
+def item_facts(item: Any) -> SafeString:
+    """What a card says below its ports. Written here: as a template, a page's cards took half of the page's time."""
+    rows = "\n".join(f"<span>{icon(drawing) if drawing else ''}{escape(said)}</span>" for drawing, said in _facts(item))
+    return mark_safe(f"{rows}\n<span>{ago(item.updated_at)}</span>")  # noqa: S308 what people wrote is escaped above
+
+
+def _facts(item: Any) -> Iterator[tuple[str, str]]:
+    """An icon's name, or "", and words."""
+    repository = item.repository
+    about = f" · {item.task}" if item.task else ""
+    if item.kind:
+        yield item.kind, item.get_kind_display() + about
+    else:
+        yield _FORM_ICONS.get(repository.kind, "file"), _form_name(repository) + about
+    if item.kind == "function":
+        yield "", "no weights"
+    else:
+        if repository.type == "model":
+            yield "", "parameters unknown" if item.parameters is None else f"{count(item.parameters)} parameters"
+        yield "", bytes_short(item.size_bytes)
+    sells = {True: " · may sell", False: " · no selling"}.get(item.may_sell, "")
+    tunes = " · no fine-tuning" if item.may_fine_tune is False else ""
+    yield "scale", (license_short(item.license) or "license unknown") + sells + tunes
+    if item.score is not None:
+        yield "check", f"{signed(item.score)} points, verified"
+    if item.downloads:
+        yield "download", f"{count(item.downloads)} in 30 days"
+    yield "", cents(item.price_cents) if item.price_cents else "Free"
+    if repository.private:
+        yield "lock", "private"
+    if repository.gated:
+        yield "lock", "gated"
 
 
 @register.filter
@@ -164,17 +207,9 @@ def license_short(expression: str) -> str:
     return expression.replace("LicenseRef-", "")
 
 
-@register.filter
-def form_icon(kind: str) -> str:
-    """The icon of a kind of repository."""
-    return {"composition": "model", "task": "task"}.get(kind, "file")
-
-
-@register.filter
-def form_name(item: Any) -> str:
-    """What an item without a manifest is: `Composition`, `Task`, `Plain model`, `Plain dataset`."""
-    kind = item.repository.kind
-    return kind.capitalize() if kind != "plain" else f"Plain {item.repository.type}"
+def _form_name(repository: Any) -> str:
+    """What is no prior: `Composition`, `Task`, `Plain model`, `Plain dataset`."""
+    return f"Plain {repository.type}" if repository.kind == "plain" else str(repository.kind).capitalize()
 
 
 @register.filter
