@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import ClassVar
 
 from priors.errors import AppError, Conflict, NotAllowed, UserError
+
+
+_NOT_IN_HEADERS = re.compile("[^ -~\xa0-\xff]")
+
+
+def header_text(message: str) -> str:
+    """A message as one line that a header may hold: latin-1 without control characters, which servers refuse."""
+    return _NOT_IN_HEADERS.sub("?", " ".join(message.split()))[:1000]
 
 
 class BadName(UserError):

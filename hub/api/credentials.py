@@ -11,6 +11,7 @@ from django.views.decorators.http import require_POST
 
 from hub.accounts.services import revoke_leaked
 from hub.api.problems import problem
+from hub.texts import is_storable
 
 MOST = 100
 
@@ -23,7 +24,8 @@ def revoke(request: HttpRequest) -> JsonResponse:
         tokens = json.loads(request.body)["tokens"]
     except (ValueError, TypeError, KeyError, RecursionError):
         tokens = None
-    if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens) or len(tokens) > MOST:
+    is_list = isinstance(tokens, list) and len(tokens) <= MOST and is_storable(tokens)
+    if not is_list or not all(isinstance(token, str) for token in tokens):
         return problem(400, "bad-request", f'Send {{"tokens": ["ph_…"]}} as JSON, at most {MOST} of them.')
     revoke_leaked(tokens)
     return JsonResponse({"received": len(tokens)}, status=HTTPStatus.ACCEPTED)

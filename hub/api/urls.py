@@ -8,6 +8,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.urls import path, re_path
 from ninja import NinjaAPI
+from ninja.parser import Parser
 
 from hub.api import problems
 from hub.api.auth import Somebody
@@ -19,6 +20,17 @@ from hub.api.jobs import router as jobs
 from hub.api.repositories import router as repositories
 from hub.api.schemas import Health, WhoAmI
 from hub.home import hub_id
+from hub.texts import is_storable
+
+
+class _Texts(Parser):
+    def parse_body(self, request: HttpRequest) -> Any:
+        """The body's JSON. Raises ValueError for what is none, and for texts that cannot be stored."""
+        found = super().parse_body(request)
+        if not is_storable(found):
+            raise ValueError("a text holds a NUL character or half a surrogate pair")
+        return found
+
 
 api = NinjaAPI(
     title="Priorhub",
@@ -26,6 +38,7 @@ api = NinjaAPI(
     description="Publish, find, compose and run priors. Errors are application/problem+json with a stable `code`.",
     docs_url=None,  # the interactive page loads scripts from elsewhere, which the site's policy forbids
     urls_namespace="api",
+    parser=_Texts(),
 )
 problems.register(api)
 api.add_router("/priors", catalog)

@@ -12,6 +12,7 @@ from typing import Any
 from hub.catalog import frontmatter, licenses
 from hub.repos.storage import BlobStore
 from hub.repos.trees import FileEntry
+from hub.texts import storable
 from priors.manifest import PriorManifest
 
 MAX_CARD = 64 * 1024
@@ -113,7 +114,7 @@ def text_of(files: Files, path: str, store: BlobStore, *, limit: int) -> str:
     if path not in files:
         return ""
     with store.open(files[path].sha256) as file:
-        return file.read(limit).decode("utf-8", errors="replace")
+        return storable(file.read(limit).decode("utf-8", errors="replace"))
 
 
 def _card(files: Files, store: BlobStore) -> str:
@@ -131,9 +132,11 @@ def _config(files: Files, store: BlobStore) -> dict[str, Any]:
         return {}
     if not isinstance(found, dict):
         return {}
-    kept = {key: found[key] for key in ("model_type", "architecture") if isinstance(found.get(key), str)}
+    kept: dict[str, Any] = {
+        key: storable(found[key]) for key in ("model_type", "architecture") if isinstance(found.get(key), str)
+    }
     if isinstance(named := found.get("architectures"), list):
-        kept["architectures"] = [name[:100] for name in named[:8] if isinstance(name, str)]
+        kept["architectures"] = [storable(name[:100]) for name in named[:8] if isinstance(name, str)]
     if isinstance(found.get("pretrained_cfg"), dict):
         kept["pretrained_cfg"] = True
     return kept

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from hub.catalog import licenses
+from hub.texts import storable
 from priors.errors import UserError
 
 MAX_BYTES = 64 * 1024
@@ -52,7 +53,7 @@ def parse(card: str) -> dict[str, Any]:
         return {}
     if not isinstance(data, dict):
         raise BadFrontMatter("The block between the --- lines is not a list of `key: value` lines. Write it so.")
-    return {str(key): _plain(value) for key, value in data.items()}
+    return {storable(str(key)): _plain(value) for key, value in data.items()}
 
 
 def lenient(card: str) -> dict[str, Any]:
@@ -172,10 +173,12 @@ def _plain(value: Any) -> Any:
     """The value as JSON can hold it."""
     match value:
         case dict():
-            return {str(key): _plain(one) for key, one in value.items()}
+            return {storable(str(key)): _plain(one) for key, one in value.items()}
         case list() | tuple() | set():
             return [_plain(one) for one in value]
-        case bool() | None | str():
+        case str():  # "\0" is an escape in YAML
+            return storable(value)
+        case bool() | None:
             return value
         case int():
             return value if abs(value) < 1 << 63 else str(value)

@@ -19,6 +19,7 @@ from hub.repos.models import Blob, Repository
 from hub.repos.names import check_paths
 from hub.repos.storage import BlobStore
 from hub.safety import content
+from hub.texts import is_storable
 from priors.manifest import PriorManifest, parse_manifest
 from priors.tasks.spec import TaskSpec, parse_task
 
@@ -152,7 +153,17 @@ def _description(files: Files, name: str, store: BlobStore) -> bytes:
     if blob.size > MAX_DESCRIPTION_BYTES:
         raise FileRefused(f"{name} has {blob.size} bytes; {MAX_DESCRIPTION_BYTES} are the most.")
     with store.open(blob.sha256) as file:
-        return file.read()
+        data = file.read()
+    if b"\\u" in data and not _is_storable(data):
+        raise FileRefused(f"{name} holds a NUL character or half a surrogate pair as an escape. Take it out.")
+    return data
+
+
+def _is_storable(data: bytes) -> bool:
+    try:
+        return is_storable(json.loads(data))
+    except (ValueError, RecursionError):
+        return True  # whoever reads it next says what is wrong with it
 
 
 def _text(name: str, content: bytes) -> str:

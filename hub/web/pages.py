@@ -13,9 +13,10 @@ from django.shortcuts import render
 
 from hub.accounts.access import Actor
 from hub.accounts.permissions import can
-from hub.errors import Moved
+from hub.errors import BadRequest, Moved
 from hub.repos import retired
 from hub.repos.models import Repository
+from hub.texts import is_storable
 from priors.errors import NotFound, TokenRejected, UserError
 
 View = Callable[..., HttpResponseBase]
@@ -34,6 +35,8 @@ def explained(view: View) -> View:
     @wraps(view)
     def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         try:
+            if request.method == "POST" and not is_storable([value for _, value in request.POST.lists()]):
+                raise BadRequest("A field holds a NUL character, which no text here may. Take it out.")
             return view(request, *args, **kwargs)
         except NotFound:
             return _nothing_here(request)

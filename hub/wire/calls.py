@@ -26,6 +26,7 @@ from hub.api.blobs import body as body_of
 from hub.errors import BadRequest, Moved
 from hub.repos import retired, services
 from hub.repos.models import Commit, Repository
+from hub.texts import is_storable
 from hub.wire.errors import BAD_TOKEN, RepoNotFound, RevisionNotFound, mistake, refusal
 from hub.wire.paths import raw_path
 from priors.errors import NotAllowed, NotFound, TokenRejected, UserError
@@ -98,6 +99,8 @@ class Call:
             raise BadRequest("The body is not JSON. Send a JSON object.") from err
         if not isinstance(found, dict):
             raise BadRequest("The body is JSON, but not an object. Send one.")
+        if not is_storable(found):
+            raise BadRequest("A text of the body holds a NUL character or half a surrogate pair. Leave it out.")
         return found
 
     def form(self) -> QueryDict:
@@ -107,6 +110,8 @@ class Call:
             pairs = parse_qsl(self._body().decode(), keep_blank_values=True, max_num_fields=_MAX_FIELDS)
         except ValueError as err:
             raise BadRequest(f"The body is no form of at most {_MAX_FIELDS} fields. Ask in several calls.") from err
+        if not is_storable([*map(list, pairs)]):
+            raise BadRequest("A field of the body holds a NUL character. Leave it out.")
         found = QueryDict(mutable=True)
         for name, value in pairs:
             found.appendlist(name, value)

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
-from hub.errors import Gated, ParentMoved
+from hub.errors import Gated, ParentMoved, header_text
 from hub.repos.models import Commit
 from priors.errors import NotFound, TokenRejected, UserError
 
@@ -76,7 +76,7 @@ def refusal(error: UserError, *, anonymous: bool) -> HttpResponse:
     status = _status(error, anonymous=anonymous)
     body = {"error": str(error), **getattr(error, "more", {})}
     response = JsonResponse(body, status=status)
-    response["X-Error-Message"] = _header(str(error))
+    response["X-Error-Message"] = header_text(str(error))
     code = _CODES.get(type(error))
     if code is not None:
         response["X-Error-Code"] = code
@@ -107,7 +107,3 @@ def _status(error: UserError, *, anonymous: bool) -> int:
         return error.status
     # Our 422 is the client's BadRequestError.
     return HTTPStatus.BAD_REQUEST if error.status == HTTPStatus.UNPROCESSABLE_ENTITY else error.status
-
-
-def _header(text: str) -> str:
-    return " ".join(text.split()).encode("latin-1", "replace").decode("latin-1")[:1000]

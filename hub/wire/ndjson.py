@@ -16,6 +16,7 @@ from typing import Any
 
 from hub.errors import BadRequest
 from hub.repos.models import Blob
+from hub.texts import is_storable
 
 Keep = Callable[[Iterator[bytes]], Blob]
 """Puts bytes into the store."""
@@ -143,6 +144,8 @@ def _parsed(text: bytes, content: Blob | None) -> Line:
         raise BadRequest('A line of the commit is not {"key": …, "value": {…}}. Send one such object a line.') from err
     if not isinstance(key, str) or not isinstance(value, dict):
         raise BadRequest('A line of the commit is not {"key": "…", "value": {…}}. Send one such object a line.')
+    if not is_storable(value):
+        raise BadRequest("A text of the commit holds a NUL character or half a surrogate pair. Leave it out.")
     return Line(key, value, content)
 
 

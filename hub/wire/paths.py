@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponseBadRequest, HttpResponseBase
 from django.urls import register_converter
 from django.utils.encoding import repercent_broken_unicode
 
@@ -24,16 +24,23 @@ def raw_path(request: HttpRequest) -> str:
     """The path of the request line, still quoted; made anew where the server does not tell."""
     # gunicorn says RAW_URI, uWSGI REQUEST_URI. Through a proxy it may be a whole address.
     line = request.META.get("RAW_URI") or request.META.get("REQUEST_URI") or ""
-    return urlsplit(line).path if line else quote(request.path)
+    path = urlsplit(line).path if line else quote(request.path)
+    return f"/{path.lstrip('/')}"  # two slashes at the beginning of a Location would name another host
 
 
 class UndecodedPath:
-    """Middleware: `path_info` keeps a quoted slash as %2F and a quoted percent sign as %25. `request.path` stays."""
+    """Middleware: `path_info` keeps a quoted slash as %2F and a quoted percent sign as %25. `request.path` stays.
+
+    An address with a NUL character is refused here, for everything behind: PostgreSQL takes none, not even to compare.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if "\0" in request.path_info or "%00" in request.META.get("QUERY_STRING", ""):
+            said = "The address holds a NUL character, which no name here does."
+            return HttpResponseBadRequest(said, content_type="text/plain", headers={"X-Error-Message": said})
         line = request.META.get("RAW_URI") or request.META.get("REQUEST_URI")
         if line and "%" in line:
             path = raw_path(request)

@@ -81,7 +81,9 @@ def bearer(text: str, *, write: bool) -> Bearer:
         raise TokenRejected("The token for chunks has expired. Ask the hub for a new one.")
     actor = actor_of(user, token)
     found = Repository.objects.select_related("namespace").filter(pk=repository).first()
-    if found is None or not can(actor, _ACTIONS[purpose], found) or (write and purpose == "read"):
+    # Whoever may propose changes to a gated repository may not have its files for that.
+    action = _ACTIONS[purpose] if write else "read_files"
+    if found is None or not can(actor, action, found) or (write and purpose == "read"):
         raise NotAllowed("The token for chunks does not allow this, or no longer. Ask the hub for a new one.")
     return Bearer(actor, found, Scope.objects.get(pk=scope) if scope is not None else None)
 

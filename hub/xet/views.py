@@ -19,7 +19,7 @@ from django.views.decorators.csrf import csrf_exempt
 from hub.accounts import rates
 from hub.accounts.models import User
 from hub.api.files import Part
-from hub.errors import BadRequest, BlobLost
+from hub.errors import BadRequest, BlobLost, RangeNotSatisfiable, header_text
 from hub.repos import quotas
 from hub.repos.objects import objects
 from hub.repos.storage import CHUNK
@@ -47,7 +47,7 @@ def _answering(method: str, view: Callable[Concatenate[HttpRequest, P], HttpResp
             return view(request, *args, **kwargs)
         except UserError as err:
             response = JsonResponse({"error": str(err)}, status=err.status)
-            response["X-Error-Message"] = " ".join(str(err).encode("ascii", "replace").decode().split())
+            response["X-Error-Message"] = header_text(str(err))
             return response
 
     return answer
@@ -73,7 +73,7 @@ def xorb(request: HttpRequest, place: str, epoch: str, name: str) -> HttpRespons
     """Takes a xorb in."""
     who, scope, user = _writer(request, place)
     rates.charge(request, "upload", user)
-    with quotas.reserved(who.repository.namespace) as room:
+    with quotas.reserved(quotas.payer(who.repository, user)) as room:
         new = receive.receive_xorb(scope, name, quotas.counted(_body(request), room))
         room.give_back()  # chunks count as part of the files that are made of them
     return JsonResponse({"was_inserted": new})
@@ -84,7 +84,7 @@ def shard(request: HttpRequest, place: str, epoch: str) -> HttpResponse:
     """Takes a shard in: its files are blobs then, which the sender may commit."""
     who, scope, user = _writer(request, place)
     rates.charge(request, "upload", user)
-    new = receive.receive_shard(scope, user, _body(request), into=who.repository.namespace)
+    new = receive.receive_shard(scope, user, _body(request), into=quotas.payer(who.repository, user))
     return JsonResponse({"result": int(new)})
 
 
@@ -177,7 +177,10 @@ def _range(request: HttpRequest) -> tuple[int, int | None] | None:
     match = _RANGE.match(text)
     if match is None:
         raise BadRequest(f"Range {text[:60]!r} is not of the form bytes=first-last.")
-    return int(match[1]), int(match[2]) + 1 if match[2] else None
+    start, stop = int(match[1]), int(match[2]) + 1 if match[2] else None
+    if stop is not None and stop <= start:
+        raise RangeNotSatisfiable(f"Range {text[:60]!r} ends before it begins.")
+    return start, stop
 
 
 def _body(request: HttpRequest) -> Iterator[bytes]:
