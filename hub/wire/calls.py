@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, QueryDict
@@ -251,8 +251,10 @@ def _without_body(response: HttpResponseBase) -> HttpResponseBase:
 
 def _moved(call: Call, error: Moved) -> HttpResponse:
     """To the same address of the repository's present name: relative, so that the client keeps its token."""
-    query = call.request.META.get("QUERY_STRING", "")
-    to = error.location(raw_path(call.request))
+    query, path = call.request.META.get("QUERY_STRING", ""), raw_path(call.request)
+    to = error.location(path)
+    if to == path:  # the name was quoted without need: `m%61il`
+        to = error.location(quote(f"/{call.request.path.lstrip('/')}"))
     return HttpResponse(status=error.status, headers={"Location": f"{to}?{query}" if query else to})
 
 

@@ -72,6 +72,20 @@ def test_a_moved_repository_is_found_under_its_old_name(repository: Repository, 
     assert client.get("/ann/mail/resolve/main/a.txt").headers["Location"] == "/ann/post/resolve/main/a.txt"
 
 
+def test_a_quoted_old_name_leads_to_the_new_one_too(repository: Repository, client: Client) -> None:
+    services.move_repository(repository, "ann/post")
+
+    assert get(client, "/ann/m%61il/resolve/main/a.txt").headers["Location"] == "/ann/post/resolve/main/a.txt"
+
+
+def test_slashes_before_an_address_make_no_way_to_another_host(repository: Repository, client: Client) -> None:
+    services.move_repository(repository, "ann/post")
+
+    moved = client.get("/ann/mail/resolve/main/a%20b", RAW_URI="////ann/mail/resolve/main/a%20b")
+
+    assert moved.headers["Location"] == "/ann/post/resolve/main/a%20b"
+
+
 def test_a_move_tells_nobody_of_a_private_repository(repository: Repository, client: Client) -> None:
     services.move_repository(repository, "ann/post")
     services.change_settings(repository, private=True)

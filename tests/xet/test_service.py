@@ -21,6 +21,8 @@ from hub.ops.fsck import fsck
 from hub.repos.blobs import sweep
 from hub.repos.commits import Put, commit
 from hub.repos.models import Blob, Repository
+from hub.repos.quotas import use_of
+from hub.repos.services import change_settings
 from hub.repos.storage import store
 from hub.xet import assembled, chunkstore
 from hub.xet.models import Chunk, KnownXorb, Scope, Xorb
@@ -384,13 +386,14 @@ def test_a_range_is_reconstructed_from_the_chunks_it_touches(client: Client, ann
     assert len(built) <= last - first + 1 + 2 * 128 * 1024
 
 
-def test_behind_the_end_of_a_file_is_nothing(client: Client, ann: User) -> None:
+@pytest.mark.parametrize("asked", ["bytes=500000-500009", "bytes=400000-3"])
+def test_behind_the_end_of_a_file_or_a_range_is_nothing(client: Client, ann: User, asked: str) -> None:
     repository, content = make_repository(ann), noise(500_000)
     make_commit(repository, {"a.bin": content}, by=ann)
     name = chunkstore.xet_hashes([sha256(content)])[sha256(content)]
     wire = Wire(client, grant(ann, repository, "read"))
 
-    assert wire.get(f"/v1/reconstructions/{name}", Range="bytes=500000-500009").status_code == 416
+    assert wire.get(f"/v1/reconstructions/{name}", Range=asked).status_code == 416
 
 
 def test_a_ticket_opens_its_own_bytes_and_no_others(client: Client, ann: User) -> None:
@@ -415,6 +418,18 @@ def test_anybody_downloads_by_chunks_what_is_public(client: Client, ann: User) -
 
     assert wire.get(f"/v1/reconstructions/{name}").status_code == 200
     Repository.objects.filter(pk=repository.pk).update(private=True)
+    assert wire.get(f"/v1/reconstructions/{name}").status_code == 403
+
+
+def test_who_may_propose_changes_to_a_gated_repository_has_not_its_files(client: Client, ann: User) -> None:
+    repository, content, ben = make_repository(ann), noise(500_000), make_user("ben")
+    make_commit(repository, {"a.bin": content}, by=ann)
+    change_settings(repository, gated="manual")
+    name = chunkstore.xet_hashes([sha256(content)])[sha256(content)]
+
+    wire = Wire(client, grant(acting(ben), repository, "propose"))
+
+    assert wire.send_xorb(*CHUNKS)[0] == 200
     assert wire.get(f"/v1/reconstructions/{name}").status_code == 403
 
 
@@ -446,3 +461,16 @@ def test_what_a_namespace_may_not_store_is_refused(wire: Wire, settings: Setting
     more = noise(9_000, 3)
     assert wire.send_xorb(more)[0] == 413
     assert not Blob.objects.filter(size=9_000).exists()
+
+
+def test_what_somebody_proposes_counts_for_them_and_not_for_the_owner(
+    client: Client, ann: User, settings: Settings
+) -> None:
+    settings.STORAGE_QUOTA_BYTES = 25_000
+    repository, ben = make_repository(ann), make_user("ben")
+
+    wire = Wire(client, grant(acting(ben), repository, "propose"))
+
+    assert (wire.send_xorb(*CHUNKS)[0], wire.send_file(*CHUNKS)[0]) == (200, 200)
+    assert use_of(repository.namespace).used == 0
+    assert use_of(ben.namespaces.get()).used == sum(map(len, CHUNKS))
