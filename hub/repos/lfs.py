@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from pathspec import GitIgnoreSpec
 
 from hub.repos.gitobjects import blob_oid
+from hub.repos.patterns import spec_of
 
 MAX_INLINE_BYTES = 10 * 1024 * 1024
 """A larger file is always a pointer, whatever it is called: git clients would load it whole."""
@@ -64,4 +65,4 @@ def _patterns(attributes: str) -> GitIgnoreSpec:
             lines.append(pattern)
         elif {"-filter", "!filter", "filter="} & set(words):
             lines.append(f"!{pattern}")
-    return GitIgnoreSpec.from_lines(lines)
+    return spec_of(lines)

@@ -20,6 +20,7 @@ from hub.accounts.tokens import digest
 from hub.errors import SecretFound
 from hub.repos import trees
 from hub.repos.models import Repository
+from hub.repos.patterns import spec_of
 from hub.repos.storage import store
 from hub.repos.trees import FileEntry
 from hub.safety.secrets import FORMS, Secret, find_secrets, looks_like_text
@@ -112,6 +113,6 @@ def _secrets_of(entry: FileEntry) -> Iterator[Secret]:
 
 def _patterns(ignore: FileEntry | None) -> GitIgnoreSpec:
     if ignore is None or ignore.size > _MAX_IGNORE:
-        return GitIgnoreSpec.from_lines([])
+        return spec_of([])
     with store().open(ignore.sha256) as file:
-        return GitIgnoreSpec.from_lines(file.read().decode(errors="replace").splitlines())
+        return spec_of(file.read().decode(errors="replace").splitlines())

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import time
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Any
 
 from django.db import transaction
 from django.http import HttpResponse, JsonResponse
-from pathspec import GitIgnoreSpec
 
 from hub.accounts import rates
 from hub.api.blobs import body as body_of
@@ -19,6 +18,7 @@ from hub.repos import commits, lfs, pulls, quotas, trees
 from hub.repos.blobs import put_blob
 from hub.repos.commits import MAIN, Change, Put, Remove, RemoveFolder
 from hub.repos.models import Blob, Commit, Ref, Repository
+from hub.repos.patterns import spec_of
 from hub.repos.storage import store
 from hub.repos.trees import FileEntry, FolderEntry
 from hub.wire.calls import Call, revision
@@ -29,6 +29,7 @@ from priors.errors import NotFound
 
 _MOST_FILES, _MOST_LINES = 1000, 25_000
 _MAX_ATTRIBUTES = 256 * 1024
+_MAX_PATH, _MATCHING_S = 512, 5.0
 
 
 def preupload(call: Call, type: str, ns: str, name: str, rev: str) -> HttpResponse:
@@ -40,10 +41,13 @@ def preupload(call: Call, type: str, ns: str, name: str, rev: str) -> HttpRespon
     now = trees.find_all(commit.tree_id, [*files, ".gitattributes", ".gitignore"]) if commit is not None else {}
     attributes = _text_of(now.get(".gitattributes"))
     ignore = said.get("gitIgnore")
-    ignored = _ignored(ignore if isinstance(ignore, str) else _text_of(now.get(".gitignore")) or "")
+    text = ignore if isinstance(ignore, str) else _text_of(now.get(".gitignore")) or ""
+    ignored = spec_of(text.splitlines())
     attributes = lfs.ATTRIBUTES if attributes is None else attributes
-    answer = []
+    answer, until = [], time.monotonic() + _MATCHING_S
     for path, (size, sample) in files.items():
+        if time.monotonic() > until:
+            raise BadRequest("Matching these files against .gitignore and .gitattributes takes too long. Ask for fewer.")
         mode = "lfs" if lfs.wants_lfs(path, size, sample=sample, attributes=attributes) else "regular"
         left_out = ignored.match_file(path)
         answer.append({"path": path, "uploadMode": mode, "shouldIgnore": left_out, "oid": _oid(now.get(path))})
@@ -190,6 +194,8 @@ def _files(said: dict[str, Any]) -> dict[str, tuple[int, bytes]]:
             sample = base64.b64decode(item.get("sample") or "", validate=True)
         except (KeyError, TypeError, AttributeError, binascii.Error) as err:
             raise BadRequest('A file is not {"path", "size", "sample" in base64}. Send all three.') from err
+        if isinstance(path, str) and len(path) > _MAX_PATH:
+            raise BadRequest(f"The path {path[:100]!r}… is longer than {_MAX_PATH} characters. Rename the file.")
         if not isinstance(path, str) or not isinstance(size, int) or size < 0:
             raise BadRequest("A file's path is no text, or its size no number. Send both.")
         files[path] = (size, sample)
@@ -208,8 +214,3 @@ def _text_of(entry: FileEntry | FolderEntry | None) -> str | None:
         return None
     with store().open(entry.sha256) as file:
         return file.read(_MAX_ATTRIBUTES).decode("utf-8", errors="replace")
-
-
-@lru_cache(maxsize=256)
-def _ignored(text: str) -> GitIgnoreSpec:
-    return GitIgnoreSpec.from_lines(text.splitlines())
