@@ -8,7 +8,6 @@ from typing import ClassVar
 
 from priors.errors import AppError, Conflict, NotAllowed, UserError
 
-
 _NOT_IN_HEADERS = re.compile("[^ -~\xa0-\xff]")
 
 

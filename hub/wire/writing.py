@@ -47,7 +47,9 @@ def preupload(call: Call, type: str, ns: str, name: str, rev: str) -> HttpRespon
     answer, until = [], time.monotonic() + _MATCHING_S
     for path, (size, sample) in files.items():
         if time.monotonic() > until:
-            raise BadRequest("Matching these files against .gitignore and .gitattributes takes too long. Ask for fewer.")
+            raise BadRequest(
+                "Matching these files against .gitignore and .gitattributes takes too long. Ask for fewer."
+            )
         mode = "lfs" if lfs.wants_lfs(path, size, sample=sample, attributes=attributes) else "regular"
         left_out = ignored.match_file(path)
         answer.append({"path": path, "uploadMode": mode, "shouldIgnore": left_out, "oid": _oid(now.get(path))})
