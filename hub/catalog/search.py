@@ -32,7 +32,8 @@ SORTS = {
     "trending": "trending", "score": "score",
 }  # fmt: skip
 MAX_WORDS = 16
-_KEPT_WORDS = 512  # of 12 kB each at 100,000 rows
+_KEPT_WORDS = 2048  # of 12 kB each at 100,000 rows
+_STEP = 2048
 _RANKED = 2000
 """A question that more items match says little about each: then the most used come first, at no cost."""
 
@@ -103,9 +104,10 @@ class Found:
 
     def known(self, column: str) -> tuple[float, float] | None:
         """The smallest and largest known number among the items found, this range left aside."""
-        values = self._columns.numbers[column][self._mask(without=column)]
-        values = values[~np.isnan(values)]
-        return (float(values.min()), float(values.max())) if len(values) else None
+        # By position: a mask picks six times slower. fmin and fmax leave NaN out.
+        values = self._columns.numbers[column][np.flatnonzero(self._mask(without=column))]
+        low, high = (pick.reduce(values, initial=np.nan) for pick in (np.fmin, np.fmax))
+        return None if np.isnan(low) else (float(low), float(high))
 
     def page(self, *, sort: str = "relevance", after: str = "", limit: int = 24, slim: bool = False) -> Page:
         """The items behind the cursor `after`, best or largest first. Raises BadRequest for a foreign cursor.
@@ -119,7 +121,7 @@ class Found:
             # By value and id, not by number: what is added or removed before the cursor moves nothing behind it.
             here = keys[rows]
             rows = rows[(here < value) | ((here == value) & (self._columns.ids[rows] < last))]
-        rows = self._narrowed(rows, limit + 1)
+        rows = self._first(rows, limit + 1)
         shown, more = rows[:limit], len(rows) > limit
         following = None
         if more:
@@ -127,11 +129,10 @@ class Found:
         return Page(_items(self._columns.ids[shown], self._actor, slim=slim), following)
 
     def _ordered(self, sort: str, keys: NDArray[np.float64]) -> Positions:
-        mask = self._mask()
+        """Rows in order; by a column all rows, whether found or not."""
         if column := self._column(sort):
-            order = self._columns.order(column)
-            return order[mask[order]]
-        rows = np.flatnonzero(mask)
+            return self._columns.order(column)
+        rows = np.flatnonzero(self._mask())
         return rows[np.lexsort((-self._columns.ids[rows], -keys[rows]))]
 
     def _column(self, sort: str) -> str:
@@ -189,8 +190,8 @@ class Found:
         if packed is None:
             mask = np.zeros(len(held), dtype=bool)
             mask[held.at(words.index().matching([[word]]))] = True
-            if len(held.by_word) >= _KEPT_WORDS:
-                held.by_word.clear()
+            for oldest in list(held.by_word)[: len(held.by_word) - _KEPT_WORDS + 1]:
+                held.by_word.pop(oldest, None)
             held.by_word[word] = np.packbits(mask)
             return mask
         return np.unpackbits(packed, count=len(held)).view(bool)
@@ -230,18 +231,16 @@ class Found:
     def _masks(self) -> dict[str, Mask]:
         return {}
 
-    def _narrowed(self, rows: Positions, limit: int) -> Positions:
-        """The first rows whose name has the part that was asked for; all when none was."""
-        part = self._query.name_part.casefold()
-        if not part:
-            return rows[:limit]
-        names, found = self._columns.names, []
-        for row in rows.tolist():
-            if part in names[row]:
-                found.append(row)
-                if len(found) == limit:
-                    break
-        return np.asarray(found, dtype=np.int64)
+    def _first(self, rows: Positions, limit: int) -> Positions:
+        """The first of these rows that were found and whose name has the part that was asked for."""
+        part, names, mask = self._query.name_part.casefold(), self._columns.names, self._mask()
+        found: list[int] = []
+        for at in range(0, len(rows), _STEP):
+            some = rows[at : at + _STEP]
+            found += (row for row in some[mask[some]].tolist() if part in names[row])
+            if len(found) >= limit:
+                break
+        return np.asarray(found[:limit], dtype=np.int64)
 
 
 def search(query: Query, *, visible_to: Actor) -> Found:

@@ -37,8 +37,8 @@ class Index(Protocol):
     def ranked(self, wanted: Wanted, limit: int) -> dict[int, float]:
         """The best of them with what they are worth; more is better. Costs a pass over all that match."""
 
-    def near(self, word: str) -> list[str]:
-        """Words of the catalogue that look like this one, in no order."""
+    def near(self, word: str, edits: int) -> list[str]:
+        """Words of the catalogue that look as if they were about so many edits away, in no order."""
 
     def lacks(self) -> str:
         """What this database cannot do and what happens instead; "" when nothing is missing."""
@@ -66,10 +66,11 @@ def corrections(word: str) -> list[str]:
     """The known words at the smallest distance from a mistyped one, three at most; none when all are far."""
     if len(word) < MIN_WORD:
         return []
-    allowed = 1 if len(word) < 6 else 2
-    scored = sorted((distance(word, other, allowed), other) for other in index().near(word))
-    best = [(d, other) for d, other in scored if d <= allowed]
-    return [other for d, other in best if d == best[0][0]][:3]
+    for edits in range(1, 2 if len(word) < 6 else 3):
+        scored = ((distance(word, other, edits), other) for other in index().near(word, edits))
+        if found := sorted(other for d, other in scored if d <= edits):
+            return found[:3]
+    return []
 
 
 def distance(a: str, b: str, most: int) -> int:

@@ -43,19 +43,21 @@ class TextSearch:
             )
             return dict(cursor.fetchall())
 
-    def near(self, word: str) -> list[str]:
+    def near(self, word: str, edits: int) -> list[str]:
+        low, high = len(word) - edits, len(word) + edits
         with connection.cursor() as cursor:
             if has_trigrams():
-                # Of two words of five letters that differ by a swap, two trigrams in ten are the same.
-                cursor.execute("SELECT set_config('pg_trgm.similarity_threshold', '0.15', false)")
+                cursor.execute("SELECT set_config('pg_trgm.similarity_threshold', %s, false)", [_alike(word, edits)])
+                # The length first: it costs less than what it spares, should the planner read all words.
                 cursor.execute(
-                    "SELECT text FROM catalog_word WHERE text %% %s ORDER BY similarity(text, %s) DESC LIMIT %s",
-                    [word, word, _NEAR],
+                    "SELECT text FROM catalog_word WHERE length(text) BETWEEN %s AND %s AND text %% %s "
+                    "ORDER BY similarity(text, %s) DESC LIMIT %s",
+                    [low, high, word, word, _NEAR],
                 )
             else:
                 cursor.execute(
                     "SELECT text FROM catalog_word WHERE text LIKE %s AND length(text) BETWEEN %s AND %s LIMIT 400",
-                    [f"{word[:2]}%", len(word) - 2, len(word) + 2],
+                    [f"{word[:2]}%", low, high],
                 )
             return [row[0] for row in cursor.fetchall()]
 
@@ -67,6 +69,15 @@ class TextSearch:
             "letters. As a superuser of the database run CREATE EXTENSION pg_trgm; CREATE INDEX catalog_word_trigram "
             "ON catalog_word USING gin (text gin_trgm_ops);"
         )
+
+
+def _alike(word: str, edits: int) -> str:
+    """The least similarity worth a look. A word of n letters has n + 1 trigrams; two letters swapped change 4 of them.
+
+    Lower thresholds cost more than anything else in a search, and two edits of a short word leave nothing to go by.
+    """
+    changed = 4 * edits
+    return f"{max(0.2 if edits > 1 else 0.15, (len(word) + 1 - changed) / (len(word) + 1 + changed)):.3f}"
 
 
 def has_trigrams() -> bool:

@@ -39,7 +39,7 @@ class Fts5:
             )
             return dict(cursor.fetchall())
 
-    def near(self, word: str) -> list[str]:
+    def near(self, word: str, edits: int) -> list[str]:
         padded = f"  {word} "
         trigrams = sorted({padded[at : at + 3] for at in range(len(padded) - 2)})
         # The words of each trigram, counted here: FTS5's own rank of all that match any of them takes 15 times as long.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from functools import lru_cache
 from html import escape
 from typing import Any
@@ -21,7 +20,6 @@ register = template.Library()
 
 MODALITIES = {"text": "Text", "image": "Images", "audio": "Audio", "tab": "Tables"}
 _CURRENT = ' aria-current="true"'
-_FORM_ICONS = {"composition": "model", "task": "task"}
 THEMES = ("system", "light", "dark")
 
 
@@ -148,48 +146,6 @@ def facet_values(values: Any) -> SafeString:
     return mark_safe(f'<ul class="facet-values">\n{rows}</ul>')  # noqa: S308 what people wrote is escaped above
 
 
-@register.simple_tag
-def item_facts(item: Any) -> SafeString:
-    """What a card says below its ports. Written here: as a template, a page's cards took half of the page's time."""
-    rows = "\n".join(f"<span>{icon(drawing) if drawing else ''}{escape(said)}</span>" for drawing, said in _facts(item))
-    return mark_safe(f"{rows}\n<span>{ago(item.updated_at)}</span>")  # noqa: S308 what people wrote is escaped above
-
-
-def _facts(item: Any) -> Iterator[tuple[str, str]]:
-    """An icon's name, or "", and words."""
-    repository = item.repository
-    about = f" · {item.task}" if item.task else ""
-    if item.kind:
-        yield item.kind, item.get_kind_display() + about
-    else:
-        yield _FORM_ICONS.get(repository.kind, "file"), _form_name(repository) + about
-    if item.kind == "function":
-        yield "", "no weights"
-    else:
-        if repository.type == "model":
-            yield "", "parameters unknown" if item.parameters is None else f"{count(item.parameters)} parameters"
-        yield "", bytes_short(item.size_bytes)
-    sells = {True: " · may sell", False: " · no selling"}.get(item.may_sell, "")
-    tunes = " · no fine-tuning" if item.may_fine_tune is False else ""
-    yield "scale", (license_short(item.license) or "license unknown") + sells + tunes
-    if item.score is not None:
-        yield "check", f"{signed(item.score)} points, verified"
-    if item.downloads:
-        yield "download", f"{count(item.downloads)} in 30 days"
-    yield "", cents(item.price_cents) if item.price_cents else "Free"
-    if repository.private:
-        yield "lock", "private"
-    if repository.gated:
-        yield "lock", "gated"
-
-
-@register.filter
-def at_key(table: Any, key: str) -> Any:
-    """The value of a key, "" where there is none."""
-    return table.get(key, "")
-
-
-@register.filter
 def signed(value: object) -> str:
     """`+2.1` of 2.13; "unknown" for what is no number."""
     return f"{float(value):+.1f}" if _finite(value) else "unknown"  # type: ignore[arg-type]
@@ -201,15 +157,9 @@ def cents(value: int) -> str:
     return f"EUR\u00a0{value / 100:,.2f}"
 
 
-@register.filter
 def license_short(expression: str) -> str:
     """An SPDX expression without the `LicenseRef-` that names of one's own carry."""
     return expression.replace("LicenseRef-", "")
-
-
-def _form_name(repository: Any) -> str:
-    """What is no prior: `Composition`, `Task`, `Plain model`, `Plain dataset`."""
-    return f"Plain {repository.type}" if repository.kind == "plain" else str(repository.kind).capitalize()
 
 
 @register.filter
