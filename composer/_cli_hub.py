@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -271,19 +273,35 @@ def import_(
     rev: Annotated[str | None, typer.Option("--rev", help="Branch, tag or commit there; the newest otherwise.")] = None,
     type: Annotated[Literal["model", "dataset"], typer.Option("--type", help="What it is there.")] = "model",
     private: Private = False,
+    ask_token: Annotated[
+        bool, typer.Option("--ask-token", help="Ask for a token of that hub, or read it from a pipe.")
+    ] = False,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Copy a repository of another hub to this one, with its card, license and commit."""
+    """Copy a repository of another hub to this one, with its card, license and commit.
+
+    What is private or gated there needs a token of that hub, from PRIORHUB_SOURCE_TOKEN or --ask-token: never from the
+    command line, where every user of the machine could read it. The copy is private then.
+    """
+    token = _source_token(ask_token)
     with open_hub(url) as hub:
         name = to or f"{hub.whoami()['name']}/{source.partition(':')[2].rpartition('/')[2]}"
         spec = {"source": source, "push_to": name, "rev": rev, "type": type, "private": private}
-        job = hub.submit("import", spec, again=True)
+        job = hub.submit("import", spec, again=True, source_token=token)
         with progress() as report:
             result = hub.wait(job, report=report)
     text = f"{source} copied to {result['repo']}: {result['files']} files at {result['source_commit']}"
     text += "".join(f"\nLeft out: {why}" for why in result["skipped"].values())
     emit({"source": source, "job": job.id, **result}, printable(text), as_json=as_json)
+
+
+def _source_token(ask: bool) -> str | None:
+    if not ask:
+        return os.environ.get("PRIORHUB_SOURCE_TOKEN") or None
+    if sys.stdin.isatty():
+        return str(typer.prompt("Token of the source", hide_input=True, err=True)).strip()
+    return sys.stdin.readline().strip()
 
 
 def _pull_lock(lock: Path, url: str | None, as_json: bool) -> None:

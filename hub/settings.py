@@ -263,5 +263,7 @@ LOGGING = {
         "django": {"handlers": ["stderr"], "level": "ERROR", "propagate": False},
         "httpx": {"level": "WARNING"},  # a line a request
         "httpx2": {"level": "WARNING"},
+        "httpcore": {"level": "WARNING"},  # at DEBUG what servers answer, which may repeat what they were sent
+        "httpcore2": {"level": "WARNING"},
     },
 }

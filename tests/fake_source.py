@@ -27,6 +27,12 @@ class FakeSource:
     asked: list[tuple[str, str]] = field(default_factory=list)
     """(path of a file, its Range header)"""
     gated: bool = False
+    token: str = ""
+    """Without it the repositories are not there, and are private with it."""
+    shown: list[str] = field(default_factory=list)
+    """Every Authorization header that came."""
+    files_at: str = ""
+    """Where files are redirected to: another source's address."""
     seconds_a_piece: float = 0.0
     breaks_after: int | None = None
     tamper: Callable[[bytes], bytes] = lambda content: content
@@ -36,6 +42,12 @@ class FakeSource:
         self.repos[f"{type}s/{repo}"] = dict(files)
 
     def answer(self, path: str, headers: Mapping[str, str]) -> tuple[int, dict[str, str], bytes]:
+        if "authorization" in headers:
+            self.shown.append(headers["authorization"])
+        if self.token and headers.get("authorization") != f"Bearer {self.token}":
+            if headers.get("authorization"):
+                return 401, {"X-Error-Message": f"Invalid credentials: {headers['authorization']}"}, b"{}"
+            return 401, {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"}, b"{}"
         parts = urlsplit(path)
         raw = parts.path.strip("/")
         if match := re.fullmatch(r"api/(models|datasets)/([^/]+/[^/]+)(?:/revision/([^/]+))?", raw):
@@ -51,7 +63,8 @@ class FakeSource:
             return 404, {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"}, b"{}"
         if rev not in {None, "main", COMMIT}:
             return 404, {"X-Error-Code": "RevisionNotFound", "X-Error-Message": "Invalid rev id"}, b"{}"
-        said = {"id": repo.partition("/")[2], "sha": COMMIT, "tags": [f"license:{self.license}"], "private": False}
+        said = {"id": repo.partition("/")[2], "sha": COMMIT, "tags": [f"license:{self.license}"]}
+        said |= {"private": bool(self.token), "gated": "manual" if self.gated else False}
         return 200, {}, json.dumps(said).encode()
 
     def _tree(self, repo: str, query: Mapping[str, list[str]]) -> tuple[int, dict[str, str], bytes]:
@@ -72,6 +85,8 @@ class FakeSource:
     def _file(self, repo: str, path: str, headers: Mapping[str, str]) -> tuple[int, dict[str, str], bytes]:
         if self.gated:
             return 401, {"X-Error-Code": "GatedRepo"}, b"{}"
+        if self.files_at:
+            return 302, {"Location": f"{self.files_at}/{repo.removeprefix('models/')}/resolve/{COMMIT}/{path}"}, b""
         self.asked.append((path, headers.get("range", "")))
         content = self.tamper(self.repos[repo][path])
         if match := re.fullmatch(r"bytes=(\d+)-", headers.get("range", "")):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
@@ -17,12 +15,14 @@ from django.http import HttpRequest
 
 from hub.accounts import audit, rates
 from hub.accounts.models import User
+from hub.accounts.sealing import seal, unseal
 from hub.accounts.services import check_resemblance, consume_signup_link, create_user, signup_link_is_valid
 from hub.repos.names import check_namespace
 from priors.errors import UserError
 
 MOST_PASSWORD = 4096
 """Characters; hashing more would only cost time."""
+_PURPOSE = "second factors"
 INVITED = "signup_link"
 """Under which a session keeps the sign-up link it came with."""
 
@@ -73,16 +73,10 @@ class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]
     """Second factors. Secrets of authenticator apps are encrypted: a copy of the database does not hold them."""
 
     def encrypt(self, text: str) -> str:
-        return str(self._fernet().encrypt(text.encode()).decode())
+        return seal(_PURPOSE, text)
 
     def decrypt(self, encrypted_text: str) -> str:
-        return str(self._fernet().decrypt(encrypted_text.encode()).decode())
-
-    def _fernet(self) -> Any:
-        from cryptography.fernet import Fernet  # only those who use a second factor need it
-
-        key = hashlib.sha256(b"second factors:" + settings.SECRET_KEY.encode()).digest()
-        return Fernet(base64.urlsafe_b64encode(key))
+        return unseal(_PURPOSE, encrypted_text)
 
 
 class CountedAuthenticate(AuthenticateForm):  # type: ignore[misc]

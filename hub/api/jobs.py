@@ -34,7 +34,10 @@ def find(request: Any, job_id: UUID) -> Job:
 )
 def submit(request: Any, payload: JobIn) -> Any:
     require(request.auth, "create", Job(owner=request.auth))
-    job = services.submit(kind=payload.kind, spec=payload.spec, owner=request.auth, again=payload.again)
+    given = payload.source_token.get_secret_value() if payload.source_token is not None else None
+    job = services.submit(
+        kind=payload.kind, spec=payload.spec, owner=request.auth, again=payload.again, source_token=given
+    )
     return Status(HTTPStatus.ACCEPTED, JobOut.from_row(job))
 
 

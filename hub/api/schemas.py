@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, cast
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from hub.catalog.models import Item
 from hub.jobs.models import Job
@@ -232,6 +232,11 @@ class JobIn(In):
     kind: JobKind
     spec: dict[str, Any]
     again: bool = Field(False, description="start a new job although the same one is done")
+    source_token: SecretStr | None = Field(
+        None,
+        description="for an import: a token of the hub that is copied from, which only that hub gets to see; "
+        "kept encrypted, and only until the job ends",
+    )
 
 
 class JobError(BaseModel):

@@ -115,6 +115,19 @@ class Job(models.Model):
         return ((self.finished_at or timezone.now()) - self.started_at).total_seconds()
 
 
+class SourceToken(models.Model):
+    """What an import shows to the other hub: encrypted, a row of its own, and gone when the job ends (secret.py).
+
+    Not a field of Job: nothing that reads, lists or copies jobs can carry it along.
+    """
+
+    job = models.OneToOneField(Job, primary_key=True, on_delete=models.CASCADE, related_name="source_token")
+    sealed = models.TextField()
+
+    def __str__(self) -> str:
+        return f"token for {self.job_id}"
+
+
 class JobEvent(models.Model):
     """What happened to a job, in order of id (two events can share a millisecond)."""
 

@@ -23,7 +23,7 @@ from hub.accounts.models import User
 from hub.accounts.permissions import require
 from hub.boards import services as boards
 from hub.errors import BadSpec
-from hub.jobs import queue, sources
+from hub.jobs import queue, secret, sources
 from hub.jobs.models import Job, JobEvent
 from hub.jobs.specs import job_key, parse_spec, split_rev
 from hub.repos import commits
@@ -80,22 +80,30 @@ class Outcome:
 # ── asking ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def submit(*, kind: str, spec: Mapping[str, Any], owner: User, again: bool = False) -> Job:
+def submit(
+    *, kind: str, spec: Mapping[str, Any], owner: User, again: bool = False, source_token: str | None = None
+) -> Job:
     """The job for this request: a new one, or the live or done one that was asked for before.
 
     Revisions are pinned to commits first, so the same names over other content are another job. `again` starts a new
     one although one is done; a live one is shared even then. Raises BadSpec, NotFound, NotAllowed.
+
+    source_token  what an import shows to the hub it copies from; kept sealed, and only until the job ends
     """
     pinned = _pin(parse_spec(kind, spec), owner)
+    if source_token is not None:
+        secret.check(kind, pinned, source_token)
     key = job_key(kind, pinned, owner.pk)
     try:
         with transaction.atomic():
             same = Job.objects.filter(key=key, status__in=Job.LIVE if again else [*Job.LIVE, Status.DONE])
             if job := same.order_by("-id").first():
+                secret.keep(job, source_token)
                 return job
             job = Job.objects.create(
                 kind=kind, spec=pinned, owner=owner, key=key, queue=queue.QUEUES[kind], woken_at=timezone.now()
             )
+            secret.keep(job, source_token)
             _event(job.pk, JobEvent.Kind.STATUS, status=Status.QUEUED)
             queue.enqueue(job)
             return job
@@ -108,6 +116,7 @@ def request_cancel(job: Job) -> None:
     with transaction.atomic():
         waiting = Job.objects.filter(pk=job.pk, status=Status.QUEUED)
         if waiting.update(status=Status.CANCELLED, cancel_requested=True, finished_at=timezone.now()):
+            secret.forget(job.pk)
             _event(job.pk, JobEvent.Kind.STATUS, status=Status.CANCELLED)
         else:
             Job.objects.filter(pk=job.pk, status=Status.RUNNING).update(cancel_requested=True)
@@ -292,6 +301,7 @@ def _held(held: Claim) -> Any:
 def _end(held: Claim, status: Job.Status, **fields: Any) -> None:
     if not _held(held).update(status=status, finished_at=timezone.now(), **fields):
         raise Superseded
+    secret.forget(held.job_id)
     _event(
         held.job_id, JobEvent.Kind.STATUS, status=status, **({"error": fields["error"]} if "error" in fields else {})
     )

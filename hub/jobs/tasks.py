@@ -6,6 +6,7 @@ import ctypes
 import ctypes.util
 import logging
 import shutil
+from functools import partial
 from pathlib import Path
 
 from celery import shared_task
@@ -14,7 +15,7 @@ from django.utils import timezone
 
 from composer.errors import Cancelled
 from hub.home import scratch
-from hub.jobs import reporter, services
+from hub.jobs import reporter, secret, services
 from hub.jobs.cleanup import remove_job_folders
 from hub.jobs.runners import Work, load_runner
 from hub.jobs.services import Claim, Superseded
@@ -46,7 +47,7 @@ def _run(held: Claim, folder: Path) -> None:
         with reporter.Reporter(held) as reports:
             work = Work(
                 kind=held.kind, spec=held.spec, owner=held.owner, folder=folder, report=reports.report,
-                cancelled=reports.cancelled,
+                cancelled=reports.cancelled, source_token=partial(secret.reveal, held.job_id, held.spec),
             )  # fmt: skip
             outcome = load_runner(held.kind)(work)
         services.finish(held, outcome)

@@ -73,11 +73,17 @@ class ImportForm(forms.Form):
         error_messages={"invalid": "Write a branch, tag or commit."},
     )  # fmt: skip
     to = forms.RegexField(
-        r"^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$", label="Copy it to", max_length=200, required=False,
-        help_text="namespace/name here; your own namespace and its name there when left out.",
+        r"^[A-Za-z0-9._-]+/[A-Za-z0-9._-]*$", label="Copy it to", max_length=200, required=False,
+        help_text="namespace/name here, or namespace/ for its name there; your own namespace when left out.",
         error_messages={"invalid": "Write it as namespace/name."},
     )  # fmt: skip
     private = forms.BooleanField(label="Visible to its owners alone", required=False)
+    token = forms.CharField(
+        label="Token of that hub", max_length=1024, required=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "off"}),
+        help_text="Only for what is private or gated there. Only that hub gets to see it; it is kept encrypted and "
+        "removed when the job ends. A new copy of what not everybody gets there is private here.",
+    )  # fmt: skip
 
     def __init__(self, *args: Any, sources: Mapping[str, str], user: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -89,9 +95,10 @@ class ImportForm(forms.Form):
     def spec(self) -> dict[str, Any]:
         """The job's spec, of a valid form."""
         given = self.cleaned_data
+        to = given["to"] or f"{self._name}/"
         return {
             "source": f"{given['source']}:{given['repo']}",
-            "push_to": given["to"] or f"{self._name}/{given['repo'].rpartition('/')[2]}",
+            "push_to": to + given["repo"].rpartition("/")[2] if to.endswith("/") else to,
             "rev": given["rev"] or None,
             "type": given["type"],
             "private": given["private"],

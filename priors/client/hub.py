@@ -294,9 +294,16 @@ class Hub:
 
     # ---- jobs
 
-    def submit(self, kind: str, spec: Mapping[str, Any], *, again: bool = False) -> Job:
-        """Queues a job of this kind on the hub's workers. The same request gives the same job, unless `again`."""
+    def submit(
+        self, kind: str, spec: Mapping[str, Any], *, again: bool = False, source_token: str | None = None
+    ) -> Job:
+        """Queues a job of this kind on the hub's workers. The same request gives the same job, unless `again`.
+
+        source_token  what an import shows to the hub it copies from, for what is private or gated there
+        """
         body = {"kind": kind, "spec": dict(spec), "again": again}
+        if source_token is not None:
+            body["source_token"] = source_token
         return Job.read(_mapping(self._transport.json("POST", "/jobs", body=body)))
 
     def job(self, job_id: str) -> Job:

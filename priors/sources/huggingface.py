@@ -50,6 +50,8 @@ class Found:
     type: RepoType
     commit: str
     license: str
+    closed: bool
+    """Private or gated there."""
     files: tuple[SourceFile, ...]
 
     @property
@@ -69,6 +71,8 @@ class Source:
         set_client_factory(lambda: guarded_client(self.endpoint, allow_private=allow_private))
         self._api = HfApi(endpoint=self.endpoint, token=token or False)
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._gate = "this token does not open it" if token else "it needs a token of an account that was let in"
+        self._seen = "repository that this token may read" if token else "public repository"
 
     def __enter__(self) -> Self:
         return self
@@ -96,7 +100,8 @@ class Source:
                     files.append(_file(item))
                 if len(files) > MAX_FILES:
                     raise RemoteFailed(f"{repo} has more than {MAX_FILES} files, the most a repository here may have.")
-            return Found(repo, type, info.sha, _license(info), tuple(files))
+            closed = bool(info.private or info.gated)
+            return Found(repo, type, info.sha, _license(info), closed, tuple(files))
 
     def fetch(
         self, found: Found, file: SourceFile, part: Path, *, progress: Callable[[int], None] = lambda size: None
@@ -136,7 +141,7 @@ class Source:
             if answer.status_code >= 500:
                 raise _Early(f"it answers {answer.status_code}")
             if answer.status_code in {401, 403}:
-                raise NotAllowed(f"{found.repo} at {self.endpoint} is gated: it has to be asked for there.")
+                raise NotAllowed(self._gated(found.repo))
             if answer.status_code >= 400:
                 raise RemoteFailed(f"{self.endpoint} answers {answer.status_code} for {file.path!r} of {found.repo}.")
             goes_on = answer.status_code == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
@@ -154,6 +159,9 @@ class Source:
         if at < file.size:
             raise _Early(f"{file.size - at:,} bytes early")
 
+    def _gated(self, repo: str) -> str:
+        return f"{repo} at {self.endpoint} is gated: it has to be asked for there, and {self._gate}."
+
     @contextmanager
     def _told(self, repo: str) -> Iterator[None]:
         """Whatever the other side does wrong, as one line that names it."""
@@ -162,17 +170,19 @@ class Source:
         try:
             yield
         except errors.GatedRepoError as error:
-            raise NotAllowed(
-                f"{repo} at {self.endpoint} is gated: it has to be asked for there. Nothing was copied."
-            ) from error
+            raise NotAllowed(self._gated(repo)) from error
         except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
-            what = "revision" if isinstance(error, errors.RevisionNotFoundError) else "public repository"
+            what = "revision" if isinstance(error, errors.RevisionNotFoundError) else self._seen
             raise NotFound(
                 f"{self.endpoint} has no such {what}: {repo}. Check the name, the type and --rev."
             ) from error
         except (AddressRefused, NotAllowed, RemoteFailed):
             raise
-        except (httpx2.HTTPError, httpx2.InvalidURL, errors.OfflineModeIsEnabled, errors.HfHubHTTPError) as error:
+        except errors.HfHubHTTPError as error:
+            if error.response.status_code in {401, 403}:
+                raise NotAllowed(f"{self.endpoint} refuses {repo}: {self._gate}.") from error
+            raise RemoteFailed(f"{self.endpoint} cannot be read ({_cause(error)}). Try again later.") from error
+        except (httpx2.HTTPError, httpx2.InvalidURL, errors.OfflineModeIsEnabled) as error:
             raise RemoteFailed(f"{self.endpoint} cannot be read ({_cause(error)}). Try again later.") from error
         except OSError as error:
             if error.errno in {errno.ENOSPC, errno.EDQUOT}:

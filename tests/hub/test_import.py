@@ -358,6 +358,24 @@ def test_the_page_starts_the_job_and_the_copy_says_where_it_came_from(
     assert "license there: apache-2.0" in page
 
 
+def test_the_page_is_linked_where_something_is_missing_and_begins_filled_in(
+    fake: FakeSource, ann: User, client: Client, settings: Settings
+) -> None:
+    searched = client.get("/priors?q=org/model").content.decode()
+    strange = client.get("/ann").content.decode()
+    client.force_login(ann)
+
+    assert 'href="/import?repo=org/model"' in searched
+    assert "/import" not in strange
+    for page in ("/ann", "/jobs", "/account"):
+        assert 'href="/import' in client.get(page).content.decode()
+    assert 'value="org/model"' in client.get("/import?repo=org/model").content.decode()
+    client.post("/import", {"source": "hf", "repo": "org/model", "type": "model", "to": "ann/"})
+    assert Job.objects.get().spec["push_to"] == "ann/model"
+    settings.IMPORT_ENDPOINTS = {}
+    assert "/import" not in client.get("/priors?q=org/model").content.decode()
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

@@ -104,3 +104,20 @@ def test_an_address_that_moved_there_is_followed(there: Hub, ann: User, tmp_path
 
     assert job.error is None
     assert contents("ann/copy") == {"a.txt": sha256(b"a")}
+
+
+def test_a_token_of_the_other_hub_opens_what_is_private_there_and_becomes_private_here(
+    there: Hub, live_hub: LiveHub, ann: User, tmp_path: Path
+) -> None:
+    model = {"README.md": CARD, "a.bin": os.urandom(300_000)}
+    publish(there, tmp_path / "s", "source/secret", model, private=True)
+    given = {"source": "other:source/secret", "push_to": "ann/secret"}
+
+    for token, code in ((live_hub.token("stranger"), "not-found"), (live_hub.token("source"), None)):
+        job = services.submit(kind="import", spec=given, owner=ann, again=True, source_token=token)
+        tasks.run_job(str(job.pk))
+        job.refresh_from_db()
+        assert (job.error or {}).get("code") == code
+
+    assert contents("ann/secret") == {path: sha256(content) for path, content in model.items()}
+    assert Repository.objects.named("ann/secret").get().private

@@ -21,7 +21,7 @@ class Report(Protocol):
 
 @dataclass(frozen=True)
 class Work:
-    """All a runner gets: what to do, for whom, where to write, and two callbacks."""
+    """All a runner gets: what to do, for whom, where to write, two callbacks, and a token where it needs one."""
 
     kind: str
     spec: dict[str, Any]
@@ -29,6 +29,8 @@ class Work:
     folder: Path
     report: Report
     cancelled: Callable[[], bool]
+    source_token: Callable[[], str | None] = lambda: None
+    """Opens what an import may show to the other hub; a call and not a value, so that no `repr` shows it."""
 
 
 Runner = Callable[[Work], Outcome]

@@ -22,6 +22,7 @@ from hub.errors import FileRefused, TooLarge
 from hub.home import imports
 from hub.jobs import sources
 from hub.jobs.runners import Work
+from hub.jobs.secret import unsaid
 from hub.jobs.services import Outcome, Push
 from hub.repos import quotas
 from hub.repos.blobs import put_file
@@ -31,6 +32,7 @@ from hub.repos.names import check_paths
 from hub.repos.services import namespace_of
 from hub.repos.storage import store
 from hub.safety.content import PICKLE_SUFFIXES, begins_as_pickle, check_plain
+from priors.errors import RemoteFailed
 from priors.sources.huggingface import Found, Source, SourceFile
 
 _STALE_SECONDS = 7 * 24 * 3600.0
@@ -39,15 +41,24 @@ _HEAD = 4096
 
 
 def run(work: Work) -> Outcome:
-    """Every file that may stand here, as one commit with where it came from."""
+    """Every file that may stand here, as one commit with where it came from.
+
+    What only a token opens there is private here, until its owner decides otherwise.
+    """
     address, repo = sources.endpoint(work.spec["source"])
     work.report(0, 0, f"asking {address} for {repo}")
-    with Source(address, allow_private=settings.IMPORT_ALLOW_PRIVATE) as source:
+    token = work.source_token()
+    with unsaid(token), Source(address, token=token, allow_private=settings.IMPORT_ALLOW_PRIVATE) as source:
         found = source.look(repo, rev=work.spec["rev"], type=work.spec["type"])
+        if token is not None and token in repr(found):
+            raise RemoteFailed(f"{address} repeats the token it was shown in what it lists. Nothing was copied.")
         check_paths(file.path for file in found.files)
         _check_size(found)
         stored, skipped = _Copy(work, source, found).all()
+    private = work.spec["private"] or (token is not None and found.closed)
     said = f"{len(stored)} files copied" + (f", {len(skipped)} left out: {', '.join(skipped)}" if skipped else "")
+    if private and not work.spec["private"]:
+        said = f"not everybody gets it there, so a new copy is private; {said}"
     work.report(found.size, found.size, said[:500])
     provenance = {
         "source": work.spec["source"], "endpoint": address, "repo": repo, "type": found.type, "commit": found.commit,
@@ -56,7 +67,7 @@ def run(work: Work) -> Outcome:
     }  # fmt: skip
     push = Push(
         folder=None, repository=work.spec["push_to"], kind=Repository.Kind.PLAIN, type=found.type, files=stored,
-        message=f"Copy {work.spec['source']} at {found.commit}", private=work.spec["private"], provenance=provenance,
+        message=f"Copy {work.spec['source']} at {found.commit}", private=private, provenance=provenance,
     )  # fmt: skip
     return Outcome({"source_commit": found.commit, "files": len(stored), "skipped": skipped}, push=push)
 

@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.views.decorators.debug import sensitive_post_parameters
 
 from hub.jobs.models import Job
 from hub.jobs.services import submit
@@ -15,12 +16,16 @@ from hub.web.pages import page
 from priors.errors import UserError
 
 
+@sensitive_post_parameters("token")
 def new(request: HttpRequest) -> HttpResponse:
     """Everybody may look; a copy needs an account to belong to."""
-    form: Any = ImportForm(request.POST or None, sources=settings.IMPORT_ENDPOINTS, user=request.user)
+    begun = {field: request.GET.get(field, "")[:200] for field in ("repo", "to")}
+    form: Any = ImportForm(request.POST or None, initial=begun, sources=settings.IMPORT_ENDPOINTS, user=request.user)
     if request.method == "POST" and request.user.is_authenticated and form.is_valid():
         try:
-            return redirect(submit(kind=Job.Kind.IMPORT, spec=form.spec(), owner=request.user, again=True))
+            token = form.cleaned_data["token"] or None
+            job = submit(kind=Job.Kind.IMPORT, spec=form.spec(), owner=request.user, again=True, source_token=token)
+            return redirect(job)
         except UserError as error:
             form.add_error(None, str(error))
     context = {"form": form, "sources": settings.IMPORT_ENDPOINTS}

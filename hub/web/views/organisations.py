@@ -33,6 +33,7 @@ def owner(request: HttpRequest, owner: str) -> HttpResponse:
         "namespace": namespace,
         "found": Paginator(mine, _PAGE).get_page(request.GET.get("page")),
         "members": namespace.memberships.select_related("user") if namespace.kind == Namespace.Kind.ORG else [],
+        "may_create": can(request.user, "create", namespace),
         "may_change": namespace.kind == Namespace.Kind.ORG and can(request.user, "admin", namespace),
     }
     return page(request, "accounts/owner.html", context)
