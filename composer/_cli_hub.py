@@ -20,7 +20,7 @@ app = typer.Typer()
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Url = Annotated[str | None, typer.Option("--url", help="The hub; PRIORHUB_URL or the last login otherwise.")]
 
-Repo = Annotated[str, typer.Argument(help="namespace/name")]
+Repo = Annotated[str, typer.Argument(help="namespace/name; datasets/ or spaces/ before it for one of those")]
 Several = Annotated[list[str] | None, typer.Option(help="May be given again: any of them.")]
 Private = Annotated[bool, typer.Option("--private", help="Visible to its owners alone.")]
 
@@ -127,7 +127,7 @@ def show(
 
 @app.command()
 def pull(
-    repo: Annotated[str | None, typer.Argument(help="namespace/name[@rev]")] = None,
+    repo: Annotated[str | None, typer.Argument(help="namespace/name[@rev], datasets/namespace/name[@rev]")] = None,
     to: Annotated[
         Path | None, typer.Option("--to", help="Copy the files here; otherwise they stay in the cache.")
     ] = None,
@@ -154,7 +154,7 @@ def pull(
 @app.command()
 def push(
     folder: Annotated[Path, typer.Argument(help="The folder to publish.")],
-    repo: Annotated[str, typer.Argument(help="namespace/name; made when it is new")],
+    repo: Annotated[str, typer.Argument(help="namespace/name, or datasets/namespace/name; made when new")],
     message: Annotated[str, typer.Option("--message", "-m", help="What changed.")] = "",
     kind: Annotated[
         Literal["prior", "composition", "task", "plain"] | None,

@@ -16,7 +16,7 @@ from hub.accounts import rates
 from hub.api.auth import Somebody
 from hub.api.blobs import body
 from hub.api.repositories import find
-from hub.api.schemas import BlobOut, ChunksIn, Missing
+from hub.api.schemas import BlobOut, ChunksIn, Missing, OfType
 from hub.errors import BadRequest, TooLarge
 from hub.repos import quotas
 from hub.repos.names import check_sha256
@@ -34,8 +34,8 @@ _MAX_CHUNKS = 1 << 20
 @router.post(
     "/{ns}/{name}/chunks/missing", auth=Somebody(), response=Missing, summary="Which of these chunks have to be sent"
 )
-def missing(request: Any, ns: str, name: str, payload: ChunksIn) -> Missing:
-    scope = scope_of(request.auth, find(request, ns, name, "write"))
+def missing(request: Any, ns: str, name: str, payload: ChunksIn, type: OfType = None) -> Missing:
+    scope = scope_of(request.auth, find(request, ns, name, "write", type=type))
     chunks = dict.fromkeys(from_hex(text) for text in payload.chunks)
     there = known.namable(scope, request.auth, chunks)
     return Missing(missing=[to_hex(chunk) for chunk in chunks if chunk not in there])
@@ -53,9 +53,9 @@ def missing(request: Any, ns: str, name: str, payload: ChunksIn) -> Missing:
         }
     },
 )
-def send(request: Any, ns: str, name: str, xorb: str) -> Any:
+def send(request: Any, ns: str, name: str, xorb: str, type: OfType = None) -> Any:
     rates.charge(request, "upload", request.auth)
-    repository = find(request, ns, name, "write")
+    repository = find(request, ns, name, "write", type=type)
     scope = scope_of(request.auth, repository)
     with quotas.reserved(repository.namespace) as room:
         receive.receive_xorb(scope, check_sha256(xorb), quotas.counted(body(request), room))
@@ -75,8 +75,8 @@ def send(request: Any, ns: str, name: str, xorb: str) -> Any:
         }
     },
 )
-def assemble(request: Any, ns: str, name: str, sha256: str) -> Any:
-    repository = find(request, ns, name, "write")
+def assemble(request: Any, ns: str, name: str, sha256: str, type: OfType = None) -> Any:
+    repository = find(request, ns, name, "write", type=type)
     scope = scope_of(request.auth, repository)
     check_sha256(sha256)
     hashes = _hashes(request)

@@ -9,7 +9,7 @@ from ninja import Router, Status
 
 from hub.api.auth import Anyone, Somebody
 from hub.api.repositories import find
-from hub.api.schemas import HoldIn, HoldOut
+from hub.api.schemas import HoldIn, HoldOut, OfType
 from hub.repos import services
 from hub.safety import holds
 from priors.errors import NotFound
@@ -23,16 +23,16 @@ router = Router(tags=["safety"])
     response=list[HoldOut],
     summary="What may not be downloaded here, and what could not",
 )
-def index(request: Any, ns: str, name: str) -> list[HoldOut]:
-    found = find(request, ns, name).holds.select_related("commit")[:200]
+def index(request: Any, ns: str, name: str, type: OfType = None) -> list[HoldOut]:
+    found = find(request, ns, name, type=type).holds.select_related("commit")[:200]
     return [HoldOut.from_row(hold) for hold in found]
 
 
 @router.post(
     "/{ns}/{name}/holds", auth=Somebody(), response={201: HoldOut}, summary="Yank (owners) or quarantine (moderators)"
 )
-def place(request: Any, ns: str, name: str, payload: HoldIn) -> Any:
-    repository = find(request, ns, name)
+def place(request: Any, ns: str, name: str, payload: HoldIn, type: OfType = None) -> Any:
+    repository = find(request, ns, name, type=type)
     commit = services.resolve(repository, payload.rev) if payload.rev is not None else None
     hold = holds.quarantine if payload.kind == "quarantine" else holds.yank
     made = hold(repository, reason=payload.reason, by=request.auth, commit=commit)
@@ -40,8 +40,8 @@ def place(request: Any, ns: str, name: str, payload: HoldIn) -> Any:
 
 
 @router.post("/{ns}/{name}/holds/{hold_id}/lift", auth=Somebody(), response=HoldOut, summary="Give the files back")
-def lift(request: Any, ns: str, name: str, hold_id: int) -> HoldOut:
-    hold = find(request, ns, name).holds.select_related("commit").filter(pk=hold_id).first()
+def lift(request: Any, ns: str, name: str, hold_id: int, type: OfType = None) -> HoldOut:
+    hold = find(request, ns, name, type=type).holds.select_related("commit").filter(pk=hold_id).first()
     if hold is None:
         raise NotFound(f"{ns}/{name} has no hold {hold_id}. List them at /holds.")
     return HoldOut.from_row(holds.lift(hold, by=request.auth))

@@ -20,6 +20,7 @@ from hub.api.schemas import (
     CommitOut,
     FileOut,
     MoveIn,
+    OfType,
     RefIn,
     RefOut,
     RepositoryIn,
@@ -38,12 +39,16 @@ router = Router(tags=["repositories"])
 MAX_COMMITS = 200
 
 
-def find(request: Any, ns: str, name: str, action: Action = "read") -> Repository:
-    """The repository, if the caller may do `action` with it. Raises NotFound, TokenRejected, NotAllowed."""
+def find(request: Any, ns: str, name: str, action: Action = "read", *, type: OfType = None) -> Repository:
+    """The repository, if the caller may do `action` with it. Raises NotFound, TokenRejected, NotAllowed.
+
+    type  which of those that share the name; a model before a dataset before a space when left out
+    """
     actor: Actor = request.auth
-    found = Repository.objects.visible_to(actor).for_cards().named(f"{ns}/{name}").first()
+    prefix = f"{type}s/" if type else ""
+    found = Repository.objects.visible_to(actor).for_cards().named(f"{prefix}{ns}/{name}").first()
     if found is None:
-        raise retired.not_found(f"{ns}/{name}", actor=actor)
+        raise retired.not_found(f"{ns}/{name}", actor=actor, type=type or "")
     if action != "read":
         require(actor, action, found)
     return found
@@ -53,46 +58,46 @@ def find(request: Any, ns: str, name: str, action: Action = "read") -> Repositor
 def create(request: Any, payload: RepositoryIn) -> Any:
     require(request.auth, "create", services.namespace_of(payload.name))
     rates.charge(request, "create", request.auth)
-    made = services.create_repository(**payload.model_dump())
+    made = services.create_repository(**payload.model_dump(exclude_none=True))
     return Status(HTTPStatus.CREATED, RepositoryOut.from_row(made))
 
 
 @router.get("/{ns}/{name}", auth=Anyone(), response=RepositoryOut, summary="One repository")
-def show(request: Any, ns: str, name: str) -> RepositoryOut:
-    return RepositoryOut.from_row(find(request, ns, name))
+def show(request: Any, ns: str, name: str, type: OfType = None) -> RepositoryOut:
+    return RepositoryOut.from_row(find(request, ns, name, type=type))
 
 
 @router.delete("/{ns}/{name}", auth=Somebody(), response={204: None}, summary="Delete a repository for good")
-def delete(request: Any, ns: str, name: str) -> Any:
-    delete_repository(find(request, ns, name, "delete"), by=request.auth)
+def delete(request: Any, ns: str, name: str, type: OfType = None) -> Any:
+    delete_repository(find(request, ns, name, "delete", type=type), by=request.auth)
     return Status(HTTPStatus.NO_CONTENT, None)
 
 
 @router.patch("/{ns}/{name}", auth=Somebody(), response=RepositoryOut, summary="Change its settings")
-def change_settings(request: Any, ns: str, name: str, payload: SettingsIn) -> RepositoryOut:
-    repository = find(request, ns, name, "admin")
+def change_settings(request: Any, ns: str, name: str, payload: SettingsIn, type: OfType = None) -> RepositoryOut:
+    repository = find(request, ns, name, "admin", type=type)
     services.change_settings(repository, by=request.auth, **payload.model_dump())
     return RepositoryOut.from_row(repository)
 
 
 @router.post("/{ns}/{name}/move", auth=Somebody(), response=RepositoryOut, summary="Give it another name")
-def move(request: Any, ns: str, name: str, payload: MoveIn) -> RepositoryOut:
-    repository = find(request, ns, name, "admin")
+def move(request: Any, ns: str, name: str, payload: MoveIn, type: OfType = None) -> RepositoryOut:
+    repository = find(request, ns, name, "admin", type=type)
     require(request.auth, "create", services.namespace_of(payload.to))
     services.move_repository(repository, payload.to, by=request.auth)
     return RepositoryOut.from_row(repository)
 
 
 @router.get("/{ns}/{name}/tree/{path:rev}", auth=Anyone(), response=Tree, summary="The files of a revision")
-def tree(request: Any, ns: str, name: str, rev: str) -> Tree:
-    commit = services.resolve(find(request, ns, name), rev)
+def tree(request: Any, ns: str, name: str, rev: str, type: OfType = None) -> Tree:
+    commit = services.resolve(find(request, ns, name, type=type), rev)
     return Tree(commit=commit.oid, files=[FileOut.from_row(entry) for entry in services.files(commit)])
 
 
 @router.get("/{ns}/{name}/commits", auth=Anyone(), response=list[CommitOut], summary="Commits, newest first")
-def history(request: Any, ns: str, name: str, rev: str = "") -> list[CommitOut]:
+def history(request: Any, ns: str, name: str, rev: str = "", type: OfType = None) -> list[CommitOut]:
     """Those that led to `rev`; of all branches when it is left out."""
-    repository = find(request, ns, name)
+    repository = find(request, ns, name, type=type)
     if rev:
         line = ancestors(services.resolve(repository, rev))
     else:
@@ -101,26 +106,26 @@ def history(request: Any, ns: str, name: str, rev: str = "") -> list[CommitOut]:
 
 
 @router.get("/{ns}/{name}/refs", auth=Anyone(), response=list[RefOut], summary="Branches and tags")
-def refs(request: Any, ns: str, name: str) -> list[RefOut]:
-    return [RefOut.from_row(ref) for ref in find(request, ns, name).refs.select_related("commit")]
+def refs(request: Any, ns: str, name: str, type: OfType = None) -> list[RefOut]:
+    return [RefOut.from_row(ref) for ref in find(request, ns, name, type=type).refs.select_related("commit")]
 
 
 @router.post("/{ns}/{name}/tags", auth=Somebody(), response={201: RefOut}, summary="Name a revision for good")
-def tag(request: Any, ns: str, name: str, payload: RefIn) -> Any:
-    repository = find(request, ns, name, "write")
+def tag(request: Any, ns: str, name: str, payload: RefIn, type: OfType = None) -> Any:
+    repository = find(request, ns, name, "write", type=type)
     made = services.create_tag(repository=repository, name=payload.name, rev=payload.rev)
     return Status(HTTPStatus.CREATED, RefOut.from_row(made))
 
 
 @router.delete("/{ns}/{name}/tags/{path:tag}", auth=Somebody(), response={204: None}, summary="Take a tag away")
-def delete_tag(request: Any, ns: str, name: str, tag: str) -> Any:
-    services.delete_ref(repository=find(request, ns, name, "write"), kind=Ref.Kind.TAG, name=tag)
+def delete_tag(request: Any, ns: str, name: str, tag: str, type: OfType = None) -> Any:
+    services.delete_ref(repository=find(request, ns, name, "write", type=type), kind=Ref.Kind.TAG, name=tag)
     return Status(HTTPStatus.NO_CONTENT, None)
 
 
 @router.post("/{ns}/{name}/branches", auth=Somebody(), response={201: RefOut}, summary="Begin a branch at a revision")
-def branch(request: Any, ns: str, name: str, payload: RefIn) -> Any:
-    repository = find(request, ns, name, "write")
+def branch(request: Any, ns: str, name: str, payload: RefIn, type: OfType = None) -> Any:
+    repository = find(request, ns, name, "write", type=type)
     made = services.create_branch(repository=repository, name=payload.name, rev=payload.rev)
     return Status(HTTPStatus.CREATED, RefOut.from_row(made))
 
@@ -128,15 +133,15 @@ def branch(request: Any, ns: str, name: str, payload: RefIn) -> Any:
 @router.delete(
     "/{ns}/{name}/branches/{path:branch}", auth=Somebody(), response={204: None}, summary="Take a branch away"
 )
-def delete_branch(request: Any, ns: str, name: str, branch: str) -> Any:
-    services.delete_ref(repository=find(request, ns, name, "write"), kind=Ref.Kind.BRANCH, name=branch)
+def delete_branch(request: Any, ns: str, name: str, branch: str, type: OfType = None) -> Any:
+    services.delete_ref(repository=find(request, ns, name, "write", type=type), kind=Ref.Kind.BRANCH, name=branch)
     return Status(HTTPStatus.NO_CONTENT, None)
 
 
 @router.post("/{ns}/{name}/commits", auth=Somebody(), response={201: CommitMade}, summary="Commit uploaded blobs")
-def make_commit(request: Any, ns: str, name: str, payload: CommitIn) -> Any:
+def make_commit(request: Any, ns: str, name: str, payload: CommitIn, type: OfType = None) -> Any:
     made = commits.commit(
-        repository=find(request, ns, name, "write"),
+        repository=find(request, ns, name, "write", type=type),
         changes=[Put(file.path, file.sha256) for file in payload.files],
         message=payload.message,
         by=request.auth,
@@ -155,8 +160,10 @@ def make_commit(request: Any, ns: str, name: str, payload: CommitIn) -> Any:
     response={200: bytes},
     summary="The bytes of a file; Range and If-None-Match are understood",
 )
-def file(request: HttpRequest, ns: str, name: str, rev: str, path: str) -> HttpResponse | HttpResponseBase:
-    commit = services.resolve(find(request, ns, name, "read_files"), rev)
+def file(
+    request: HttpRequest, ns: str, name: str, rev: str, path: str, type: OfType = None
+) -> HttpResponse | HttpResponseBase:
+    commit = services.resolve(find(request, ns, name, "read_files", type=type), rev)
     entry = services.file(commit, path)
     servable(commit, [entry.sha256])
     return send_blob(request, entry.blob, path=path)

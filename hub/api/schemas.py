@@ -16,6 +16,7 @@ from hub.safety.models import Hold
 
 RepositoryKind = Literal["prior", "composition", "task", "plain"]
 JobKind = Literal["recommend", "fit", "benchmark", "predict", "import"]
+OfType = Literal["model", "dataset", "space"] | None
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Oid = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 
@@ -88,6 +89,7 @@ class PriorPage(BaseModel):
 class RepositoryIn(In):
     name: str = Field(description="namespace/name", max_length=200)
     kind: RepositoryKind
+    type: OfType = Field(None, description="each has names of its own; null: dataset for tasks, model for the rest")
     private: bool = False
     description: str = Field("", max_length=500)
 
@@ -95,6 +97,7 @@ class RepositoryIn(In):
 class RepositoryOut(BaseModel):
     name: str
     kind: RepositoryKind
+    type: Literal["model", "dataset", "space"]
     private: bool
     gated: Literal["", "auto", "manual"]
     description: str
@@ -106,8 +109,8 @@ class RepositoryOut(BaseModel):
     @classmethod
     def from_row(cls, repository: Repository) -> RepositoryOut:
         return cls(
-            name=repository.full_name, kind=repository.kind, private=repository.private,  # type: ignore[arg-type]
-            gated=repository.gated,  # type: ignore[arg-type]
+            name=repository.full_name, kind=repository.kind, type=repository.type,  # type: ignore[arg-type]
+            private=repository.private, gated=repository.gated,  # type: ignore[arg-type]
             description=repository.description, head=repository.head.oid if repository.head else None,
             provenance=repository.provenance,
             created_at=repository.created_at, updated_at=repository.updated_at,

@@ -46,9 +46,9 @@ def moved_to(name: str, *, actor: Actor, type: str = "") -> Repository | None:
     return found.order_by(Case(When(type=Repository.Type.MODEL, then=0), default=1)).first()
 
 
-def not_found(name: str, *, actor: Actor) -> NotFound | Moved:
+def not_found(name: str, *, actor: Actor, type: str = "") -> NotFound | Moved:
     """What to raise for `namespace/name` that the actor cannot see: where it is now, or that there is none."""
-    moved = moved_to(name, actor=actor)
+    moved = moved_to(name, actor=actor, type=type)
     if moved is not None:
         return Moved(name, moved.full_name)
     return NotFound(f"There is no repository {name} here, or it is not yours to see.")

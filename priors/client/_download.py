@@ -12,7 +12,7 @@ from priors.client._draft import Draft
 from priors.client._transfer import Meter, Report, in_parallel, persistently
 from priors.client._transport import Transport
 from priors.client.cache import Cache
-from priors.client.paths import safe_commit, safe_paths, safe_sha256, split_repo
+from priors.client.paths import address_of, safe_commit, safe_paths, safe_sha256
 from priors.client.records import RepoFile, Tree
 from priors.errors import HubError, HubUnreachable
 
@@ -46,7 +46,7 @@ def _bring(
         nonlocal fetched
         fetched = True
         meter.check()
-        _fill(transport, _address(repo, commit, file.path), pool, meter, file, draft)
+        _fill(transport, address_of(repo, f"/files/{commit}/{quote(file.path)}"), pool, meter, file, draft)
 
     cache.add(file.sha256, file.size, fill, keep=file.size > RANGE_BYTES)
     if not fetched:
@@ -113,8 +113,3 @@ def _range(
             at += len(piece)
         if at != end:
             raise HubUnreachable(f"the connection ended {end - at:,} bytes early in {file.path!r}. Try again.")
-
-
-def _address(repo: str, commit: str, path: str) -> str:
-    namespace, name = split_repo(repo)
-    return f"/repos/{namespace}/{name}/files/{commit}/{quote(path)}"

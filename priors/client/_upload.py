@@ -15,7 +15,7 @@ from pathlib import Path
 from priors.client import _transfer
 from priors.client._transfer import PIECE_BYTES, Meter, Report, in_parallel, persistently
 from priors.client._transport import Transport
-from priors.client.paths import split_repo
+from priors.client.paths import address_of
 from priors.errors import Conflict, HubError, NotFound
 
 CHUNKED_BYTES = 1 << 20  # smaller files go whole: asking about their chunks costs as much
@@ -66,11 +66,10 @@ def _put(transport: Transport, file: Outgoing, meter: Meter) -> None:
 
 def _send_chunks(transport: Transport, repo: str, file: Outgoing, pool: ThreadPoolExecutor, meter: Meter) -> bool:
     """Sends what is missing of the file and has it put together. False when the hub takes no chunks."""
-    address = "/repos/{}/{}/chunks".format(*split_repo(repo))
     chunks = _cut(file, meter)
     for attempt in range(_TRIES):
         try:
-            lacking = _lacking(transport, address, chunks)
+            lacking = _lacking(transport, repo, chunks)
         except NotFound:
             if attempt:
                 raise
@@ -79,12 +78,12 @@ def _send_chunks(transport: Transport, repo: str, file: Outgoing, pool: ThreadPo
             meter.add(file.size - sum(chunk.size for chunk in lacking))
 
         def send(run: list[_Chunk]) -> None:
-            persistently(partial(_send_run, transport, address, file.path, run, meter))
+            persistently(partial(_send_run, transport, repo, file.path, run, meter))
             meter.add(sum(chunk.size for chunk in run))
 
         in_parallel(pool, send, _runs(lacking))
         try:
-            persistently(partial(_assemble, transport, address, file, chunks))
+            persistently(partial(_assemble, transport, repo, file, chunks))
             return True
         except Conflict:  # the hub swept some meanwhile
             if attempt == _TRIES - 1:
@@ -103,15 +102,16 @@ def _cut(file: Outgoing, meter: Meter) -> list[_Chunk]:
     return chunks
 
 
-def _lacking(transport: Transport, address: str, chunks: Sequence[_Chunk]) -> list[_Chunk]:
+def _lacking(transport: Transport, repo: str, chunks: Sequence[_Chunk]) -> list[_Chunk]:
     """Those the hub wants, each once, in the order of the file."""
     from priors.chunks import from_hex, to_hex
 
     once = list({chunk.hash: chunk for chunk in chunks}.values())
+    where = address_of(repo, "/chunks/missing")
     missing: set[bytes] = set()
     for at in range(0, len(once), _ASKED):
         asked = [to_hex(chunk.hash) for chunk in once[at : at + _ASKED]]
-        answer = persistently(partial(transport.json, "POST", f"{address}/missing", body={"chunks": asked}))
+        answer = persistently(partial(transport.json, "POST", where, body={"chunks": asked}))
         try:
             missing |= {from_hex(text) for text in answer["missing"]}
         except (KeyError, TypeError, ValueError) as error:
@@ -131,12 +131,12 @@ def _runs(chunks: Sequence[_Chunk]) -> list[list[_Chunk]]:
     return runs
 
 
-def _send_run(transport: Transport, address: str, path: Path, run: Sequence[_Chunk], meter: Meter) -> None:
+def _send_run(transport: Transport, repo: str, path: Path, run: Sequence[_Chunk], meter: Meter) -> None:
     from priors.chunks import to_hex, xorb_hash
 
     name = to_hex(xorb_hash([(chunk.hash, chunk.size) for chunk in run]))
     length = sum(_FRAME_HEADER + chunk.size for chunk in run)
-    _stream(transport, f"{address}/{name}", _frames(path, run, meter), length)
+    _stream(transport, address_of(repo, f"/chunks/{name}"), _frames(path, run, meter), length)
 
 
 def _frames(path: Path, run: Sequence[_Chunk], meter: Meter) -> Iterator[bytes]:
@@ -155,10 +155,10 @@ def _frames(path: Path, run: Sequence[_Chunk], meter: Meter) -> Iterator[bytes]:
             yield data
 
 
-def _assemble(transport: Transport, address: str, file: Outgoing, chunks: Sequence[_Chunk]) -> None:
+def _assemble(transport: Transport, repo: str, file: Outgoing, chunks: Sequence[_Chunk]) -> None:
     body = b"".join(chunk.hash for chunk in chunks)
     seconds = 60 + file.size / _SLOWEST
-    _stream(transport, f"{address}/files/{file.sha256}", iter([body]), len(body), seconds=seconds)
+    _stream(transport, address_of(repo, f"/chunks/files/{file.sha256}"), iter([body]), len(body), seconds=seconds)
 
 
 def _stream(

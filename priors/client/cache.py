@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from priors.client._draft import Draft
-from priors.client.paths import safe_commit, safe_path, safe_paths, safe_sha256, split_repo
+from priors.client.paths import TYPES, folder_of, safe_commit, safe_path, safe_paths, safe_sha256
 from priors.client.records import Tree
 from priors.errors import HubError, HubUnreachable, StorageFull, UserError
 
@@ -96,9 +96,8 @@ class Cache:
 
     def snapshot(self, repo: str, tree: Tree) -> Path:
         """The folder of this commit, made from blobs that are all here; an incomplete or altered one is made anew."""
-        namespace, name = split_repo(repo)
         safe_paths(file.path for file in tree.files)
-        place = self.root / "snapshots" / namespace / name / safe_commit(tree.commit)
+        place = folder_of(self.root / "snapshots", repo) / safe_commit(tree.commit)
         if not _is_intact(place, tree):
             try:
                 fresh = Path(tempfile.mkdtemp(dir=self._folder("tmp"), prefix="tree."))
@@ -115,25 +114,23 @@ class Cache:
 
     def remember(self, repo: str, rev: str, tree: Tree) -> None:
         """Notes what `rev` meant and which files that has, so that both can be found again without the hub."""
-        namespace, name = split_repo(repo)
         content = {"commit": tree.commit, "files": [vars(file) for file in tree.files]}
         with suppress(OSError, HubError, StorageFull):  # a note less: online nobody needs it
             self._note(self._tree_note(repo, tree.commit), json.dumps(content, sort_keys=True).encode())
-            self._note(self.root / "refs" / namespace / name / safe_path(rev), safe_commit(tree.commit).encode())
+            self._note(folder_of(self.root / "refs", repo) / safe_path(rev), safe_commit(tree.commit).encode())
 
     def recall(self, repo: str, rev: str) -> Path | None:
         """The folder of the commit `rev` last meant, every file checked; None when it was never pulled.
 
         Raises HubError where its bytes are no longer what they were.
         """
-        namespace, name = split_repo(repo)
-        note = self.root / "refs" / namespace / name / safe_path(rev)
+        note = folder_of(self.root / "refs", repo) / safe_path(rev)
         commit = note.read_text(encoding="utf-8") if note.is_file() else rev
         try:
             tree = Tree.read(json.loads(self._tree_note(repo, commit).read_bytes()))
         except (OSError, ValueError, HubError):
             return None
-        place = self.root / "snapshots" / namespace / name / safe_commit(commit)
+        place = folder_of(self.root / "snapshots", repo) / safe_commit(commit)
         if _is_intact(place, tree):
             return place
         if all(self.has(file.sha256, file.size) for file in tree.files):
@@ -141,10 +138,13 @@ class Cache:
         raise HubError(f"{repo} at {rev} is damaged in the cache at {self.root}, and the hub is away. Pull it again.")
 
     def snapshots(self) -> Iterator[tuple[str, Path]]:
-        """Every pulled commit as (namespace/name, folder)."""
-        for folder in sorted((self.root / "snapshots").glob("*/*/*")):
+        """Every pulled commit as (namespace/name or datasets/namespace/name, folder)."""
+        root = self.root / "snapshots"
+        typed = [folder for prefix in TYPES for folder in root.glob(f"{prefix}/*/*/*")]
+        bare = [folder for folder in root.glob("*/*/*") if folder.parent.parent.name not in TYPES]
+        for folder in sorted(bare + typed):
             if folder.is_dir():
-                yield f"{folder.parent.parent.name}/{folder.parent.name}", folder
+                yield folder.parent.relative_to(root).as_posix(), folder
 
     # ---- manifests
 
@@ -185,8 +185,7 @@ class Cache:
     # ---- writing
 
     def _tree_note(self, repo: str, commit: str) -> Path:
-        namespace, name = split_repo(repo)
-        return self.root / "trees" / namespace / name / f"{safe_path(commit)}.json"
+        return folder_of(self.root / "trees", repo) / f"{safe_path(commit)}.json"
 
     def _note(self, place: Path, content: bytes) -> None:
         if not place.is_file() or place.read_bytes() != content:

@@ -19,7 +19,7 @@ from priors.client._transport import Transport, error_for
 from priors.client._upload import Outgoing
 from priors.client.cache import Cache, file_sha256
 from priors.client.config import resolve
-from priors.client.paths import safe_paths, split_repo, split_revision
+from priors.client.paths import address_of, bare_name, safe_paths, split_repo, split_revision
 from priors.client.records import Filter, Job, JobEvent, Listing, Ref, Tree
 from priors.errors import Conflict, HubError, HubUnreachable, NotFound
 
@@ -36,6 +36,9 @@ class Hub:
         hub = Hub("http://127.0.0.1:8000")
         folder = hub.pull("demo/topics")
 
+    A repository is called `ns/name`; `datasets/ns/name` and `spaces/ns/name` are those types, as in the Hugging Face
+    client. Without a prefix a model is meant before a dataset of the same name.
+
     Every method raises a subclass of HubError when the hub is away or refuses; no other error comes from the network.
     Safe to share between threads; `close()` or `with` frees its connections.
     """
@@ -48,10 +51,10 @@ class Hub:
         cache: Cache | str | Path | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        address = resolve(url, token)
-        self.url = address.url
+        found = resolve(url, token)
+        self.url = found.url
         self.cache = cache if isinstance(cache, Cache) else Cache(cache)
-        self._transport = Transport(address, transport=transport)
+        self._transport = Transport(found, transport=transport)
 
     def close(self) -> None:
         self._transport.close()
@@ -115,28 +118,26 @@ class Hub:
     def show(self, repo: str) -> dict[str, Any]:
         """The repository as the hub describes it; for a prior with its manifest under "manifest"."""
         repo, rev = split_revision(repo)
-        found = _mapping(self._transport.json("GET", f"/repos/{repo}"))
+        found = _mapping(self._transport.json("GET", address_of(repo)))
         if found.get("kind") == "prior":
             found["manifest"] = self.manifest(repo, rev)
         return found
 
     def manifest(self, repo: str, rev: str = "main") -> dict[str, Any]:
         """The content of prior.json at `rev`."""
-        namespace, name = split_repo(repo)
-        return _mapping(self._transport.json("GET", f"/priors/{namespace}/{name}/manifest", query={"rev": rev}))
+        path = f"/priors/{bare_name(repo)}/manifest"
+        return _mapping(self._transport.json("GET", path, query={"rev": rev}))
 
     def tree(self, repo: str, rev: str = "main") -> Tree:
         """The commit `rev` means, and its files."""
-        namespace, name = split_repo(repo)
-        path = f"/repos/{namespace}/{name}/tree/{quote(rev, safe='')}"
+        path = address_of(repo, f"/tree/{quote(rev, safe='')}")
         return Tree.read(_mapping(self._transport.json("GET", path)))
 
     def read(self, repo: str, path: str, rev: str = "main") -> bytes:
         """The bytes of one small file, without the cache. Raises HubError for one of more than a mebibyte."""
-        namespace, name = split_repo(repo)
         content = bytearray()
-        address = f"/repos/{namespace}/{name}/files/{quote(rev, safe='')}/{quote(path)}"
-        with self._transport.stream("GET", address) as answer:
+        place = address_of(repo, f"/files/{quote(rev, safe='')}/{quote(path)}")
+        with self._transport.stream("GET", place) as answer:
             for piece in answer.iter_bytes():
                 content += piece
                 if len(content) > _READ_BYTES:
@@ -145,16 +146,14 @@ class Hub:
 
     def commits(self, repo: str, rev: str | None = None) -> list[dict[str, Any]]:
         """The commits that led to `rev`, newest first; those of all branches when it is left out."""
-        namespace, name = split_repo(repo)
-        found = self._transport.json("GET", f"/repos/{namespace}/{name}/commits", query={"rev": rev})
+        found = self._transport.json("GET", address_of(repo, "/commits"), query={"rev": rev})
         return list(found["items"] if isinstance(found, dict) else found)
 
     # ---- names and settings
 
     def refs(self, repo: str) -> list[Ref]:
         """The branches and tags of the repository, and the branches of its pull requests."""
-        namespace, name = split_repo(repo)
-        return [Ref.read(item) for item in self._transport.json("GET", f"/repos/{namespace}/{name}/refs")]
+        return [Ref.read(item) for item in self._transport.json("GET", address_of(repo, "/refs"))]
 
     def branch(self, repo: str, branch: str, rev: str = "main") -> Ref:
         """A new branch that begins at `rev`. Raises Conflict when there is one of that name."""
@@ -166,18 +165,16 @@ class Hub:
 
     def delete_branch(self, repo: str, branch: str) -> None:
         """Takes the branch away; its commits are still found by their ids. Raises Conflict for main."""
-        namespace, name = split_repo(repo)
-        self._transport.json("DELETE", f"/repos/{namespace}/{name}/branches/{quote(branch)}")
+        self._transport.json("DELETE", address_of(repo, f"/branches/{quote(branch)}"))
 
     def delete_tag(self, repo: str, tag: str) -> None:
-        namespace, name = split_repo(repo)
-        self._transport.json("DELETE", f"/repos/{namespace}/{name}/tags/{quote(tag)}")
+        self._transport.json("DELETE", address_of(repo, f"/tags/{quote(tag)}"))
 
     def move(self, repo: str, to: str) -> None:
         """Gives the repository another name, namespace included. Pulls by the old name find it; pushes say so."""
-        namespace, name = split_repo(repo)
-        split_repo(to)
-        self._transport.json("POST", f"/repos/{namespace}/{name}/move", body={"to": to})
+        if split_repo(to)[0] not in {"", split_repo(repo)[0]}:
+            raise HubError(f"{repo} stays what it is; '{to[:120]}' would be another type. Give a name of the same.")
+        self._transport.json("POST", address_of(repo, "/move"), body={"to": bare_name(to)})
 
     def settings(
         self,
@@ -191,15 +188,13 @@ class Hub:
 
         gated  "auto": whoever asks gets the files; "manual": whom an owner lets in; "": everybody who sees it
         """
-        namespace, name = split_repo(repo)
         given = {"private": private, "gated": gated, "description": description}
         body = {key: value for key, value in given.items() if value is not None}
-        return _mapping(self._transport.json("PATCH", f"/repos/{namespace}/{name}", body=body))
+        return _mapping(self._transport.json("PATCH", address_of(repo), body=body))
 
     def _ref(self, repo: str, kind: str, ref: str, rev: str) -> Ref:
-        namespace, name = split_repo(repo)
         body = {"name": ref, "rev": rev}
-        return Ref.read(_mapping(self._transport.json("POST", f"/repos/{namespace}/{name}/{kind}", body=body)))
+        return Ref.read(_mapping(self._transport.json("POST", address_of(repo, f"/{kind}"), body=body)))
 
     # ---- moving files
 
@@ -244,11 +239,15 @@ class Hub:
         """
         folder = Path(folder)
         files = _listed(folder)
-        namespace, name = split_repo(repo)
         kind = kind or next((kind for marker, kind in _MARKERS.items() if marker in files), "plain")
+        if kind == "task" and not split_repo(repo)[0]:
+            repo = f"datasets/{repo}"  # what a hub takes a task for; a model of the same name is another repository
         hashes = {path: file_sha256(folder / path) for path in files}
         with suppress(Conflict):  # it exists; whether we may write to it the commit decides
-            self._transport.json("POST", "/repos", body={"name": repo, "kind": kind, "private": private})
+            made = {"name": bare_name(repo), "kind": kind, "private": private}
+            if type := split_repo(repo)[0]:
+                made["type"] = type
+            self._transport.json("POST", "/repos", body=made)
         head = self._head(repo, branch)
         if head and {file.path: file.sha256 for file in head.files} == hashes:
             return head.commit
@@ -264,7 +263,7 @@ class Hub:
         )
         answer = self._transport.json(
             "POST",
-            f"/repos/{namespace}/{name}/commits",
+            address_of(repo, "/commits"),
             body={
                 "message": message or f"Push {len(files)} files",
                 "branch": branch,
@@ -277,8 +276,7 @@ class Hub:
 
     def delete(self, repo: str) -> None:
         """Deletes the repository and its commits on the hub."""
-        namespace, name = split_repo(repo)
-        self._transport.json("DELETE", f"/repos/{namespace}/{name}")
+        self._transport.json("DELETE", address_of(repo))
 
     def _head(self, repo: str, branch: str) -> Tree | None:
         """Where the branch is, or will begin; None while there is no commit."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from pathlib import Path
 
 from priors.errors import HubError
 
@@ -18,14 +19,38 @@ _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)  # device names on Windows
 _FORBIDDEN = set('\\:*?"<>|')
 MAX_PATH_CHARS = 512
+TYPES = {"models": "model", "datasets": "dataset", "spaces": "space"}
+"""What may stand before namespace/name, as in the Hugging Face client. No namespace has one of these names."""
 
 
-def split_repo(repo: str) -> tuple[str, str]:
-    """'ns/name' as (ns, name). Raises HubError for anything else."""
-    namespace, slash, name = repo.partition("/")
+def split_repo(repo: str) -> tuple[str, str, str]:
+    """'ns/name' as ("", ns, name), 'datasets/ns/name' as ("dataset", ns, name). Raises HubError for anything else."""
+    prefix, _, rest = repo.partition("/")
+    kind, bare = (TYPES[prefix], rest) if prefix in TYPES else ("", repo)
+    namespace, slash, name = bare.partition("/")
     if not slash or not all(_PART.fullmatch(part) and ".." not in part for part in (namespace, name)):
-        raise HubError(f"'{repo[:120]}' is no repository name. Write namespace/name in letters, digits and . _ -.")
-    return namespace, name
+        raise HubError(
+            f"'{repo[:120]}' is no repository name. Write namespace/name in letters, digits and . _ -, and datasets/ "
+            "or spaces/ before it for one of those."
+        )
+    return kind, namespace, name
+
+
+def bare_name(repo: str) -> str:
+    """'ns/name', without what says its type."""
+    return "/".join(split_repo(repo)[1:])
+
+
+def address_of(repo: str, rest: str = "") -> str:
+    """Where the API has this repository, or `rest` of it."""
+    kind, namespace, name = split_repo(repo)
+    return f"/repos/{namespace}/{name}{rest}" + (f"?type={kind}" if kind else "")
+
+
+def folder_of(root: Path, repo: str) -> Path:
+    """Where below `root` the files of a repository lie: as it is called, so the types do not mix."""
+    split_repo(repo)
+    return root.joinpath(*repo.split("/"))
 
 
 def split_revision(text: str, default: str = "main") -> tuple[str, str]:
