@@ -307,14 +307,15 @@ def test_a_cache_that_cannot_be_written_serves_what_it_holds_and_says_one_clear_
 def test_a_full_disk_is_one_clear_line_whatever_the_size_of_the_file(fake, hub, monkeypatch, size):
     content = os.urandom(size)
     fake.commit("me/thing", {"weights.bin": content})
-    written, room, real = 0, size // 2, os.pwrite
+    written, room, real, one_at_a_time = 0, size // 2, os.pwrite, threading.Lock()
 
     def full(handle, data, at):
         nonlocal written
-        if written + len(data) > room:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        written += (done := real(handle, data, at))
-        return done
+        with one_at_a_time:  # several threads write ranges
+            if written + len(data) > room:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            written += (done := real(handle, data, at))
+            return done
 
     monkeypatch.setattr("priors.client._draft.os.pwrite", full)
     with pytest.raises(StorageFull, match=r"is full\. Free some, or move the cache with PRIORHUB_CACHE") as told:
