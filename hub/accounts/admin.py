@@ -22,9 +22,19 @@ class AccountAdmin(UserAdmin):  # type: ignore[type-arg]
 class ApiTokenAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Tokens can be seen and revoked, never read or made: their text exists only where it was first shown."""
 
-    list_display = ["name", "user", "prefix", "role", "created_at", "last_used_at", "expires_at", "revoked_at"]
+    list_display = [
+        "name",
+        "user",
+        "prefix",
+        "role",
+        "created_at",
+        "last_used_at",
+        "two_addresses_at",
+        "expires_at",
+        "revoked_at",
+    ]
     list_select_related = ["user"]
-    readonly_fields = ["user", "name", "prefix", "digest", "role", "created_at", "last_used_at"]
+    readonly_fields = ["user", "name", "prefix", "digest", "role", "created_at", "last_used_at", "two_addresses_at"]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -139,6 +139,12 @@ class ApiToken(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True)
+    last_address = models.CharField(
+        max_length=16, blank=True, default="", help_text="keyed digest of where it was last used from (sightings.py)"
+    )
+    two_addresses_at = models.DateTimeField(
+        null=True, blank=True, help_text="when it was last used from two addresses within minutes"
+    )
     revoked_at = models.DateTimeField(null=True, blank=True)
     objects = ApiTokenQuerySet.as_manager()
 

@@ -12,7 +12,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from hub.accounts import audit
+from hub.accounts import audit, sightings
 from hub.accounts.access import Actor, acts, administers
 from hub.accounts.models import ApiToken, Membership, Role, SetupLink, SignUpLink, TokenScope, User
 from hub.accounts.tokens import PREFIX_LENGTH, digest, new_token, well_formed
@@ -24,7 +24,6 @@ from hub.repos.names import check_namespace
 from priors.errors import Conflict, NotAllowed, NotFound, TokenRejected
 
 SETUP_LINK_DAYS = 7
-_LAST_USED_EVERY = timedelta(minutes=1)  # reading must not cost a write each
 
 
 @transaction.atomic
@@ -99,10 +98,12 @@ def _scope(token: ApiToken, text: str) -> TokenScope:
     return TokenScope(token=token, role=role, repository=repository)
 
 
-def authenticate(text: str) -> ApiToken:
+def authenticate(text: str, *, address: str = "") -> ApiToken:
     """The token's row, with its user, who from then on acts with it: `token.user.token`.
 
     Raises TokenRejected; a mistyped token costs no query.
+
+    address  where it is used from, to tell its owner of two at once
     """
     if not well_formed(text):
         raise TokenRejected("This is not a token of a hub: its checksum does not match. Copy the whole of it again.")
@@ -116,9 +117,7 @@ def authenticate(text: str) -> ApiToken:
     if not token.is_usable:
         how = "was revoked" if token.revoked_at else "has expired"
         raise TokenRejected(f"The token {token.prefix}… {how}. Make a new one and log in again.")
-    now = timezone.now()
-    if token.last_used_at is None or now - token.last_used_at > _LAST_USED_EVERY:
-        ApiToken.objects.filter(pk=token.pk).update(last_used_at=now)
+    sightings.note(token, address)
     token.user.token = token
     return token
 

@@ -41,13 +41,13 @@ class Anyone(HttpBearer):
 
     def authenticate(self, request: HttpRequest, token: str) -> Any:
         """Required by the base class; `__call__` decides."""
-        return authenticate(token).user
+        return authenticate(token, address=rates.address_of(request)).user
 
     def _token_user(self, request: HttpRequest, header: str) -> User:
         scheme, _, text = header.partition(" ")
         if scheme.lower() != "bearer":
             raise TokenRejected("The Authorization header is not 'Bearer ph_…'. Send a token of this hub.")
-        token = authenticate(text.strip())
+        token = authenticate(text.strip(), address=rates.address_of(request))
         if request.method not in _SAFE and not token.may_write:
             raise NotAllowed(f"The token {token.prefix}… may only read. Make one that may write.")
         return token.user

@@ -48,7 +48,7 @@ class Call:
         """Whoever asks. Raises TokenRejected for a token that is not one, on public repositories too."""
         header = self.request.headers.get("Authorization")
         if header:
-            return _bearer(header)
+            return _bearer(self.request, header)
         user: Actor = self.request.user
         if not user.is_authenticated:
             return AnonymousUser()
@@ -222,7 +222,7 @@ def _is_nobody(call: Call) -> bool:
         return False
 
 
-def _bearer(header: str) -> User:
+def _bearer(request: HttpRequest, header: str) -> User:
     scheme, _, text = header.partition(" ")
     match scheme.lower():
         case "bearer":
@@ -235,7 +235,7 @@ def _bearer(header: str) -> User:
         case _:
             raise TokenRejected(BAD_TOKEN)
     try:
-        return authenticate(token).user
+        return authenticate(token, address=rates.address_of(request)).user
     except TokenRejected as err:
         raise TokenRejected(BAD_TOKEN) from err
 

@@ -122,12 +122,13 @@ def _actor(request: HttpRequest) -> Actor:
         case "":
             return AnonymousUser()
         case "bearer":
-            return authenticate(text.strip()).user
+            return authenticate(text.strip(), address=rates.address_of(request)).user
         case "basic":
             try:
-                return authenticate(base64.b64decode(text.strip(), validate=True).decode().partition(":")[2]).user
+                token = base64.b64decode(text.strip(), validate=True).decode().partition(":")[2]
             except ValueError as err:
                 raise TokenRejected("The password is not readable. Give a token of this hub.") from err
+            return authenticate(token, address=rates.address_of(request)).user
     raise TokenRejected("Give any name, and a token of this hub as the password.")
 
 

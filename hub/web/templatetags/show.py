@@ -38,12 +38,6 @@ def hub_version() -> str:
     return str(settings.VERSION)
 
 
-@register.simple_tag
-def import_sources() -> list[str]:
-    """The names of the hubs that repositories may be copied from."""
-    return list(settings.IMPORT_ENDPOINTS)
-
-
 @register.simple_tag(takes_context=True)
 def theme(context: template.Context) -> str:
     """light, dark or system: what the visitor's cookie says, so that the first byte is right."""

@@ -91,6 +91,7 @@ def account(request: HttpRequest) -> HttpResponse:
             form = TokenForm()
         except UserError as refused:
             form.add_error("scopes", str(refused))
+    tokens = list(ApiToken.objects.visible_to(request.user))
     context = {
         "memberships": Membership.objects.filter(user=request.user.pk).select_related("organisation"),
         "invitations": Invitation.objects.filter(user=request.user.pk).select_related("organisation", "invited_by"),
@@ -98,7 +99,8 @@ def account(request: HttpRequest) -> HttpResponse:
         "signup": settings.SIGNUP,
         "form": form,
         "fresh": fresh,
-        "tokens": ApiToken.objects.visible_to(request.user),
+        "tokens": tokens,
+        "doubted": any(token.two_addresses_at and token.is_usable for token in tokens),
         "address": request.build_absolute_uri("/").rstrip("/"),
     }
     response = page(request, "accounts/account.html", context, section="account", status=422 if form.errors else 200)

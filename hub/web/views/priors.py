@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 
@@ -36,6 +37,7 @@ def search(request: HttpRequest) -> HttpResponse:
         "sorts": SORT_NAMES.items(),
         "next": f"?{following.urlencode()}" if shown.next else "",
         "first": filters.without() if after else "",
+        "sources": list(settings.IMPORT_ENDPOINTS),
         "removals": [] if found.count else removals(filters, actor=request.user),
     }
     part = "#results" if request.htmx and not request.htmx.boosted else ""  # type: ignore[attr-defined]
