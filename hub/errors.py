@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from priors.errors import AppError, Conflict, NotAllowed, UserError
@@ -71,6 +71,8 @@ class SecretFound(UserError):
     """A commit holds a token or key that would be public with it."""
 
     code: ClassVar[str] = "secret-found"
+    revoke: Callable[[], None] | None = None
+    """Revokes a token of ours that was found, once more: a transaction that this error ends takes that back."""
 
 
 class BadRequest(UserError):

@@ -30,6 +30,7 @@ from hub.repos import commits
 from hub.repos import services as repos
 from hub.repos.blobs import put_file
 from hub.repos.models import Repository
+from hub.safety import leaks
 from priors.errors import NotFound, UserError
 
 Status = Job.Status
@@ -167,7 +168,7 @@ def finish(held: Claim, outcome: Outcome) -> None:
     """Publishes what the job made and its result in one transaction. Raises Superseded, and a commit's refusals."""
     changes = _stored(outcome.push, held.owner) if outcome.push else []
     output = put_file(outcome.output, by=held.owner) if outcome.output else None
-    with transaction.atomic():
+    with leaks.atomic():
         if not _held(held).select_for_update().exists():
             raise Superseded
         result = dict(outcome.result)

@@ -146,7 +146,9 @@ def sweep(*, grace_s: float) -> Swept:
 def drop_unused(hashes: Iterable[str]) -> int:
     """Removes those of `hashes` that nothing refers to, without grace, and their chunks: for data its owner deleted."""
     hashes = list(hashes)
-    xorbs = set(Segment.objects.filter(chunked__in=hashes).values_list("xorb", flat=True))
+    xorbs: set[int] = set()
+    for start in range(0, len(hashes), _ROWS):
+        xorbs |= set(Segment.objects.filter(chunked__in=hashes[start : start + _ROWS]).values_list("xorb", flat=True))
     removed = sum(_delete_if_unused(sha256, before=timezone.now()) for sha256 in hashes)
     chunkstore.collect(before=timezone.now(), among=xorbs)
     return removed
@@ -154,8 +156,9 @@ def drop_unused(hashes: Iterable[str]) -> int:
 
 def _delete_if_unused(sha256: str, *, before: datetime) -> bool:
     with transaction.atomic():
-        blob = Blob.objects.unused().select_for_update(of=("self",)).filter(pk=sha256, touched_at__lt=before).first()
-        if blob is None:
+        # Locked first and looked at then: a commit may have come to refer to it, and holds it until it does.
+        blob = Blob.objects.select_for_update().filter(pk=sha256, touched_at__lt=before).first()
+        if blob is None or not Blob.objects.unused().filter(pk=sha256).exists():
             return False  # it was touched or committed since
         whole = AssembledBlob.objects.filter(pk=sha256).values_list("key", flat=True).first()
         blob.delete()

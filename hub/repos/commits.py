@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from django.db import transaction
 from django.utils import timezone
 
 from hub.accounts.models import User
@@ -22,8 +21,8 @@ from hub.repos.models import Blob, Commit, Ref, Repository, RepositoryBlob
 from hub.repos.names import check_ref, check_sha256
 from hub.repos.storage import store
 from hub.repos.trees import FileEntry
+from hub.safety import leaks
 from hub.safety.holds import require_unlocked
-from hub.safety.leaks import IGNORE, refuse_secrets
 from hub.safety.scans import note_commit
 from priors.errors import NotFound
 
@@ -106,9 +105,9 @@ def commit(
         ready = _prepare(repository, kind, branch, changes, puts, parent, replace)
         if skip_unchanged and _is_unchanged(ready):
             return ready.tip  # type: ignore[return-value]
-        with transaction.atomic():
+        with leaks.atomic():
             # Everything slow was done before this lock; somebody may have been faster meanwhile.
-            Repository.objects.select_for_update().get(pk=repository.pk)
+            Repository.objects.lock(repository)
             if tip(repository, branch, kind) != ready.tip:
                 if parent is not None:
                     raise _moved(repository, branch, tip(repository, branch, kind))
@@ -168,6 +167,15 @@ def _puts(changes: Sequence[Change], by: User | None) -> dict[str, Blob]:
     return known
 
 
+def _hold(puts: Mapping[str, Blob]) -> None:
+    """Keeps blobs that were found before the transaction until it ends. Raises BlobMissing: a sweep may be faster."""
+    # Not their keys, too: other commits refer to the same blobs, and would wait for this one in whatever order.
+    rows = Blob.objects.select_for_update(no_key=True).filter(pk__in=puts).order_by("pk")
+    held = rows.values_list("pk", flat=True)
+    if lacking := puts.keys() - set(held):
+        raise BlobMissing(f"The bytes {min(lacking)} were removed meanwhile. Send them again, then commit.")
+
+
 def _prepare(
     repository: Repository,
     kind: str,
@@ -189,7 +197,7 @@ def _prepare(
         changed=changed if becomes == repository.kind else None,
     )  # fmt: skip
     new = [after[path] for path in sorted(changed)]
-    refuse_secrets(repository, new, after.get(IGNORE))
+    leaks.refuse_secrets(repository, new, after.get(leaks.IGNORE))
     facts = read(after, store(), manifest=described.manifest, description=repository.description)
     return _Ready(now, after, new, becomes, described, facts)
 
@@ -231,6 +239,7 @@ def _write(
     by: User | None,
     merges: Commit | None,
 ) -> Commit:
+    _hold(puts)
     tree = trees.write(ready.files)
     used = {file.blob for file in ready.files.values()} if ready.tip is None else set(puts.values())
     RepositoryBlob.objects.bulk_create(

@@ -56,7 +56,7 @@ def delete(repository: Repository, hashes: Collection[str]) -> None:
     files would break a rule without them, a prior its manifest for example; then nothing is changed.
     """
     with transaction.atomic():
-        Repository.objects.select_for_update().get(pk=repository.pk)
+        Repository.objects.lock(repository)
         old_trees = set(repository.commits.values_list("tree", flat=True))
         rewritten: dict[int, Commit] = {}
         for commit in repository.commits.select_related("parent", "merged").order_by("id"):  # parents come first

@@ -32,7 +32,7 @@ _MAX_MESSAGE = 10_000
 def squash(*, repository: Repository, branch: str, message: str, by: User) -> Commit:
     """One commit without a parent in place of a branch's history. Raises NotFound, Conflict while something is held."""
     require_unlocked(repository)
-    Repository.objects.select_for_update().get(pk=repository.pk)
+    Repository.objects.lock(repository)
     if Hold.objects.standing().filter(commit__repository=repository).exists():
         raise Conflict(f"A revision of {repository} is held. Its history stays as it is until the hold is lifted.")
     ref = repository.refs.select_related("commit").filter(kind=Ref.Kind.BRANCH, name=branch).first()

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from django.db import IntegrityError, transaction
-from django.db.models import Exists, OuterRef
+from django.db import transaction
+from django.db.models import Exists, OuterRef, QuerySet
 
 from hub.repos import gitobjects, lfs
 from hub.repos.models import Blob, Commit, Tree, TreeEntry
@@ -139,7 +139,7 @@ def write(files: Mapping[str, FileEntry]) -> str:
     oids = sorted(folders)
     for start in range(0, len(oids), _BATCH):
         # Locked, so that `drop_unused` cannot remove one before this commit refers to it.
-        rows = Tree.objects.select_for_update(no_key=True).filter(oid__in=oids[start : start + _BATCH])
+        rows = Tree.objects.select_for_update(no_key=True).filter(oid__in=oids[start : start + _BATCH]).order_by("oid")
         existing |= set(rows.values_list("oid", flat=True))
     new = [oid for oid in oids if oid not in existing]
     Tree.objects.bulk_create([Tree(oid) for oid in new], batch_size=_BATCH, ignore_conflicts=True)
@@ -162,20 +162,12 @@ def drop_unused(oids: Iterable[str] | None = None) -> int:
     """Removes folders that neither a commit nor a folder refers to, of `oids` (all when None), and so on below them."""
     removed, asked = 0, None if oids is None else set(oids)
     while asked is None or asked:
-        used = Exists(Commit.objects.filter(tree=OuterRef("pk"))) | Exists(
-            TreeEntry.objects.filter(subtree=OuterRef("pk"))
-        )
-        unused = Tree.objects.filter(~used)
-        found = [
-            oid
-            for batch in ([None] if asked is None else _batches(asked))
-            for oid in (unused if batch is None else unused.filter(pk__in=batch)).values_list("pk", flat=True)
-        ]
-        below = set(TreeEntry.objects.filter(tree__in=found, subtree__isnull=False).values_list("subtree", flat=True))
-        removed += sum(_drop(oid) for oid in found)
-        if not found:
-            break
-        asked = below
+        found = set(_unused().values_list("pk", flat=True)) if asked is None else asked
+        asked = set()
+        for batch in _batches(found):
+            gone, below = _drop(batch)
+            removed += gone
+            asked |= below
     return removed
 
 
@@ -184,13 +176,22 @@ def _batches(oids: set[str]) -> list[list[str]]:
     return [ordered[start : start + _BATCH] for start in range(0, len(ordered), _BATCH)]
 
 
-def _drop(oid: str) -> bool:
-    try:
-        with transaction.atomic():
-            TreeEntry.objects.filter(tree=oid).delete()
-            return bool(Tree.objects.filter(pk=oid).delete()[0])
-    except IntegrityError:  # a commit came to refer to it meanwhile; its entries are back with the transaction
-        return False
+def _unused() -> QuerySet[Tree]:
+    by_commit, by_folder = Commit.objects.filter(tree=OuterRef("pk")), TreeEntry.objects.filter(subtree=OuterRef("pk"))
+    return Tree.objects.filter(~(Exists(by_commit) | Exists(by_folder)))
+
+
+@transaction.atomic
+def _drop(oids: list[str]) -> tuple[int, set[str]]:
+    """Removes those that nothing refers to: how many, and the folders that were in them."""
+    # Locked first and looked at then: a commit that wrote one of them holds it until it refers to it (see `write`).
+    list(Tree.objects.select_for_update().filter(pk__in=oids).order_by("oid"))
+    found = list(_unused().filter(pk__in=oids).values_list("pk", flat=True))
+    entries = TreeEntry.objects.filter(tree__in=found)
+    below = set(entries.filter(subtree__isnull=False).values_list("subtree", flat=True))
+    entries.delete()
+    Tree.objects.filter(pk__in=found).delete()
+    return len(found), below
 
 
 def _rows(oids: set[str]) -> dict[str, dict[str, TreeEntry]]:

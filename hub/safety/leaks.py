@@ -9,8 +9,11 @@ forms are refused where everybody could read them; a private repository may hold
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
+from django.db import transaction
 from pathspec import GitIgnoreSpec
 
 from hub.accounts import audit
@@ -71,14 +74,27 @@ def require_publishable(repository: Repository) -> None:
 def refuse(repository: Repository, path: str, secret: Secret, *, ignored: bool) -> None:
     """Raises SecretFound unless this find may stand in the repository."""
     if secret.form == "ours" and (token := _working(secret.text)) is not None:
-        revoke_token(token)
-        audit.record("token.leaked", subject=repository, namespace=repository.namespace, token_prefix=token.prefix)
-        raise SecretFound(
+        found = SecretFound(
             f"{path!r}, line {secret.line}: the token {token.prefix}… of this hub. It was revoked, for others may have "
             "seen it. Make a new one, take it out of the file and commit again."
         )
+        found.revoke = partial(_revoke, token, repository)
+        found.revoke()
+        raise found
     if not repository.private:
         _refuse_public(path, secret, ignored=ignored)
+
+
+@contextmanager
+def atomic() -> Iterator[None]:
+    """A transaction like any other, but a token that a commit in it gave away stays revoked when it is rolled back."""
+    try:
+        with transaction.atomic():
+            yield
+    except SecretFound as found:
+        if found.revoke is not None:
+            found.revoke()
+        raise
 
 
 def at_line(secret: Secret, line: int) -> Secret:
@@ -97,6 +113,13 @@ def _refuse_public(path: str, secret: Secret, *, ignored: bool) -> None:
             f"{path!r}, line {secret.line}: {FORMS[secret.form]}, which everybody could read here. Revoke it where it "
             f"was made and take it out; if it is only an example, name the file in {IGNORE}."
         )
+
+
+@transaction.atomic
+def _revoke(token: ApiToken, repository: Repository) -> None:
+    if ApiToken.objects.filter(pk=token.pk, revoked_at=None).exists():
+        revoke_token(token)
+        audit.record("token.leaked", subject=repository, namespace=repository.namespace, token_prefix=token.prefix)
 
 
 def _working(text: str) -> ApiToken | None:

@@ -14,6 +14,7 @@ from hub.repos import commits, lfs, services
 from hub.repos.blobs import put_blob
 from hub.repos.commits import Put
 from hub.repos.models import Namespace, Repository
+from hub.safety import leaks
 from hub.safety.holds import servable
 from hub.wire.calls import Call
 from hub.wire.errors import Exists
@@ -86,12 +87,13 @@ def duplicate(call: Call, type: str, ns: str, name: str) -> HttpResponse:
 def _made(
     call: Call, namespace: Namespace, name: str, type: str, *, private: bool, changes: list[Put], message: str
 ) -> Repository:
-    try:
-        made = services.create_repository(name=name, kind=Repository.Kind.PLAIN, type=type, private=private)
-    except Conflict as err:
-        found = Repository(namespace=namespace, name=name.partition("/")[2], type=type)
-        raise Exists("You already created this repo", url=url_of(call.endpoint, found)) from err
-    commits.commit(repository=made, changes=changes, message=message, by=call.user, replace=True)
+    with leaks.atomic():  # no repository without its first commit, which may be refused
+        try:
+            made = services.create_repository(name=name, kind=Repository.Kind.PLAIN, type=type, private=private)
+        except Conflict as err:
+            found = Repository(namespace=namespace, name=name.partition("/")[2], type=type)
+            raise Exists("You already created this repo", url=url_of(call.endpoint, found)) from err
+        commits.commit(repository=made, changes=changes, message=message, by=call.user, replace=True)
     return made
 
 

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from django.db import transaction
 from django.http import HttpResponse, JsonResponse
 
 from hub.accounts import rates
@@ -21,6 +20,7 @@ from hub.repos.models import Blob, Commit, Ref, Repository
 from hub.repos.patterns import spec_of
 from hub.repos.storage import store
 from hub.repos.trees import FileEntry, FolderEntry
+from hub.safety import leaks
 from hub.wire.calls import Call, revision
 from hub.wire.errors import EntryNotFound
 from hub.wire.ndjson import Keep, Line, read_lines
@@ -66,7 +66,7 @@ def commit(call: Call, type: str, ns: str, name: str, rev: str) -> HttpResponse:
     if not call.flag("create_pr"):
         made = _committed(call, repository, _branch(rev), header, changes)
         return JsonResponse(commit_made(call.endpoint, repository, made))
-    with transaction.atomic():  # no pull request without its commit
+    with leaks.atomic():  # no pull request without its commit
         pull = pulls.open_pull(
             repository=repository, by=call.user, title=_said(header, "summary")[:200] or "Changes",
             description=_said(header, "description"),

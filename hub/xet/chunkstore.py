@@ -232,9 +232,13 @@ def collect(*, before: datetime, among: Iterable[int] | None = None) -> int:
     Clients that remember one are made to forget: the epoch of their scope rises.
     """
     unused = Xorb.objects.filter(~Exists(Segment.objects.filter(xorb=OuterRef("pk"))), touched_at__lt=before)
-    if among is not None:
-        unused = unused.filter(pk__in=list(among))
-    return sum(_collect(pk, before) for pk in list(unused.values_list("pk", flat=True)))
+    if among is None:
+        found = list(unused.values_list("pk", flat=True))
+    else:
+        found, rest = [], iter(among)
+        while batch := list(islice(rest, _ROWS)):
+            found += unused.filter(pk__in=batch).values_list("pk", flat=True)
+    return sum(_collect(pk, before) for pk in found)
 
 
 def _collect(pk: int, before: datetime) -> bool:

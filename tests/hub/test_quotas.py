@@ -17,7 +17,7 @@ from hub.jobs.cleanup import delete_repository
 from hub.repos import commits, quotas
 from hub.repos.blobs import put_blob
 from hub.repos.commits import Put, Remove
-from hub.repos.models import Blob, Namespace, Reservation
+from hub.repos.models import Blob, Namespace, Repository, Reservation
 from tests.factories import bearer, make_blob, make_commit, make_repository, make_user, sha256
 
 pytestmark = pytest.mark.django_db
@@ -167,3 +167,18 @@ def test_parallel_uploads_never_store_more_than_the_quota(ann: User, space: Name
 
     assert len(stored) == Blob.objects.count() == 10
     assert quotas.use_of(space) == quotas.Use(100 * KB, 100 * KB)
+
+
+def test_a_copy_over_the_quota_leaves_no_empty_repository(client: Client, ann: User, settings: Settings) -> None:
+    source = make_repository(make_user("ben"), "big")
+    settings.STORAGE_QUOTA_BYTES = 0
+    make_commit(source, {"a.bin": some(150 * KB)})
+    settings.STORAGE_QUOTA_BYTES = 100 * KB
+
+    answer = client.post(
+        "/api/models/ben/big/duplicate", {"repository": "ann/copy"}, content_type="application/json",
+        headers=bearer(ann),
+    )  # fmt: skip
+
+    assert answer.status_code == 413, answer.content
+    assert not Repository.objects.filter(name="copy").exists()

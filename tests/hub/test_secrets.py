@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import random
 import string
 from pathlib import Path
@@ -14,8 +16,10 @@ from hub.accounts.models import ApiToken, AuditEntry, User
 from hub.accounts.services import authenticate, revoke_token
 from hub.accounts.tokens import new_token
 from hub.errors import SecretFound
+from hub.jobs import services as jobs
 from hub.repos import services
-from hub.repos.models import Commit
+from hub.repos.commits import Put
+from hub.repos.models import Commit, Repository
 from hub.safety.secrets import FORMS, find_secrets
 from priors.errors import TokenRejected
 from tests.factories import bearer, make_blob, make_commit, make_repository, make_token, make_user
@@ -112,6 +116,38 @@ def test_a_working_token_of_ours_is_revoked_and_refused_everywhere(client: Clien
     with pytest.raises(TokenRejected, match="revoked"):
         authenticate(leaked)
     assert AuditEntry.objects.filter(action="token.leaked", subject=str(repository)).exists()
+
+
+@pytest.mark.parametrize("how", ["pull", "job"])
+def test_a_token_stays_revoked_when_what_gave_it_away_is_taken_back(ann: User, how: str) -> None:
+    repository = make_repository(ann)
+    make_commit(repository, {"a.txt": b"1"}, by=ann)
+    leaked = make_token(make_user("bob"))
+    text = f"token: {leaked}".encode()
+
+    if how == "pull":
+        content = {"path": "n.md", "content": base64.b64encode(text).decode(), "encoding": "base64"}
+        lines = [{"key": "header", "value": {"summary": "s"}}, {"key": "file", "value": content}]
+        answer = Client(headers=bearer(ann)).post(
+            f"/api/models/{repository}/commit/main?create_pr=1",
+            "\n".join(map(json.dumps, lines)),
+            content_type="application/x-ndjson",
+        )
+        assert answer.status_code == 400
+        assert not repository.discussions.exists()
+    else:
+        spec = {"source": "hf:a/b", "push_to": "ann/copy", "rev": None, "type": "model", "private": True}
+        held = jobs.claim(str(jobs.submit(kind="import", spec=spec, owner=ann).pk))
+        assert held is not None
+        files = [Put("n.md", make_blob(text, by=ann).sha256)]
+        push = jobs.Push(None, "ann/copy", "plain", "Copy", private=True, files=files, type="model", provenance={})
+        with pytest.raises(SecretFound):
+            jobs.finish(held, jobs.Outcome({}, push=push))
+        assert not Repository.objects.filter(name="copy").exists()
+
+    with pytest.raises(TokenRejected, match="revoked"):
+        authenticate(leaked)
+    assert AuditEntry.objects.filter(action="token.leaked").count() == 1
 
 
 def test_a_token_of_ours_that_no_longer_works_may_stay_in_private(client: Client, ann: User) -> None:

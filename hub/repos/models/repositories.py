@@ -13,6 +13,7 @@ from hub.accounts.access import Actor, administers, open_to, readable
 from hub.accounts.models import Role
 from hub.ids import uuid7
 from hub.safety.models import Hold
+from priors.errors import NotFound
 
 
 class Namespace(models.Model):
@@ -63,6 +64,11 @@ class RepositoryQuerySet(models.QuerySet["Repository"]):
             found = self.order_by(Case(When(type=Repository.Type.MODEL, then=0), default=1), "type")
         namespace, _, name = name.partition("/")
         return found.filter(namespace__name=namespace, name=name)
+
+    def lock(self, repository: Repository) -> None:
+        """Keeps others from changing it until the transaction ends. Raises NotFound when it was deleted meanwhile."""
+        if not self.select_for_update().filter(pk=repository.pk).exists():
+            raise NotFound(f"There is no repository {repository} any more: it was deleted.")
 
     def for_cards(self) -> Self:
         """With everything a list shows of a repository."""
