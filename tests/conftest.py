@@ -7,6 +7,8 @@ import os
 # Before torch is imported anywhere: the suite runs in two processes on two cores, and threads that wait for each other
 # across them cost more than they bring. Children inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Some environments forbid bytecode, and each of some hundred children would compile the hub anew: 0.6 s each time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 from collections.abc import Iterator
 from pathlib import Path

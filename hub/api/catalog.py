@@ -14,9 +14,8 @@ from hub.api.auth import Anyone
 from hub.api.paging import MAX_LIMIT
 from hub.api.repositories import find
 from hub.api.schemas import PriorCard, PriorPage
-from hub.catalog.fits import Partner
 from hub.catalog.models import Item
-from hub.catalog.search import Query, search
+from hub.catalog.query import Partner, Query
 from hub.errors import BadRequest
 from hub.repos import services
 from hub.repos.models import Repository
@@ -85,6 +84,8 @@ _LISTS = ("task", "library", "language", "license", "may", "takes", "gives", "dt
 def index(request: Any, asked: InQuery[PriorFilter]) -> PriorPage:
     if not 1 <= asked.limit <= MAX_LIMIT:
         raise BadRequest(f"limit={asked.limit} is not between 1 and {MAX_LIMIT}. Ask for fewer, and follow `next`.")
+    from hub.catalog.search import search
+
     found = search(asked.query(request.auth), visible_to=request.auth)
     page = found.page(sort=asked.sort, after=asked.cursor, limit=asked.limit, slim=True)
     return PriorPage(items=[PriorCard.from_row(item) for item in page.items], next=page.next)

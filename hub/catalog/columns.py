@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -321,8 +320,3 @@ _keeper = Keeper()
 def columns() -> Columns:
     """The catalogue as it is now."""
     return _keeper.columns()
-
-
-def top(counts: dict[str, int], limit: int) -> list[tuple[str, int]]:
-    """The most frequent values, by name among equals."""
-    return sorted(Counter(counts).items(), key=lambda pair: (-pair[1], pair[0]))[:limit]

@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 from composer.adapters import MAX_STEPS, Edge, next_repair
 from composer.errors import PortMismatch
 from hub.catalog.columns import Columns, Mask
-from hub.catalog.models import Item
+from hub.catalog.query import Partner
 from priors.errors import BadType
 from priors.types import PortType, parse
-
-WAYS = ("after", "before", "beside")
-
-
-@dataclass(frozen=True)
-class Partner:
-    """The ports of a prior that others are to fit."""
-
-    name: str
-    takes: str
-    gives: tuple[str, ...]
-
-    @classmethod
-    def of(cls, item: Item) -> Partner:
-        return cls(item.repository.full_name, item.takes, tuple(dict.fromkeys(item.gives.values())))
 
 
 def fitting(columns: Columns, partner: Partner) -> dict[str, Mask]:

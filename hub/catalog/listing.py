@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from hub.accounts.access import Actor
-from hub.catalog.search import Page, Query, search
+from hub.catalog.query import Page, Query
 from hub.errors import BadRequest
 
 SORTS = {
@@ -47,6 +47,8 @@ def repositories(
 
     Four queries at most, whatever is asked for and however many there are. Raises BadRequest.
     """
+    from hub.catalog.search import search
+
     if sort not in SORTS:
         raise BadRequest(f"sort={sort[:40]!r} is not a way to sort. Use one of {', '.join(SORTS)}.")
     if not 1 <= limit <= MAX_LIMIT:

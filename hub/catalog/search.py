@@ -9,8 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -20,50 +19,16 @@ from hub.accounts.access import Actor, reaches
 from hub.accounts.models import Role
 from hub.catalog import words
 from hub.catalog.columns import FACETS, Columns, Mask, Positions, columns
-from hub.catalog.fits import WAYS, Partner, fitting
+from hub.catalog.fits import fitting
 from hub.catalog.models import Item
-from hub.catalog.terms import words as split
+from hub.catalog.query import SORTS, WAYS, Page, Query
 from hub.errors import BadRequest
 from hub.repos.models import Repository
 
-RANGES = ("parameters", "size_bytes", "score", "price_cents")
-SORTS = {
-    "relevance": "", "updated": "updated_at", "created": "created_at", "downloads": "downloads", "likes": "likes",
-    "trending": "trending", "score": "score",
-}  # fmt: skip
-MAX_WORDS = 16
 _KEPT_WORDS = 2048  # of 12 kB each at 100,000 rows
 _STEP = 2048
 _RANKED = 2000
 """A question that more items match says little about each: then the most used come first, at no cost."""
-
-
-@dataclass(frozen=True)
-class Query:
-    """What is asked for. Values of one facet are alternatives; facets, words and ranges all have to hold."""
-
-    q: str = ""
-    facets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    ranges: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
-    partner: Partner | None = None
-    ways: tuple[str, ...] = ()
-    name_part: str = ""
-    required: tuple[str, ...] = ()
-    """Terms that all have to be there: `hf:license:mit`."""
-    excluded: tuple[str, ...] = ()
-    """Terms of which none may be there."""
-
-    @property
-    def words(self) -> list[str]:
-        return split(self.q)[:MAX_WORDS]
-
-
-@dataclass(frozen=True)
-class Page:
-    """Some items in order, and where the next page starts."""
-
-    items: list[Item]
-    next: str | None
 
 
 class Found:

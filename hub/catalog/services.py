@@ -13,7 +13,8 @@ from typing import Any
 from django.db import transaction
 from django.db.models import F
 
-from hub.catalog import frontmatter, licenses, terms, wake, words
+from hub.announce import announce
+from hub.catalog import frontmatter, licenses, terms, words
 from hub.catalog.facts import Facts
 from hub.catalog.models import Item, Lineage, Removed, Revision
 from hub.repos.models import Commit, Repository
@@ -53,7 +54,7 @@ def committed(commit: Commit, facts: Facts) -> Item:
     item.derivation, item.attempts, item.problem = 0, 0, ""
     _store(item)
     _relate(item)
-    wake.later(item)
+    announce("catalog.derive", item.pk)
     return item
 
 
@@ -86,7 +87,7 @@ def changed(repository: Repository) -> None:
         item.repository = repository
         item.derivation, item.attempts = (0, 0) if item.commit_id else (item.derivation, 0)  # a card's pictures move
         _store(item)
-        wake.later(item)
+        announce("catalog.derive", item.pk)
 
 
 def liked(repository: Repository) -> None:

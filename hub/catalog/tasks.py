@@ -9,7 +9,8 @@ from celery import shared_task
 from django.db.models import Q
 from django.utils import timezone
 
-from hub.catalog import derive, downloads, wake
+from hub.announce import announce
+from hub.catalog import derive, downloads
 from hub.catalog.models import Item
 
 logger = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ def sweep() -> None:
     waiting = waiting.filter(Q(woken_at=None, updated_at__lt=before) | Q(woken_at__lt=before), commit__isnull=False)
     for item in waiting.only("pk").order_by("pk")[:_BATCH]:
         Item.objects.filter(pk=item.pk).update(woken_at=timezone.now())
-        wake.later(item)
+        announce("catalog.derive", item.pk)
 
 
 @shared_task(name="catalog.fold")  # type: ignore[untyped-decorator]

@@ -13,7 +13,6 @@ from django.utils import timezone
 from hub.accounts.access import Actor
 from hub.accounts.models import User
 from hub.accounts.permissions import can, require
-from hub.catalog import cards
 from hub.errors import BadRequest
 from hub.repos.models import Discussion, DiscussionEvent, Repository
 from priors.errors import Conflict, NotAllowed, NotFound
@@ -65,7 +64,7 @@ def edit(*, event: DiscussionEvent, by: User, text: str) -> DiscussionEvent:
     said_at = found.edited_at or found.created_at
     before = {"raw": found.text, "updatedAt": said_at.isoformat(), "author": by.username}
     found.edits = [*found.edits, before][-MAX_EDITS_KEPT:]
-    found.text, found.html = text, cards.render(text)
+    found.text, found.html = text, _html(text)
     found.edited_at, found.edited_by = timezone.now(), by
     found.save(update_fields=["text", "html", "edits", "edited_at", "edited_by"])
     _touch(found.discussion)
@@ -163,7 +162,7 @@ def find_comment(discussion: Discussion, event_id: str) -> DiscussionEvent:
 
 def _say(discussion: Discussion, by: User, text: str) -> DiscussionEvent:
     event = DiscussionEvent.objects.create(
-        discussion=discussion, kind=Kind.COMMENT, author=by, text=text, html=cards.render(text)
+        discussion=discussion, kind=Kind.COMMENT, author=by, text=text, html=_html(text)
     )
     _touch(discussion)
     return event
@@ -189,3 +188,9 @@ def _text(text: str, *, may_be_empty: bool = False) -> str:
     if len(text) > MAX_TEXT:
         raise BadRequest(f"The text has {len(text)} characters; {MAX_TEXT} are allowed. Put the rest into a file.")
     return text
+
+
+def _html(text: str) -> str:
+    from hub.catalog.cards import render  # and with it a parser, which nothing else in a web process needs
+
+    return render(text)

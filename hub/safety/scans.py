@@ -9,15 +9,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
-from functools import partial
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
-from kombu.exceptions import OperationalError
 
+from hub.announce import announce
 from hub.errors import SecretFound
 from hub.repos import trees
 from hub.repos.models import Commit, Repository
@@ -48,7 +47,7 @@ def note_commit(commit: Commit, changed: Iterable[FileEntry], pickles: Mapping[s
     changed = list(changed)
     if leaks.left_to_scans(changed) or any(_is_slow(entry) for entry in changed):
         ScanDue.objects.get_or_create(commit=commit)
-        transaction.on_commit(partial(_wake, commit.pk))
+        announce("safety.scan", commit.pk)
 
 
 def scan(commit_id: int) -> None:
@@ -186,12 +185,3 @@ def _scan_secrets(repository: Repository, entry: FileEntry, ignore: FileEntry | 
             read = before + piece
             before = read[-_OVERLAP:]  # a token that two pieces share
             line += read.count(b"\n", 0, len(read) - len(before))
-
-
-def _wake(commit_id: int) -> None:
-    from hub.celery import app  # the web process needs Celery only from its first slow commit on
-
-    try:
-        app.send_task("safety.scan", args=[commit_id], queue="quick")
-    except (OperationalError, OSError) as err:
-        logger.warning("scan not announced: commit=%s cause=%s", commit_id, err)  # beat finds it

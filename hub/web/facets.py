@@ -6,18 +6,19 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from django.http import QueryDict
 
 from hub.accounts.access import Actor
-from hub.catalog.columns import top
-from hub.catalog.fits import WAYS, Partner
 from hub.catalog.models import Item
-from hub.catalog.search import SORTS, Found, Query
-from hub.catalog.search import removals as fewer
+from hub.catalog.query import SORTS, WAYS, Partner, Query
 from hub.web.templatetags.show import MODALITIES, bytes_short
 from hub.web.templatetags.show import count as count_short
+
+if TYPE_CHECKING:
+    from hub.catalog.search import Found
 
 FORMS = {"prior": "Priors", "composition": "Compositions", "task": "Tasks", "plain": "Plain repositories"}
 KINDS = {"network": "Networks", "function": "Functions"}
@@ -204,13 +205,18 @@ def facets(filters: Filters, found: Found) -> list[Facet]:
         made.append(Facet("fits", f"How it fits {filters.partner.name}", tuple(ways)))
     for key, title in _TITLES.items():
         counts, chosen = found.counts.get(key, {}), filters.chosen.get(key, ())
-        ordered = [(value, n) for value, n in top(counts, _MORE + len(chosen)) if value not in chosen]
+        ordered = [(value, n) for value, n in _top(counts, _MORE + len(chosen)) if value not in chosen]
         values = [_value(filters, key, value, _name(key, value), counts.get(value, 0), chosen) for value in chosen]
         values += [_value(filters, key, value, _name(key, value), n, chosen) for value, n in ordered]
         if values:
             shown = max(_SHOWN, len(chosen))
             made.append(Facet(key, title, tuple(values[:shown]), tuple(values[shown:_MORE])))
     return made
+
+
+def _top(counts: Mapping[str, int], limit: int) -> list[tuple[str, int]]:
+    """The most frequent values, by name among equals."""
+    return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:limit]
 
 
 def ranges(filters: Filters, found: Found) -> list[Range]:
@@ -229,6 +235,8 @@ def ranges(filters: Filters, found: Found) -> list[Range]:
 
 def removals(filters: Filters, *, actor: Actor) -> list[tuple[str, str, int]]:
     """For a search that found nothing: what to drop, the address without it, and how many appear."""
+    from hub.catalog.search import removals as fewer
+
     by_column = {column: key for key, (column, _, _) in _RANGES.items()}
     made = []
     for key, value, n in fewer(filters.query, visible_to=actor):

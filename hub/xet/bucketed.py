@@ -11,8 +11,8 @@ from django.db import IntegrityError, transaction
 from django.db.models import Sum
 from django.utils import timezone
 
+from hub.announce import announce
 from hub.errors import BlobLost
-from hub.jobs.queue import announce
 from hub.repos.objects import bucket, draft, storage_full
 from hub.xet.models import AssembledBlob, ChunkedBlob, DirectUpload
 from hub.xet.reader import read_blob

@@ -23,8 +23,8 @@ from django.conf import settings
 from django.utils import timezone
 
 from hub.accounts.models import User
+from hub.announce import announce
 from hub.errors import BadRequest, BlobLost, HashMismatch, StillChecking, TooLarge
-from hub.jobs.queue import announce
 from hub.repos.blobs import known_blob, put_blob, put_pieces
 from hub.repos.gitobjects import blob_header
 from hub.repos.models import Blob

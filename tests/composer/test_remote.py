@@ -26,7 +26,7 @@ def hub(home, live_server, tmp_path, monkeypatch):
     monkeypatch.setenv("PRIORHUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PRIORHUB_URL", live_server.url)
     monkeypatch.setenv("PRIORHUB_TOKEN", token)
-    monkeypatch.setattr("hub.jobs.queue._send", lambda job_id, queue: run_job(job_id))
+    monkeypatch.setattr("hub.announce._send", lambda task, of, queue: run_job(of) if task == "jobs.run" else None)
     with Hub() as hub:
         for name in ("char_ngrams", "word_ngrams"):
             folder = tmp_path / "priors" / "ada" / name.replace("_", "-")

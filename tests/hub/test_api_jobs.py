@@ -190,7 +190,7 @@ def test_a_mistake_of_the_hub_is_a_number_for_its_operator(
     def broken(**_: object) -> None:
         raise ZeroDivisionError("secret detail")
 
-    monkeypatch.setattr("hub.api.catalog.search", broken)
+    monkeypatch.setattr("hub.catalog.search.search", broken)
 
     response = client.get("/api/v1/priors")
 

@@ -12,7 +12,8 @@ from django.contrib.auth.models import AnonymousUser
 from hub.catalog import cards
 from hub.catalog.library import HubStorage
 from hub.catalog.models import Item
-from hub.catalog.search import Query, search
+from hub.catalog.query import Query
+from hub.catalog.search import search
 from hub.jobs.cleanup import delete_repository
 from priors.errors import UnknownPrior
 from priors.manifest import PriorRef, read_manifest

@@ -15,7 +15,8 @@ from hub.catalog import tasks
 from hub.catalog.derive import derive
 from hub.catalog.library import HubStorage
 from hub.catalog.models import Item
-from hub.catalog.search import Query, search
+from hub.catalog.query import Query
+from hub.catalog.search import search
 from hub.home import prior_cache
 from hub.repos.models import Repository
 from priors.errors import BadWeights
@@ -121,7 +122,7 @@ def test_a_failing_worker_leaves_the_cause_and_is_tried_three_times(ann: Any, mo
 
     monkeypatch.setattr(module, "read_weights", broken)
     sent: list[int] = []
-    monkeypatch.setattr(tasks.wake, "later", lambda item: sent.append(item.pk))
+    monkeypatch.setattr(tasks, "announce", lambda task, item_id: sent.append(item_id))
     for _ in range(4):
         tasks.derive_item(item.pk)
         Item.objects.update(woken_at="2026-01-01T00:00:00Z")

@@ -17,7 +17,7 @@ from kombu import Connection
 
 from hub.celery import app
 from hub.home import scratch
-from hub.jobs import queue, services
+from hub.jobs import services
 from hub.jobs.cleanup import remove_job_folders
 from hub.jobs.models import Job
 from hub.repos.models import Commit, Repository
@@ -39,16 +39,16 @@ def worker(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
         "PYTHONWARNINGS": "ignore",
     }
 
-    def send(job_id: str, name: str) -> None:
+    def send(task: str, argument: str, name: str) -> None:
         with this_broker(home) as broker:
-            app.send_task("jobs.run", args=[job_id], queue=name, connection=broker)
+            app.send_task(task, args=[argument], queue=name, connection=broker)
 
     def start() -> subprocess.Popen[bytes]:
         command = ["celery", "--quiet", "-A", "tests.hub.slow_worker", "worker", "-Q", "train", "--pool", "solo"]
         started.append(subprocess.Popen([sys.executable, "-m", *command], env=environment, cwd=settings.BASE_DIR))
         return started[-1]
 
-    monkeypatch.setattr(queue, "_send", send)
+    monkeypatch.setattr("hub.announce._send", send)
     yield start
     for process in started:
         process.kill()

@@ -11,7 +11,7 @@ from django.contrib.auth.models import AnonymousUser
 from hub.catalog import services as catalog
 from hub.catalog.listing import SORTS, repositories
 from hub.catalog.models import Item
-from hub.catalog.search import Page
+from hub.catalog.query import Page
 from hub.errors import BadRequest
 from hub.jobs.cleanup import delete_repository
 from hub.repos.models import Repository

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def own_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(scans, "_wake", lambda commit_id: None)
+    monkeypatch.setattr(scans, "announce", lambda task, commit_id: None)
     return home
 
 
@@ -231,7 +231,7 @@ def test_a_commit_wakes_a_worker_once_it_is_there(
     ann: User, monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
 ) -> None:
     woken: list[int] = []
-    monkeypatch.setattr(scans, "_wake", woken.append)
+    monkeypatch.setattr(scans, "announce", lambda task, commit_id: woken.append(commit_id))
 
     with django_capture_on_commit_callbacks(execute=True):
         commit = prior(ann, {"model.safetensors": safetensors(np.ones(3, "<f4"))})

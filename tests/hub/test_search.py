@@ -10,9 +10,10 @@ from django.test import Client
 
 from hub.catalog import services as catalog
 from hub.catalog.columns import Keeper
-from hub.catalog.fits import Partner, connects
+from hub.catalog.fits import connects
 from hub.catalog.models import Item
-from hub.catalog.search import Found, Query, removals, search
+from hub.catalog.query import Partner, Query
+from hub.catalog.search import Found, removals, search
 from hub.catalog.words import distance
 from hub.errors import BadRequest
 from tests.factories import make_commit, make_prior, make_repository, make_user

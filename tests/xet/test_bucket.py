@@ -17,9 +17,9 @@ from django.utils import timezone
 from moto.server import ThreadedMotoServer
 from pytest_django import Settings
 
+from hub import announce
 from hub.accounts.models import User
 from hub.errors import BadRequest, BlobLost, HashMismatch, StillChecking, StorageDown, TooLarge
-from hub.jobs import queue
 from hub.ops.fsck import fsck
 from hub.repos import objects as repo_objects
 from hub.repos.blobs import drop_unused, put_blob, sweep
@@ -63,7 +63,7 @@ def a_bucket(server: str, home: Path, settings: Settings, monkeypatch: pytest.Mo
 def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """What workers were told; nothing runs by itself."""
     messages: list[tuple[str, str]] = []
-    monkeypatch.setattr(queue, "_announce", lambda task, argument, _: messages.append((task, argument)))
+    monkeypatch.setattr(announce, "_send", lambda task, argument, _: messages.append((task, argument)))
     for module in (direct, bucketed):
         monkeypatch.setattr(module, "announce", lambda task, argument: messages.append((task, argument)))
     return messages

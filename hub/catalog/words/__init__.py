@@ -6,14 +6,16 @@ Both index `terms.indexed` text, so case, accents and hyphens are treated alike;
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
 from django.db import connection
-from numpy.typing import NDArray
 
 from hub.catalog.models import Word
 from hub.catalog.terms import MAX_WORD
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 MIN_WORD = 3
 """Shorter words are not corrected: nearly every other short word is near them."""

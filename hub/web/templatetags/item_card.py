@@ -65,7 +65,7 @@ def _facts(item: Item) -> Iterator[tuple[str, str]]:
         if repository.type == Repository.Type.MODEL:
             yield "", "parameters unknown" if item.parameters is None else f"{count(item.parameters)} parameters"
         yield "", bytes_short(item.size_bytes)
-    sells = {True: " · may sell", False: " · no selling"}.get(item.may_sell, "")
+    sells = "" if item.may_sell is None else " · may sell" if item.may_sell else " · no selling"
     tunes = " · no fine-tuning" if item.may_fine_tune is False else ""
     yield "scale", (license_short(item.license) or "license unknown") + sells + tunes
     if item.score is not None:

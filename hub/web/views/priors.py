@@ -6,7 +6,6 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 
-from hub.catalog.search import search as find
 from hub.errors import BadRequest
 from hub.web.facets import SORT_NAMES, Filters, facets, ranges, removals
 from hub.web.pages import page
@@ -17,6 +16,8 @@ _PAGE = 24
 @require_safe
 def search(request: HttpRequest) -> HttpResponse:
     """Repositories by words, facets, ranges and what they fit. htmx gets the results alone, at the same address."""
+    from hub.catalog.search import search as find
+
     filters = Filters.of(request.GET, actor=request.user)
     found = find(filters.query, visible_to=request.user)
     after = request.GET.get("after", "")[:200]
