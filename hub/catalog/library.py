@@ -19,10 +19,13 @@ from priors.manifest import FILE_NAME, PriorManifest, PriorRef, parse_manifest
 
 
 class HubStorage:
-    """Every prior whose files `actor` may have, as it was when first asked: a job sees one catalogue to its end."""
+    """Every prior whose files `actor` may have, as it was when first asked: a job sees one catalogue to its end.
 
-    def __init__(self, actor: Actor) -> None:
-        self._actor = actor
+    published  only those that everybody may see, for work whose result everybody reads: reports name what was tried
+    """
+
+    def __init__(self, actor: Actor, *, published: bool = False) -> None:
+        self._actor, self._published = actor, published
 
     def entries(self) -> list[Entry]:
         """All of them, by namespace and name."""
@@ -36,6 +39,8 @@ class HubStorage:
     @cached_property
     def _rows(self) -> dict[str, tuple[Entry, Commit]]:
         found = Item.objects.open_to(self._actor).priors().for_cards()
+        if self._published:
+            found = found.filter(repository__private=False)
         held = held_repositories([item.repository for item in found])
         return {
             item.repository.full_name: (Entry(PriorRef.parse(item.ref), parse_manifest(item.manifest)), item.commit)

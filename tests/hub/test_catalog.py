@@ -153,3 +153,4 @@ def test_a_library_shows_only_what_its_user_may_see(ann: Any) -> None:
 
     assert HubStorage(make_user()).entries() == []
     assert len(HubStorage(ann).entries()) == 1
+    assert HubStorage(ann, published=True).entries() == []

@@ -11,14 +11,16 @@ import pytest
 
 from hub.accounts.models import User
 from hub.boards.models import Result
+from hub.catalog.models import Item
 from hub.home import scratch
 from hub.jobs import services, tasks
 from hub.jobs.models import Job
 from hub.repos.commits import commit_folder
 from hub.repos.models import Blob, Repository
-from hub.repos.services import read_file
+from hub.repos.services import files, read_file
 from hub.repos.storage import store
 from tests.factories import make_prior, make_repository, make_user
+from tests.web.world import composition
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -105,3 +107,27 @@ def test_a_job_that_cannot_be_done_says_why_in_one_line(ann: User) -> None:
     job.refresh_from_db()
     assert (job.status, job.error["code"]) == ("failed", "bad-task")
     assert "\n" not in job.error["detail"]
+
+
+def test_what_everybody_reads_names_no_private_prior(ann: User) -> None:
+    make_prior(ann, "hidden-ngrams", private=True)
+    spec = {"labels_per_class": 4, "draws": 1, "curve": [4]}
+
+    shown = done(ann, "benchmark", {"task": "ann/rows", **spec})
+    Repository.objects.filter(name="rows").update(private=True)
+    mine = done(ann, "benchmark", {"task": "ann/rows", "seed": 1, **spec})
+
+    assert "hidden-ngrams" in str(mine.result) and "hidden-ngrams" not in str(shown.result)
+
+
+def test_a_public_model_is_made_of_public_priors_unless_it_names_others(ann: User) -> None:
+    make_prior(ann, "hidden-ngrams", private=True)
+    named = Item.objects.get(repository__name="hidden-ngrams").ref
+
+    done(ann, "fit", {"task": "ann/rows", "push_to": "ann/chosen"})
+    done(ann, "fit", {"task": "ann/rows", "push_to": "ann/given", "composition": composition(named)})
+
+    chosen, named_one = (Repository.objects.get(name=name) for name in ("chosen", "given"))
+    assert not chosen.private and named_one.private
+    assert b"hidden-ngrams" in read_file(named_one.head, "composition.lock.json")
+    assert not any(b"hidden-ngrams" in read_file(chosen.head, file.path) for file in files(chosen.head))

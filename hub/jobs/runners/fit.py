@@ -8,19 +8,23 @@ from composer.graph import Graph
 from hub.catalog.library import HubStorage
 from hub.home import feature_cache
 from hub.jobs.runners import Work
-from hub.jobs.runners.inputs import read_task
+from hub.jobs.runners.inputs import is_private, read_task
 from hub.jobs.services import Outcome, Push
 from hub.repos.models import Repository
 
 
 def run(work: Work) -> Outcome:
-    """Ids and report of the fitted model; its folder becomes a commit of `push_to` together with the result."""
+    """Ids and report of the fitted model; its folder becomes a commit of `push_to` together with the result.
+
+    A public model names what it was made of and what was tried: so private priors are not tried for one, and a
+    composition that names some becomes a private repository.
+    """
     spec = work.spec
     given = spec["composition"]
     composition = fit(
         read_task(work),
         None if given is None else Graph.from_dict(given),
-        library=HubStorage(work.owner),
+        library=HubStorage(work.owner, published=given is None and not spec["private"]),
         cache=FeatureCache(feature_cache()),
         seed=spec["seed"],
         fusion=spec["fusion"],
@@ -30,6 +34,7 @@ def run(work: Work) -> Outcome:
     folder = work.folder / "model"
     composition.save(folder)
     task = spec["task"].partition("@")[0]
-    push = Push(folder, spec["push_to"], Repository.Kind.COMPOSITION, f"Fit to {task}", private=spec["private"])
+    private = spec["private"] or any(is_private(ref.repo) for ref in composition.lock.priors.values())
+    push = Push(folder, spec["push_to"], Repository.Kind.COMPOSITION, f"Fit to {task}", private=private)
     result = {"structure": composition.structure, "model": composition.model, "report": composition.report}
     return Outcome(result, push)

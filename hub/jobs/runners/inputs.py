@@ -21,6 +21,12 @@ def repository_folder(work: Work, rev: str, name: str) -> Path:
     return materialise(resolve(repository, commit), work.folder / name)
 
 
+def is_private(full_name: str) -> bool:
+    """Whether some repository of that name is, or there is none: not everybody may hear of it."""
+    found = Repository.objects.named(full_name).values_list("private", flat=True)
+    return not found or any(found)
+
+
 def read_task(work: Work) -> Task:
     """The spec's task, cut to its rows where it names some."""
     task = Task.from_dir(repository_folder(work, work.spec["task"], "task"))

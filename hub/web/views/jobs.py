@@ -66,6 +66,7 @@ def cancel(request: HttpRequest, job_id: UUID) -> HttpResponse:
 def again(request: HttpRequest, job_id: UUID) -> HttpResponse:
     """The same job once more, as a new one."""
     job = _find(request, job_id)
+    require(request.user, "create", job)  # an administrator sees it, and starts nothing in somebody else's name
     return redirect(submit(kind=job.kind, spec=job.spec, owner=job.owner, again=True))
 
 

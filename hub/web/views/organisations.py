@@ -19,7 +19,7 @@ from hub.accounts.permissions import can, require
 from hub.errors import BadRequest
 from hub.repos.models import Namespace, Repository
 from hub.web.pages import page
-from priors.errors import NotFound, UserError
+from priors.errors import NotAllowed, NotFound, UserError
 
 _PAGE = 50
 
@@ -67,6 +67,8 @@ def show(request: HttpRequest, name: str) -> HttpResponse:
             raise BadRequest("This form has no such button.")
         try:
             act(request, organisation)
+        except NotAllowed:
+            raise
         except UserError as refused:
             error = str(refused)
         else:

@@ -13,13 +13,15 @@ from hub.repos.models import Repository
 from hub.web import own, uploads
 from hub.web.forms import TargetForm, UploadForm
 from hub.web.pages import find_repository, page
-from priors.errors import UserError
+from priors.errors import TokenRejected, UserError
 
 
 def upload(request: HttpRequest) -> HttpResponse:
     """Step one. Everybody may look; a file needs an account to belong to."""
     form = UploadForm()
-    if request.method == "POST" and request.user.is_authenticated:
+    if request.method == "POST":
+        if not request.user.is_authenticated:
+            raise TokenRejected("To try a table, sign in.")
         form = UploadForm(request.POST, request.FILES)
         if form.is_valid():
             file = form.cleaned_data["file"]
