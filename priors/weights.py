@@ -25,6 +25,8 @@ from priors.errors import BadWeights
 if TYPE_CHECKING:
     from torch import Tensor
 
+WEIGHTS = "model.safetensors"
+"""What the file of a model's weights is called, in every library."""
 MAX_HEADER = 4 << 20
 MAX_TENSORS = 10_000
 MAX_RANK = 8

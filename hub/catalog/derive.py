@@ -25,7 +25,7 @@ from hub.repos.storage import BlobStore, store
 from priors.errors import BadManifest, BadWeights
 from priors.manifest import FileInfo, PriorManifest, PriorRef
 from priors.sources import plain
-from priors.weights import Header, check_header
+from priors.weights import WEIGHTS, Header, check_header
 
 MAX_ATTEMPTS = 3
 _MAX_INDEX = 8 << 20
@@ -105,7 +105,7 @@ def read_weights(files: Files, blobs: BlobStore) -> Weights | None:
 
 def _manifest(item: Item, weights: Weights, files: Files, blobs: BlobStore) -> PriorManifest | None:
     """The manifest of a plain model of a family that the loader knows, None for all others."""
-    header, file = weights.headers.get(plain.WEIGHTS), files.get("config.json")
+    header, file = weights.headers.get(WEIGHTS), files.get("config.json")
     if header is None or file is None or file.size > MAX_CONFIG or item.repository.type != Repository.Type.MODEL:
         return None
     try:
@@ -130,8 +130,8 @@ def _weight_files(files: Files, blobs: BlobStore) -> list[str]:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return []
         return shards if len(shards) <= _MAX_SHARDS and all(name in files for name in shards) else []
-    if "model.safetensors" in files:
-        return ["model.safetensors"]
+    if WEIGHTS in files:
+        return [WEIGHTS]
     top = [path for path in files if path.endswith(".safetensors") and "/" not in path]
     return top if len(top) == 1 else []
 

@@ -1,41 +1,23 @@
 """EfficientNet-Lite: mobile inverted bottlenecks without squeeze-and-excite, ReLU6, a fixed stem and head.
 
-Tan & Le 2019, "EfficientNet", arXiv:1905.11946, table 1 (the stages); the Lite changes are those of the reference
-TensorFlow code: no squeeze-and-excite, ReLU6 for swish, stem, head, first and last stage not scaled.
+Tan & Le 2019, "EfficientNet", arXiv:1905.11946; the Lite changes are those of the reference TensorFlow code: no
+squeeze-and-excite, ReLU6 for swish. The stages are in priors/_lite_plan.py.
 """
 
 import math
-from typing import Annotated, Any, NamedTuple
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from priors._lite_plan import HEAD, STEM, Block, inputs, plan, taps
 from priors.architectures._config import ArchitectureConfig, check_taps, read_config
 from priors.registry import architecture
 
-STEM, HEAD = 32, 1280
 BATCH_NORM_EPS = 1e-3  # the reference code's; PyTorch's default is 1e-5
-
-
-class Stage(NamedTuple):
-    repeats: int
-    kernel: int
-    stride: int
-    expand: int
-    channels: int
-
-
-STAGES = (
-    Stage(1, 3, 1, 1, 16),
-    Stage(2, 3, 2, 6, 24),
-    Stage(2, 5, 2, 6, 40),
-    Stage(3, 3, 2, 6, 80),
-    Stage(3, 5, 1, 6, 112),
-    Stage(4, 5, 2, 6, 192),
-    Stage(1, 3, 1, 6, 320),
-)
 
 
 class EfficientNetLiteConfig(ArchitectureConfig):
@@ -45,37 +27,29 @@ class EfficientNetLiteConfig(ArchitectureConfig):
     depth: Annotated[float, Field(gt=0, le=8)] = 1.0
     image_size: Annotated[int, Field(ge=32, le=2_048)] = 224
     classes: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    norm: Literal["mean127-std128", "mean127h-std127h"] = "mean127-std128"
+    """How pixels were scaled in training: (value - 127) / 128, or (value - 127.5) / 127.5."""
 
 
 @architecture("efficientnet-lite")
 class EfficientNetLite:
-    """Pixels (B, 3, S, S), scaled (value - 127) / 128, to a map after each stage, pooled features and class logits.
+    """Pixels (B, 3, S, S) to a map after each stage, pooled features and class logits.
 
-    The weight file keeps the names of the published state dict (`_conv_stem.weight`, `_blocks.0._bn1.running_var`, …).
+    The weight file keeps the names of the published state dict (`_conv_stem.weight`, `_blocks.0._bn1.running_var`, …),
+    or timm's (`conv_stem.weight`, `blocks.1.0.conv_dw.weight`, …).
     `key_map` folds each batch normalization into the convolution before it: the same function (measured: 7e-6 apart on
     the logits), fewer operations, and nothing in it depends on the batch.
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = read_config(EfficientNetLiteConfig, config, "efficientnet-lite")
-        self._blocks = _plan(self.config)
+        self._blocks = plan(self.config.width, self.config.depth, self.config.image_size)
 
     def inputs(self) -> dict[str, str]:
-        size = self.config.image_size
-        return {"pixels": f"image.pixels[B,C:3,H:{size},W:{size}]:f32{{norm=mean127-std128}}"}
+        return inputs(self.config.image_size, self.config.norm)
 
     def taps(self) -> dict[str, str]:
-        """Maps call their channels D: they are what stays when H and W are pooled away."""
-        ends = {block.stage: block for block in self._blocks}
-        maps = {
-            f"stage_{stage}": f"image.map[B,D:{block.channels},H:{block.size_out},W:{block.size_out}]:f32"
-            for stage, block in ends.items()
-        }
-        return {
-            **maps,
-            "features": f"vec.feat[B,D:{HEAD}]:f32",
-            "logits": f"dist.logits[B,K:{self.config.classes}]:f32",
-        }
+        return taps(self._blocks, self.config.classes)
 
     def averages(self) -> dict[str, list[str]]:
         return {}
@@ -85,50 +59,38 @@ class EfficientNetLite:
         return _LiteModule(self.config, self._blocks, check_taps(taps, self.taps(), "efficientnet-lite"))
 
     def key_map(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        named = _folded(state, "stem", "_conv_stem", "_bn0")
-        for i, block in enumerate(self._blocks):
-            if block.expand != 1:
-                named |= _folded(state, f"blocks.{i}.expand", f"_blocks.{i}._expand_conv", f"_blocks.{i}._bn0")
-            named |= _folded(state, f"blocks.{i}.depthwise", f"_blocks.{i}._depthwise_conv", f"_blocks.{i}._bn1")
-            named |= _folded(state, f"blocks.{i}.project", f"_blocks.{i}._project_conv", f"_blocks.{i}._bn2")
-        named |= _folded(state, "head", "_conv_head", "_bn1")
-        named |= {f"classifier.{part}": state[f"_fc.{part}"] for part in ("weight", "bias") if f"_fc.{part}" in state}
+        names = _timm_names(self._blocks) if "conv_stem.weight" in state else _published_names(self._blocks)
+        named: dict[str, Tensor] = {}
+        for ours, (conv, norm) in names.items():
+            named |= _folded(state, ours, conv, norm)
+        for part in ("weight", "bias"):
+            for head in ("classifier", "_fc"):
+                if f"{head}.{part}" in state:
+                    named[f"classifier.{part}"] = state[f"{head}.{part}"]
         return named
 
 
-class Block(NamedTuple):
-    """One inverted bottleneck: `stage` counts from 1, sizes are the side of the square map before and after it."""
-
-    stage: int
-    channels_in: int
-    channels: int
-    kernel: int
-    stride: int
-    expand: int
-    size_in: int
-
-    @property
-    def size_out(self) -> int:
-        return math.ceil(self.size_in / self.stride)
+def _published_names(blocks: Sequence[Block]) -> dict[str, tuple[str, str]]:
+    """Our convolutions, with the convolution and the batch normalization they are folded from."""
+    names = {"stem": ("_conv_stem", "_bn0"), "head": ("_conv_head", "_bn1")}
+    for i, block in enumerate(blocks):
+        if block.expand != 1:
+            names[f"blocks.{i}.expand"] = f"_blocks.{i}._expand_conv", f"_blocks.{i}._bn0"
+        names[f"blocks.{i}.depthwise"] = f"_blocks.{i}._depthwise_conv", f"_blocks.{i}._bn1"
+        names[f"blocks.{i}.project"] = f"_blocks.{i}._project_conv", f"_blocks.{i}._bn2"
+    return names
 
 
-def _plan(config: EfficientNetLiteConfig) -> list[Block]:
-    blocks: list[Block] = []
-    channels, size = STEM, math.ceil(config.image_size / 2)
-    for number, stage in enumerate(STAGES, start=1):
-        scaled = number not in (1, len(STAGES))
-        out = _round_channels(stage.channels * config.width)
-        for repeat in range(math.ceil(stage.repeats * config.depth) if scaled else stage.repeats):
-            stride = stage.stride if repeat == 0 else 1
-            blocks.append(Block(number, channels, out, stage.kernel, stride, stage.expand, size))
-            channels, size = out, blocks[-1].size_out
-    return blocks
-
-
-def _round_channels(channels: float) -> int:
-    """The nearest multiple of 8, but never more than a tenth below (the reference code's rule)."""
-    rounded = max(8, int(channels + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * channels else rounded
+def _timm_names(blocks: Sequence[Block]) -> dict[str, tuple[str, str]]:
+    """The same in timm's file: blocks by stage and repeat, normalizations numbered in the order they are run."""
+    names = {"stem": ("conv_stem", "bn1"), "head": ("conv_head", "bn2")}
+    for i, block in enumerate(blocks):
+        at = f"blocks.{block.stage - 1}.{block.repeat}"
+        steps = [("depthwise", "conv_dw"), ("project", "conv_pwl")]
+        steps = [("expand", "conv_pw"), *steps] if block.expand != 1 else [steps[0], ("project", "conv_pw")]
+        for number, (ours, conv) in enumerate(steps, start=1):
+            names[f"blocks.{i}.{ours}"] = f"{at}.{conv}", f"{at}.bn{number}"
+    return names
 
 
 def _folded(state: dict[str, Tensor], name: str, conv: str, norm: str) -> dict[str, Tensor]:

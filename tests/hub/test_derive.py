@@ -195,3 +195,64 @@ def test_a_tensor_that_stands_in_two_shards_is_refused(ann: Any) -> None:
 
     assert item.parameters is None and "stands in two" in item.problem
     assert BadWeights.__name__ not in item.problem
+
+
+def lite0(**change: Any) -> dict[str, bytes]:
+    """timm's tf_efficientnet_lite0 as its `push_to_hub` writes it, with random weights and two classes."""
+    stages = [
+        (1, 3, 1, 16),
+        (2, 3, 6, 24),
+        (2, 5, 6, 40),
+        (3, 3, 6, 80),
+        (3, 5, 6, 112),
+        (4, 5, 6, 192),
+        (1, 3, 6, 320),
+    ]
+    shapes: dict[str, tuple[int, ...]] = {"conv_stem.weight": (32, 3, 3, 3), "bn1": (32,)}
+    before = 32
+    for stage, (repeats, kernel, expand, channels) in enumerate(stages):
+        for repeat in range(repeats):
+            at, wide = f"blocks.{stage}.{repeat}", before * expand
+            depthwise = [(f"{at}.conv_dw.weight", (wide, 1, kernel, kernel))]
+            first = [(f"{at}.conv_pw.weight", (wide, before, 1, 1))] if expand > 1 else []
+            last = [(f"{at}.conv_pwl.weight" if expand > 1 else f"{at}.conv_pw.weight", (channels, wide, 1, 1))]
+            for number, (name, shape) in enumerate([*first, *depthwise, *last], start=1):
+                shapes |= {name: shape, f"{at}.bn{number}": (shape[0],)}
+            before = channels
+    shapes |= {"conv_head.weight": (1280, 320, 1, 1), "bn2": (1280,)}
+    shapes |= {"classifier.weight": (2, 1280), "classifier.bias": (2,)}
+    draw, state = np.random.default_rng(0), {}
+    for name, shape in shapes.items():
+        if "bn" in name.rpartition(".")[2]:
+            state |= {f"{name}.{part}": np.ones(shape, "<f4") for part in ("weight", "running_var")}
+            state |= {f"{name}.{part}": np.zeros(shape, "<f4") for part in ("bias", "running_mean")}
+        else:
+            state[name] = draw.normal(0, 0.1, shape).astype("<f4")
+    config = {
+        "architecture": "tf_efficientnet_lite0", "num_classes": 2, "num_features": 1280,
+        "pretrained_cfg": {"input_size": [3, 224, 224], "interpolation": "bicubic", "crop_pct": 0.875,
+                           "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], **change},
+    }  # fmt: skip
+    return {"config.json": json.dumps(config).encode(), "model.safetensors": save(state)}
+
+
+def test_a_plain_timm_model_becomes_a_prior_that_gives_features(ann: Any) -> None:
+    item = item_of(ann, lite0(), "tf_efficientnet_lite0.in1k")
+    assert (item.kind, item.modality, item.library) == ("network", "image", "timm"), item.problem
+
+    from priors.load import load
+
+    library = HubStorage(ann)
+    [entry] = library.entries()
+    found = load(library.directory(entry.ref)).features([np.full((9, 12, 3), 200, np.uint8)], ["features", "logits"])
+
+    assert found["features"].shape == (1, 1280) and found["logits"].shape == (1, 2)
+    assert np.isfinite(found["features"]).all() and found["features"].std() > 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"input_size": [1, 224, 224]}, {"mean": [0.485, 0.456, 0.406]}, {"interpolation": "lanczos"}, {"crop_pct": 2}],
+)
+def test_a_timm_model_that_sees_pictures_another_way_makes_no_prior(ann: Any, change: dict[str, Any]) -> None:
+    assert item_of(ann, lite0(**change), "lite0").manifest is None

@@ -296,6 +296,29 @@ def test_efficientnet_equals_its_layers_with_batch_normalization_left_in(library
     torch.testing.assert_close(F.relu6(found.stem(x)), out, rtol=0, atol=1e-4)
 
 
+def test_efficientnet_gives_the_same_by_the_names_of_timm():
+    """One recording of names each: of the published file, and of timm 1.0 (its tf_efficientnet_lite0)."""
+    from priors.architectures.efficientnet_lite import EfficientNetLite
+
+    published = torch.load(NETWORKS[1].weights.locate(), map_location="cpu", weights_only=True)
+    renamed = {
+        "_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier",
+        "_blocks.0._depthwise_conv": "blocks.0.0.conv_dw", "_blocks.0._bn1": "blocks.0.0.bn1",
+        "_blocks.0._project_conv": "blocks.0.0.conv_pw", "_blocks.0._bn2": "blocks.0.0.bn2",
+    }  # fmt: skip
+    stages = [(stage, repeat) for stage, n in enumerate((1, 2, 2, 3, 3, 4, 1)) for repeat in range(n)]
+    for number, (stage, repeat) in list(enumerate(stages))[1:]:
+        parts = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
+                 "_project_conv": "conv_pwl", "_bn2": "bn3"}  # fmt: skip
+        renamed |= {f"_blocks.{number}.{a}": f"blocks.{stage}.{repeat}.{b}" for a, b in parts.items()}
+    timm = {f"{renamed[name.rpartition('.')[0]]}.{name.rpartition('.')[2]}": t for name, t in published.items()}
+
+    ours, theirs = EfficientNetLite({}).key_map(published), EfficientNetLite({}).key_map(timm)
+
+    assert len(timm) == len(published) and ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
 def test_a_voice_is_closer_to_itself_than_to_another(library):
     speaker = prior(library, "ge2e-speaker-encoder")
     rng = np.random.default_rng(0)
