@@ -18,6 +18,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from django.db import connection
 from numpy.typing import NDArray
 
 from hub.catalog.models import Item, Removed, Revision
@@ -244,7 +245,10 @@ class Keeper:
 
 
 def _now() -> tuple[str, int]:
-    return Revision.objects.values_list("epoch", "value").first() or ("", 0)
+    # Every question begins with this: through the ORM it took a tenth of a list's time.
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT epoch, value FROM {Revision._meta.db_table}")  # noqa: S608 a table's name
+        return cursor.fetchone() or ("", 0)
 
 
 def _refresh(held: Columns, revision: int) -> Columns:

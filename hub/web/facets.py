@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from django.http import QueryDict
@@ -52,13 +52,12 @@ _SHOWN = 8
 _MORE = 16
 
 
-@dataclass(frozen=True)
-class Value:
+class Value(NamedTuple):
     """One choice of a facet, and the address that takes it or drops it."""
 
     value: str
     name: str
-    count: int
+    number: int
     chosen: bool
     address: str
 

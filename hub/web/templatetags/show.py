@@ -140,7 +140,7 @@ def facet_values(values: Any) -> SafeString:
     """The choices of a facet as links. Written here: a page has a hundred, and a template takes 80 µs for each."""
     rows = "\n".join(
         f'<li><a href="{escape(one.address)}" rel="nofollow"{_CURRENT if one.chosen else ""}>{escape(one.name)} '
-        f'<span class="count">{one.count:d}</span></a></li>'
+        f'<span class="count">{one.number:d}</span></a></li>'
         for one in values
     )
     return mark_safe(f'<ul class="facet-values">\n{rows}</ul>')  # noqa: S308 what people wrote is escaped above
