@@ -42,9 +42,7 @@ def put(request: Any, sha256: str) -> Any:
     announced = request.META.get("CONTENT_LENGTH") or ""
     size = int(announced) if announced.isdigit() else 0
     own = request.auth.namespaces.get(kind=Namespace.Kind.USER)
-    with quotas.reserved(own, size, sha256=sha256) as room:
-        blob = blobs.put_blob(quotas.counted(body(request), room), by=request.auth, expect=sha256)
-        room.settle(blob.sha256, blob.size)
+    blob = quotas.put_counted(body(request), by=request.auth, place=own, size=size, expect=sha256)
     return Status(HTTPStatus.CREATED, BlobOut(sha256=blob.sha256, size=blob.size))
 
 

@@ -17,10 +17,11 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Count, Sum
+from django.db.models import Count, F, Max, Sum
 from django.http import HttpRequest
 from django.utils import timezone
 
+from hub.accounts.rates import address_of
 from hub.catalog import services
 from hub.catalog.models import Download, DownloadDay, Item
 from hub.repos.models import Like, Repository
@@ -52,11 +53,15 @@ def fold(today: date | None = None) -> int:
     """Turns days that are over into numbers, and brings every item's counts up to date. How many items changed."""
     today = today or timezone.now().date()
     with transaction.atomic():
-        over = Download.objects.filter(day__lt=today)
+        # Only what is here now, and on top of what was counted: a request from before midnight may come to write its
+        # row while this runs, or after it.
+        newest = Download.objects.aggregate(newest=Max("pk"))["newest"] or 0
+        over = Download.objects.filter(day__lt=today, pk__lte=newest)
         for row in over.values("repository", "day").annotate(n=Count("pk")).order_by():
-            DownloadDay.objects.update_or_create(
-                repository_id=row["repository"], day=row["day"], defaults={"count": row["n"]}
+            counted, _ = DownloadDay.objects.get_or_create(
+                repository_id=row["repository"], day=row["day"], defaults={"count": 0}
             )
+            DownloadDay.objects.filter(pk=counted.pk).update(count=F("count") + row["n"])
         over.delete()
     now = Download.objects.filter(day=today).values("repository").annotate(n=Count("pk")).order_by()
     of_today = {row["repository"]: row["n"] for row in now}
@@ -95,9 +100,6 @@ def _trending(today: date, of_today: dict[UUID, int]) -> dict[UUID, float]:
 
 def _who(request: HttpRequest, today: date) -> str:
     user = getattr(request, "auth", None) or request.user
-    if getattr(user, "is_authenticated", False):
-        named = f"account {user.pk}"
-    else:
-        named = f"address {request.META.get('REMOTE_ADDR', '')}"
+    named = f"account {user.pk}" if getattr(user, "is_authenticated", False) else f"address {address_of(request)}"
     salt = f"{settings.SECRET_KEY} {today.isoformat()}".encode()
     return hmac.new(salt, named.encode(), hashlib.sha256).hexdigest()[:32]

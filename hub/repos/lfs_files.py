@@ -8,6 +8,8 @@ from datetime import datetime
 
 from django.db import transaction
 
+from hub.accounts import audit
+from hub.accounts.access import Actor
 from hub.catalog import services as catalog
 from hub.catalog.facts import read
 from hub.repos import trees
@@ -16,6 +18,7 @@ from hub.repos.checks import check_files
 from hub.repos.commits import commit_oid
 from hub.repos.models import Commit, Ref, Repository, RepositoryBlob
 from hub.repos.storage import store
+from hub.safety.holds import require_unlocked
 
 _FOLDER = {Ref.Kind.BRANCH: "refs/heads/", Ref.Kind.TAG: "refs/tags/", Ref.Kind.PULL: ""}
 
@@ -49,12 +52,13 @@ def of(repository: Repository) -> list[LfsFile]:
     return sorted(found.values(), key=lambda file: (file.pushed_at, file.sha256), reverse=True)
 
 
-def delete(repository: Repository, hashes: Collection[str]) -> None:
+def delete(repository: Repository, hashes: Collection[str], *, by: Actor | None = None) -> None:
     """Removes these files from every commit, which changes the ids of those commits and of all after them.
 
     The bytes go at once, except those that something else still uses. Raises what `check_files` raises when the newest
-    files would break a rule without them, a prior its manifest for example; then nothing is changed.
+    files would break a rule without them, a prior its manifest for example, and Quarantined; then nothing is changed.
     """
+    require_unlocked(repository)
     with transaction.atomic():
         Repository.objects.lock(repository)
         old_trees = set(repository.commits.values_list("tree", flat=True))
@@ -76,6 +80,10 @@ def delete(repository: Repository, hashes: Collection[str]) -> None:
             _publish(repository, repository.head)
         RepositoryBlob.objects.filter(repository=repository, blob__in=hashes).delete()
         trees.drop_unused(old_trees)
+        place = repository.namespace
+        audit.record(
+            "repository.files_deleted", by=by, subject=repository.prefixed_name, namespace=place, sha256=sorted(hashes)
+        )
     drop_unused(hashes)
 
 

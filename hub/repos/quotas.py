@@ -13,12 +13,13 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Sum
+from django.db.models import Exists, Max, OuterRef, Sum
 from django.utils import timezone
 
 from hub.accounts.models import User
 from hub.accounts.permissions import can
 from hub.errors import OverQuota
+from hub.repos.blobs import put_blob
 from hub.repos.models import Blob, Namespace, Repository, RepositoryBlob, Reservation
 
 _OPEN_S = 3600
@@ -70,13 +71,13 @@ class Room:
     def __init__(self, namespace: Namespace, size: int = 0, *, sha256: str = "") -> None:
         self._namespace = namespace
         self._row: Reservation | None = None
-        self._limited = quota_of(namespace) is not None and not _counts_already(namespace, sha256)
-        self._size = 0
+        self._limited = quota_of(namespace) is not None
+        self._size = _counted_already(namespace, sha256) if self._limited else 0
         self.grow(size)
 
     def grow(self, size: int) -> None:
         """Takes room for `size` bytes in all. Raises OverQuota, naming how much is left."""
-        if not self._limited or (self._row is not None and size <= self._size):
+        if not self._limited or size <= self._size:
             return
         with transaction.atomic():
             locked = Namespace.objects.select_for_update().get(pk=self._namespace.pk)  # one who counts at a time
@@ -128,6 +129,20 @@ def counted(chunks: Iterable[bytes], room: Room) -> Iterator[bytes]:
         yield chunk
 
 
+def put_counted(
+    chunks: Iterable[bytes], *, by: User, place: Namespace, size: int = 0, expect: str | None = None
+) -> Blob:
+    """Stores bytes, with room for them taken in `place` before they arrive. Raises OverQuota, and what `put_blob` does.
+
+    size    as announced; 0 when nobody said
+    expect  the SHA-256, when it was announced
+    """
+    with reserved(place, size, sha256=expect or "") as room:
+        blob = put_blob(counted(chunks, room), by=by, expect=expect)
+        room.settle(blob.sha256, blob.size)
+    return blob
+
+
 def require_within(namespace: Namespace) -> None:
     """Raises OverQuota when the namespace has more than it may; a commit asks at its end, inside its transaction."""
     if quota_of(namespace) is None:
@@ -145,12 +160,15 @@ def over_quota(namespace: Namespace, wanted: int, use: Use) -> OverQuota:
     )
 
 
-def _counts_already(namespace: Namespace, sha256: str) -> bool:
+def _counted_already(namespace: Namespace, sha256: str) -> int:
+    """How many of these bytes count for the namespace: all once a commit has them, else what was announced of them."""
     if not sha256:
-        return False
-    if RepositoryBlob.objects.filter(repository__namespace=namespace, blob=sha256).exists():
-        return True
-    return Reservation.objects.filter(namespace=namespace, sha256=sha256, expires_at__gt=timezone.now()).exists()
+        return 0
+    had = RepositoryBlob.objects.filter(repository__namespace=namespace, blob=sha256)
+    if (size := had.values_list("blob__size", flat=True).first()) is not None:
+        return size
+    open_now = Reservation.objects.filter(namespace=namespace, sha256=sha256, expires_at__gt=timezone.now())
+    return open_now.aggregate(most=Max("size"))["most"] or 0
 
 
 def clean() -> int:

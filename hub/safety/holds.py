@@ -35,6 +35,13 @@ def servable(what: Commit | Repository, files: Iterable[str] = ()) -> None:
         raise _refusal(held[0], str(what if isinstance(what, Repository) else what.repository))
 
 
+def refusals(what: Commit | Repository, files: Collection[str]) -> dict[str, UserError]:
+    """What `servable` would raise for each of the files by itself, by SHA-256; the others may leave. One query."""
+    held, where = standing(what, files), str(what if isinstance(what, Repository) else what.repository)
+    first = {name: next((hold for hold in held if hold.sha256 in ("", name)), None) for name in files}
+    return {name: _refusal(hold, where) for name, hold in first.items() if hold is not None}
+
+
 def standing(what: Commit | Repository, files: Iterable[str] = ()) -> list[Hold]:
     """The holds that stand in the way, the heaviest first; `servable` raises the first of them."""
     if isinstance(what, Repository):

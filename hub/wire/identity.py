@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from allauth.account.models import EmailAddress
 from django.http import HttpResponse, JsonResponse
 
 from hub.accounts.models import ApiToken
@@ -39,7 +40,7 @@ def whoami(call: Call) -> HttpResponse:
             "name": user.username,
             "fullname": user.get_full_name() or user.username,
             "email": user.email or None,
-            "emailVerified": bool(user.email),
+            "emailVerified": EmailAddress.objects.filter(user=user, email__iexact=user.email, verified=True).exists(),
             "canPay": False,
             "isPro": False,
             "periodEnd": None,

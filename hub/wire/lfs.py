@@ -16,17 +16,18 @@ from django.conf import settings
 from django.core import signing
 from django.http import HttpResponse, HttpResponseBase, JsonResponse
 
+from hub.accounts import rates
 from hub.accounts.access import Actor
 from hub.accounts.models import User
 from hub.accounts.permissions import can, require
 from hub.api.blobs import body
 from hub.api.files import send_blob
 from hub.errors import BadRequest, HashMismatch, OverQuota
-from hub.repos import blobs, parts, quotas
-from hub.repos.models import Blob, Repository, RepositoryBlob
+from hub.repos import parts, quotas
+from hub.repos.models import Blob, Namespace, Repository, RepositoryBlob
 from hub.repos.parts import PART_BYTES, Upload
 from hub.repos.s3 import URL_S
-from hub.safety.holds import servable
+from hub.safety.holds import refusals, servable
 from hub.wire.calls import Call
 from hub.wire.errors import RepoNotFound
 from hub.xet import direct
@@ -57,14 +58,15 @@ def batch(call: Call, ns: str, name: str, type: str = Repository.Type.MODEL) -> 
     match said.get("operation"):
         case "download":
             repository = call.repository(type, ns, name, "read_files")
-            answer = [_download(call, repository, each) for each in wanted]
+            answer = _downloads(call, repository, wanted)
         case "upload":
             repository = call.repository(type, ns, name, "discuss")  # bytes alone change nothing; a commit does
             if "multipart" in (said.get("transfers") or []) and any(each.size > _MULTIPART_FROM for each in wanted):
                 transfer = "multipart"
             known = Blob.objects.usable_by(call.user).filter(pk__in=[each.oid for each in wanted])
             have = set(known.values_list("pk", "size"))
-            answer = [_upload(call, repository, each, have, transfer) for each in wanted]
+            place = quotas.payer(repository, call.user)
+            answer = [_upload(call, repository, each, have, transfer, place) for each in wanted]
         case operation:
             raise BadRequest(f"operation is {str(operation)[:40]!r}; it is upload or download.")
     response = JsonResponse({"transfer": transfer, "objects": answer, "hash_algo": "sha256"})
@@ -75,15 +77,17 @@ def batch(call: Call, ns: str, name: str, type: str = Repository.Type.MODEL) -> 
 def put(call: Call, note: str) -> HttpResponse:
     """The bytes of an object, or of one of its parts, from whoever holds the signed address."""
     upload, number = _opened(note)
+    rates.charge(call.request, "upload", upload.user)
     if number:
         etag = parts.put_part(upload, number, body(call.request))
         return HttpResponse(headers={"ETag": f'"{etag}"'})
     announced = call.request.META.get("CONTENT_LENGTH") or ""
     if announced.isdigit() and int(announced) != upload.size:
         raise HashMismatch(f"The body has {announced} bytes, not the {upload.size} announced. Send the file again.")
-    with quotas.reserved(quotas.payer(upload.repository, upload.user), upload.size, sha256=upload.sha256) as room:
-        blob = blobs.put_blob(quotas.counted(body(call.request), room), by=upload.user, expect=upload.sha256)
-        room.settle(blob.sha256, blob.size)
+    blob = quotas.put_counted(
+        body(call.request), by=upload.user, place=quotas.payer(upload.repository, upload.user), size=upload.size,
+        expect=upload.sha256,
+    )  # fmt: skip
     return HttpResponse(headers={"ETag": f'"{blob.sha256}"'})
 
 
@@ -154,22 +158,30 @@ def _objects(said: dict[str, Any]) -> list[_Wanted]:
     return wanted
 
 
-def _download(call: Call, repository: Repository, wanted: _Wanted) -> dict[str, Any]:
-    use = _use(repository.pk, wanted.oid)
-    if use is None:
+def _downloads(call: Call, repository: Repository, wanted: list[_Wanted]) -> list[dict[str, Any]]:
+    """For each object; two queries, however many there are."""
+    oids = [each.oid for each in wanted]
+    uses = RepositoryBlob.objects.filter(repository=repository, blob__in=oids)
+    sizes = dict(uses.values_list("blob", "blob__size"))
+    held = refusals(repository, oids)
+    return [_download(call, repository, each, sizes.get(each.oid), held.get(each.oid)) for each in wanted]
+
+
+def _download(
+    call: Call, repository: Repository, wanted: _Wanted, size: int | None, refused: UserError | None
+) -> dict[str, Any]:
+    if size is None:
         return _failed(wanted, HTTPStatus.NOT_FOUND, "This repository has no such object.")
-    try:
-        servable(repository, [wanted.oid])
-    except UserError as error:
-        return _failed(wanted, error.status, str(error))
+    if refused is not None:
+        return _failed(wanted, refused.status, str(refused))
     said = {"k": "get", **_who(call.actor), "r": str(repository.pk), "o": wanted.oid}
     note = signing.dumps(said, salt=_SALT)
     action = {"href": f"{call.endpoint}/api/lfs/objects/{note}", "expires_in": _VALID_S}
-    return {"oid": wanted.oid, "size": use.blob.size, "authenticated": True, "actions": {"download": action}}
+    return {"oid": wanted.oid, "size": size, "authenticated": True, "actions": {"download": action}}
 
 
 def _upload(
-    call: Call, repository: Repository, wanted: _Wanted, have: set[tuple[str, int]], transfer: str
+    call: Call, repository: Repository, wanted: _Wanted, have: set[tuple[str, int]], transfer: str, place: Namespace
 ) -> dict[str, Any]:
     if (wanted.oid, wanted.size) in have:
         return {"oid": wanted.oid, "size": wanted.size}
@@ -177,7 +189,7 @@ def _upload(
         most = f"The file is larger than {settings.BLOB_MAX_BYTES} bytes, the most this hub takes."
         return _failed(wanted, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, most)
     try:
-        with quotas.reserved(quotas.payer(repository, call.user), wanted.size, sha256=wanted.oid) as room:
+        with quotas.reserved(place, wanted.size, sha256=wanted.oid) as room:
             room.settle(wanted.oid, wanted.size)  # counts from here on, whether it comes in one piece or in parts
     except OverQuota as error:
         return _failed(wanted, error.status, str(error))

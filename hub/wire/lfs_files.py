@@ -43,7 +43,7 @@ def delete(call: Call, type: str, ns: str, name: str) -> HttpResponse:
         raise BadRequest('The body is not {"deletions": {"sha": [sha256, …]}}. Send it so.')
     if not said.get("rewriteHistory", True):
         raise NotServed("This hub keeps no commit without its files. Ask with rewrite_history=True.")
-    lfs_files.delete(repository, set(hashes))
+    lfs_files.delete(repository, set(hashes), by=call.actor)
     return JsonResponse({"success": True})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import time
-from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from django.http import HttpResponse, JsonResponse
@@ -14,7 +14,6 @@ from hub.accounts import rates
 from hub.api.blobs import body as body_of
 from hub.errors import BadRequest
 from hub.repos import commits, lfs, pulls, quotas, trees
-from hub.repos.blobs import put_blob
 from hub.repos.commits import MAIN, Change, Put, Remove, RemoveFolder
 from hub.repos.models import Blob, Commit, Ref, Repository
 from hub.repos.patterns import spec_of
@@ -100,15 +99,7 @@ def _committed(
 
 def _keeper(call: Call, repository: Repository) -> Keep:
     """Puts what a commit carries into the store, and counts it."""
-    place = quotas.payer(repository, call.user)
-
-    def keep(pieces: Iterator[bytes]) -> Blob:
-        with quotas.reserved(place) as room:
-            blob = put_blob(quotas.counted(pieces, room), by=call.user)
-            room.settle(blob.sha256, blob.size)
-        return blob
-
-    return keep
+    return partial(quotas.put_counted, by=call.user, place=quotas.payer(repository, call.user))
 
 
 def _said(header: dict[str, Any], name: str) -> str:

@@ -9,6 +9,7 @@ import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.test import RequestFactory
 from django.utils import timezone
+from pytest_django import Settings
 
 from hub.catalog import downloads
 from hub.catalog.models import Download, DownloadDay, Item
@@ -69,3 +70,25 @@ def test_the_same_address_is_another_hash_on_another_day(repository: Any) -> Non
     today = timezone.now().date()
 
     assert downloads._who(request, today) != downloads._who(request, today - timedelta(days=1))
+
+
+def test_a_row_that_comes_after_its_day_was_counted_is_added_to_it(repository: Any) -> None:
+    yesterday = timezone.now().date() - timedelta(days=1)
+    for who in "abc":
+        Download.objects.create(repository=repository, day=yesterday, who=who)
+    downloads.fold()
+    Download.objects.create(repository=repository, day=yesterday, who="late")
+
+    downloads.fold()
+
+    assert DownloadDay.objects.get().count == 4
+
+
+def test_behind_a_proxy_visitors_are_told_apart_by_what_it_saw(repository: Any, settings: Settings) -> None:
+    settings.TRUSTED_PROXIES = 1
+    for seen in ("203.0.113.5", "203.0.113.6"):
+        request = RequestFactory().get("/x", REMOTE_ADDR="10.0.0.1", HTTP_X_FORWARDED_FOR=seen)
+        request.user = AnonymousUser()
+        downloads.record(repository, request)
+
+    assert Download.objects.count() == 2

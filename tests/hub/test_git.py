@@ -306,7 +306,12 @@ FETCH = line("command=fetch") + b"0001"
     "body",
     [
         *(b"zzzz", b"0003", b"00ff", b"0009x", line("command=gc"), FETCH, FETCH + line("want ../x")),
-        *(FETCH + line("deepen -1"), FETCH + line("deepen 99999999999999"), FETCH + line("deepen-since 1")),
+        *(
+            FETCH + line("deepen -1"),
+            FETCH + line("deepen 99999999999999"),
+            FETCH + line("deepen 1" + "0" * 5000),
+            FETCH + line("deepen-since 1"),
+        ),
     ],
 )
 def test_nonsense_gets_an_error_and_no_stack(client: Client, repository: Repository, body: bytes) -> None:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
@@ -14,7 +15,7 @@ from pytest_django import Settings
 from hub.accounts.models import User
 from hub.errors import OverQuota
 from hub.jobs.cleanup import delete_repository
-from hub.repos import commits, quotas
+from hub.repos import commits, pulls, quotas
 from hub.repos.blobs import put_blob
 from hub.repos.commits import Put, Remove
 from hub.repos.models import Blob, Namespace, Repository, Reservation
@@ -182,3 +183,25 @@ def test_a_copy_over_the_quota_leaves_no_empty_repository(client: Client, ann: U
 
     assert answer.status_code == 413, answer.content
     assert not Repository.objects.filter(name="copy").exists()
+
+
+def test_bytes_announced_as_few_are_counted_as_they_come(client: Client, ann: User, space: Namespace) -> None:
+    data, headers = some(90 * KB), bearer(ann)
+    make_commit(make_repository(ann), {"a.bin": some(20 * KB, "b")}, by=ann)
+    with quotas.reserved(space, 10, sha256=sha256(data)) as room:
+        room.settle(sha256(data), 10)
+
+    assert send(client, data, headers) == 413
+    assert quotas.use_of(space).used == 20 * KB + 10
+
+
+def test_files_added_to_a_pull_request_on_its_page_count_for_who_adds_them(client: Client, ann: User) -> None:
+    repository, ben = make_repository(ann), make_user("ben")
+    make_commit(repository, {"a": b"1"}, by=ann)
+    pulls.open_pull(repository=repository, by=ben, title="More")
+    client.force_login(ben)
+
+    answer = client.post(f"/{repository}/discussions/1/files", {"uploads": SimpleUploadedFile("b.bin", some(120 * KB))})
+
+    assert answer.status_code == 413
+    assert not Blob.objects.filter(pk=sha256(some(120 * KB))).exists()

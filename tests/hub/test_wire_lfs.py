@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from hub.accounts.models import User
+from hub.accounts.models import AuditEntry, User
 from hub.accounts.services import revoke_token
 from hub.errors import FileRefused
 from hub.ops.fsck import fsck
@@ -17,6 +17,7 @@ from hub.repos import lfs_files, parts, services
 from hub.repos.commits import Put, commit
 from hub.repos.models import Blob, Commit, Repository
 from hub.repos.names import check_sha256
+from hub.safety.holds import lift, quarantine
 from tests.factories import (
     bearer,
     function_manifest,
@@ -87,9 +88,10 @@ def test_other_bytes_than_announced_are_refused(client: Client, ann: User, model
 def test_a_large_file_comes_in_parts_in_any_order(
     client: Client, ann: User, model: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hub.repos.parts.PART_BYTES", 1000)
+    # hub.wire.lfs first: were it imported only now, it would take over the changed size for good.
     monkeypatch.setattr("hub.wire.lfs.PART_BYTES", 1000)
     monkeypatch.setattr("hub.wire.lfs._MULTIPART_FROM", 2000)
+    monkeypatch.setattr("hub.repos.parts.PART_BYTES", 1000)
     answer = batch(client, ann).json()
     action = answer["objects"][0]["actions"]["upload"]
     numbers = sorted((number for number in action["header"] if number.isdigit()), key=int)
@@ -305,3 +307,34 @@ def test_a_file_the_manifest_promises_is_not_taken_out(ann: User) -> None:
     repository.refresh_from_db()
     assert repository.head == before
     assert Blob.objects.filter(pk=sha256(DATA)).exists()
+
+
+def test_asking_for_many_objects_costs_no_more_queries_than_for_few(
+    client: Client, ann: User, model: Repository, django_assert_max_num_queries: Any
+) -> None:
+    contents = [b"%d" % number * 10 for number in range(30)]
+    make_commit(model, {f"{number}.bin": data for number, data in enumerate(contents)}, by=ann)
+    objects = [{"oid": sha256(data), "size": len(data)} for data in contents]
+    headers = bearer(ann)
+
+    for operation in ("download", "upload"):
+        body = json.dumps({"operation": operation, "objects": objects})
+        with django_assert_max_num_queries(16):
+            answer = client.post(
+                "/ann/model.git/info/lfs/objects/batch", body, content_type="application/json", headers=headers
+            )
+        assert len(answer.json()["objects"]) == 30
+
+
+def test_deleting_files_for_good_is_in_the_audit_log_and_not_for_what_is_in_quarantine(
+    client: Client, ann: User, model: Repository
+) -> None:
+    make_commit(model, {"a.bin": DATA}, by=ann)
+    body = {"deletions": {"sha": [sha256(DATA)], "rewriteHistory": True}}
+    hold = quarantine(model, reason="suspicious", by=make_user("root", admin=True))
+
+    assert post(client, "/api/models/ann/model/lfs-files/batch", body, ann).status_code == 403
+
+    lift(hold, by=make_user("staff", admin=True))
+    assert post(client, "/api/models/ann/model/lfs-files/batch", body, ann).status_code == 200
+    assert AuditEntry.objects.get(action="repository.files_deleted").detail == {"sha256": [sha256(DATA)]}

@@ -149,7 +149,7 @@ def _ask(arguments: list[str]) -> Ask:
                     raise BadRequest(f"{value[:60]!r} is no object id.")
                 lists[name].append(value)
             case "deepen":
-                if not (value.isascii() and value.isdecimal()) or not 0 < int(value[:12]) < 2**31:
+                if not (value.isascii() and value.isdecimal() and len(value) < 11) or not 0 < int(value) < 2**31:
                     raise BadRequest(f"A depth of {value[:20]!r} does not exist.")
                 ask.depth = int(value)
             case "deepen-relative":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from django.contrib import messages
@@ -15,8 +16,7 @@ from django.views.decorators.http import require_POST, require_safe
 from hub.accounts.models import User
 from hub.accounts.permissions import can
 from hub.errors import BadRequest
-from hub.repos import commits, diffs, discussions, likes, pulls
-from hub.repos.blobs import put_blob
+from hub.repos import commits, diffs, discussions, likes, pulls, quotas
 from hub.repos.commits import Put
 from hub.repos.models import Commit, Discussion, DiscussionEvent
 from hub.web.forms import FilesForm, ThreadForm
@@ -120,7 +120,8 @@ def add_files(request: HttpRequest, owner: str, name: str, number: int, type: st
     folder = form.cleaned_data["folder"].strip("/")
     uploads: list[UploadedFile[Any]] = form.cleaned_data["uploads"]
     named = {f"{folder}/{upload.name}" if folder else str(upload.name): upload for upload in uploads}
-    puts = [Put(path, put_blob(upload.chunks(), by=by).sha256) for path, upload in named.items()]
+    keep = partial(quotas.put_counted, by=by, place=quotas.payer(repository, by))
+    puts = [Put(path, keep(upload.chunks(), size=upload.size or 0).sha256) for path, upload in named.items()]
     message = form.cleaned_data["message"] or f"Upload {', '.join(named)}"[:200]
     commits.commit(repository=repository, changes=puts, message=message, by=by, branch=thread.ref)
     return redirect(thread)
