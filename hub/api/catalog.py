@@ -87,7 +87,7 @@ def index(request: Any, asked: InQuery[PriorFilter]) -> PriorPage:
     from hub.catalog.search import search
 
     found = search(asked.query(request.auth), visible_to=request.auth)
-    page = found.page(sort=asked.sort, after=asked.cursor, limit=asked.limit, slim=True)
+    page = found.page(sort=asked.sort, after=asked.cursor, limit=asked.limit)
     return PriorPage(items=[PriorCard.from_row(item) for item in page.items], next=page.next)
 
 

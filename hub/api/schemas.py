@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from hub.catalog.models import Item
+from hub.catalog.listed import Listed
 from hub.jobs.models import Job
 from hub.repos.models import Commit, Ref, Repository
 from hub.repos.trees import FileEntry
@@ -74,11 +74,9 @@ class PriorCard(BaseModel):
     updated_at: datetime
 
     @classmethod
-    def from_row(cls, item: Item) -> PriorCard:
+    def from_row(cls, item: Listed) -> PriorCard:
         same = set(cls.model_fields) - {"repo", "parameters"}
-        return cls(
-            repo=item.repository.full_name, parameters=item.parameters or 0, **{key: getattr(item, key) for key in same}
-        )
+        return cls(repo=item.full_name, parameters=item.parameters or 0, **{key: getattr(item, key) for key in same})
 
 
 class PriorPage(BaseModel):

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from hub.accounts.access import Actor
+from hub.catalog.models import Item
 from hub.catalog.query import Page, Query
 from hub.errors import BadRequest
 
@@ -34,7 +35,7 @@ def repositories(
     sort: str = "trendingScore",
     after: str = "",
     limit: int = 50,
-) -> Page:
+) -> Page[Item]:
     """Items in order, with the cursor of the next page; each has its repository and namespace selected.
 
     type            model | dataset | space; "" is every type
@@ -63,7 +64,7 @@ def repositories(
         required=tuple(f"hf:{tag.casefold()}" for tag in filters if tag),
         excluded=("gated:auto", "gated:manual") if gated is False else (),
     )
-    return search(query, visible_to=actor).page(sort=SORTS[sort], after=after, limit=limit)
+    return search(query, visible_to=actor).item_page(sort=SORTS[sort], after=after, limit=limit)
 
 
 def _sizes(text: str) -> tuple[float | None, float | None]:

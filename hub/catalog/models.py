@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Self
 from uuid import uuid4
 
 from django.db import models
-from django.db.models import Exists, OuterRef
 
-from hub.accounts.access import Actor
+from hub.accounts.access import Actor, along, readable
+from hub.catalog.listed import gives_of, ref_of, takes_of
 from hub.repos.models import Commit, Repository
 
 
@@ -16,19 +16,10 @@ def _epoch() -> str:
     return uuid4().hex
 
 
-_ON_A_CARD = (
-    "identity", "manifest", "kind", "modality", "default_tap", "task", "license", "may_sell", "may_fine_tune",
-    "summary", "parameters", "size_bytes", "score", "price_cents", "downloads", "likes", "updated_at", "dtypes",
-    "library", "languages", "tags", "repository__name", "repository__kind", "repository__type",
-    "repository__private", "repository__gated", "repository__namespace__name",
-)  # fmt: skip
-
-
 class ItemQuerySet(models.QuerySet["Item"]):
     def visible_to(self, actor: Actor) -> Self:
         """Items of repositories the actor may see."""
-        # Asked row by row: as a list, SQLite would first gather every repository there is (50 ms of 100,000).
-        return self.filter(Exists(Repository.objects.visible_to(actor).order_by().filter(pk=OuterRef("repository_id"))))
+        return self.filter(along("repository__", readable(actor)))
 
     def open_to(self, actor: Actor) -> Self:
         """Those whose files the actor may have, too."""
@@ -41,10 +32,6 @@ class ItemQuerySet(models.QuerySet["Item"]):
     def for_cards(self) -> Self:
         """With everything a list or a library shows."""
         return self.select_related("repository__namespace", "commit").defer("card_html", "search_text", "terms")
-
-    def for_pages(self) -> Self:
-        """With what a card on a page shows, and no more: rows are read for every visitor."""
-        return self.select_related("repository__namespace").only(*_ON_A_CARD)
 
 
 class Item(models.Model):
@@ -114,20 +101,17 @@ class Item(models.Model):
     @property
     def ref(self) -> str:
         """`prior://namespace/name@sha256:…`, the name that also pins the content; the plain name of other items."""
-        name = self.repository.full_name
-        return f"prior://{name}@{self.identity}" if self.identity else name
+        return ref_of(self.repository.full_name, self.identity)
 
     @property
     def takes(self) -> str:
         """The type of a prior's first input port; the others (a mask) are derived from the same value."""
-        inputs: dict[str, str] = (self.manifest or {}).get("inputs", {})
-        return next(iter(inputs.values()), "")
+        return takes_of(self.manifest)
 
     @property
     def gives(self) -> dict[str, str]:
         """A prior's type by tap."""
-        taps: dict[str, str] = (self.manifest or {}).get("taps", {})
-        return taps
+        return gives_of(self.manifest)
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from hub.catalog.models import Item
 from hub.catalog.terms import words
 
+Row = TypeVar("Row")
 RANGES = ("parameters", "size_bytes", "score", "price_cents")
 SORTS = {
     "relevance": "", "updated": "updated_at", "created": "created_at", "downloads": "downloads", "likes": "likes",
@@ -51,8 +53,8 @@ class Query:
 
 
 @dataclass(frozen=True)
-class Page:
-    """Some items in order, and where the next page starts."""
+class Page(Generic[Row]):
+    """Some rows in order, and where the next page starts."""
 
-    items: list[Item]
+    items: list[Row]
     next: str | None

@@ -20,6 +20,7 @@ from hub.accounts.models import Role
 from hub.catalog import words
 from hub.catalog.columns import FACETS, Columns, Mask, Positions, columns
 from hub.catalog.fits import fitting
+from hub.catalog.listed import COLUMNS, Listed
 from hub.catalog.models import Item
 from hub.catalog.query import SORTS, WAYS, Page, Query
 from hub.errors import BadRequest
@@ -74,11 +75,21 @@ class Found:
         low, high = (pick.reduce(values, initial=np.nan) for pick in (np.fmin, np.fmax))
         return None if np.isnan(low) else (float(low), float(high))
 
-    def page(self, *, sort: str = "relevance", after: str = "", limit: int = 24, slim: bool = False) -> Page:
-        """The items behind the cursor `after`, best or largest first. Raises BadRequest for a foreign cursor.
+    def page(self, *, sort: str = "relevance", after: str = "", limit: int = 24) -> Page[Listed]:
+        """What is behind the cursor `after`, best or largest first. Raises BadRequest for a foreign cursor."""
+        ids, following = self._turned(sort, after, limit)
+        rows = Item.objects.visible_to(self._actor).filter(pk__in=ids).order_by().values_list(*COLUMNS)
+        found = {row[0]: Listed._make(row) for row in rows}
+        return Page([found[one] for one in ids if one in found], following)
 
-        slim  with the fields of `ItemQuerySet.for_pages` alone
-        """
+    def item_page(self, *, sort: str, after: str = "", limit: int = 24) -> Page[Item]:
+        """The same with everything there is of each item."""
+        ids, following = self._turned(sort, after, limit)
+        rows = Item.objects.visible_to(self._actor).filter(pk__in=ids).order_by().for_cards().in_bulk()
+        return Page([rows[one] for one in ids if one in rows], following)
+
+    def _turned(self, sort: str, after: str, limit: int) -> tuple[list[int], str | None]:
+        """The ids of a page, and the cursor of the next."""
         keys = self._keys(sort)
         rows = self._ordered(sort, keys)
         if after:
@@ -87,11 +98,9 @@ class Found:
             here = keys[rows]
             rows = rows[(here < value) | ((here == value) & (self._columns.ids[rows] < last))]
         rows = self._first(rows, limit + 1)
-        shown, more = rows[:limit], len(rows) > limit
-        following = None
-        if more:
-            following = _write_cursor(float(keys[shown[-1]]), int(self._columns.ids[shown[-1]]))
-        return Page(_items(self._columns.ids[shown], self._actor, slim=slim), following)
+        ids: list[int] = self._columns.ids[rows].tolist()
+        following = _write_cursor(float(keys[rows[limit - 1]]), ids[limit - 1]) if len(ids) > limit else None
+        return ids[:limit], following
 
     def _ordered(self, sort: str, keys: NDArray[np.float64]) -> Positions:
         """Rows in order; by a column all rows, whether found or not."""
@@ -245,13 +254,6 @@ def _visible(held: Columns, actor: Actor) -> Mask:
     mask = held.public.copy()
     mask[held.at(list(hidden))] = True
     return mask
-
-
-def _items(ids: NDArray[np.int64], actor: Actor, *, slim: bool) -> list[Item]:
-    wanted = ids.tolist()
-    found = Item.objects.visible_to(actor).filter(pk__in=wanted).order_by()
-    rows = {item.pk: item for item in (found.for_pages() if slim else found.for_cards())}
-    return [rows[one] for one in wanted if one in rows]
 
 
 def _write_cursor(value: float, last: int) -> str:

@@ -81,7 +81,7 @@ def ann(db: None, home: Path) -> Any:
 def names(**options: Any) -> list[str]:
     who = options.pop("who", AnonymousUser())
     query = Query(q=options.pop("q", ""), facets={key: (value,) for key, value in options.items()})
-    return [item.repository.name for item in search(query, visible_to=who).page().items]
+    return [item.name for item in search(query, visible_to=who).page().items]
 
 
 def test_words_are_found_by_stem_beginning_and_together(ann: Any) -> None:

@@ -158,7 +158,7 @@ def test_a_plain_bert_becomes_a_prior_that_gives_features(ann: Any, bert: dict[s
     item = item_of(ann, bert, "tiny-bert")
     assert item.kind == "network" and item.modality == "text" and item.architecture == "bert"
     assert item.repository.kind == Repository.Kind.PLAIN
-    assert [one.pk for one in search(Query(facets={"takes": ("text.ids",)}), visible_to=ann).page().items] == [item.pk]
+    assert [one.id for one in search(Query(facets={"takes": ("text.ids",)}), visible_to=ann).page().items] == [item.pk]
 
     from priors.load import load
 

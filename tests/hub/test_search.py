@@ -31,7 +31,7 @@ def ask(who: Any = NOBODY, **query: Any) -> Found:
 
 
 def names(found: Found, **options: Any) -> list[str]:
-    return [item.repository.name for item in found.page(**options).items]
+    return [item.name for item in found.page(**options).items]
 
 
 def plain(owner: Any, name: str, *, private: bool = False, **front: str) -> Item:
@@ -156,7 +156,7 @@ def test_pages_by_worth_hold_each_once(ann: Any) -> None:
     seen, after = [], ""
     while True:
         page = ask(q="words").page(after=after, limit=2)
-        seen += [item.repository.name for item in page.items]
+        seen += [item.name for item in page.items]
         if page.next is None:
             break
         after = page.next

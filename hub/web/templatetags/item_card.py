@@ -11,6 +11,7 @@ from html import escape
 from django import template
 from django.utils.safestring import SafeString, mark_safe
 
+from hub.catalog.listed import Listed
 from hub.catalog.models import Item
 from hub.repos.models import Repository
 from hub.web.templatetags.show import ago, bytes_short, cents, count, icon, license_short, port_short, signed
@@ -21,17 +22,16 @@ _FORM_ICONS = {"composition": "model", "task": "task"}
 
 
 @register.simple_tag
-def item_card(item: Item) -> SafeString:
+def item_card(item: Listed) -> SafeString:
     """Its name, its summary, its ports, and what there is to know before one looks closer."""
-    repository = item.repository
     summary = f'<p class="summary">{escape(item.summary)}</p>' if item.summary else ""
     facts = "\n".join(
         f"<span>{icon(drawing) if drawing else ''}{escape(said)}</span>" for drawing, said in _facts(item)
     )
     return mark_safe(  # noqa: S308 see above
         f"""<article class="card card-link">
-  <h3><a href="{escape(repository.get_absolute_url())}"><span class="owner">{escape(repository.namespace.name)}/</span>\
-{escape(repository.name)}</a></h3>
+  <h3><a href="{escape(item.address)}"><span class="owner">{escape(item.namespace)}/</span>\
+{escape(item.name)}</a></h3>
   {summary}
   {_ports(item) if item.manifest else ""}
   <p class="facts">{facts}
@@ -41,7 +41,7 @@ def item_card(item: Item) -> SafeString:
     )
 
 
-def _ports(item: Item) -> str:
+def _ports(item: Listed) -> str:
     gives = item.gives
     taps = f'<span class="small">{len(gives)} taps</span>' if len(gives) > 1 else ""
     return f"""<p class="ports">
@@ -51,18 +51,17 @@ def _ports(item: Item) -> str:
     {taps}</p>"""
 
 
-def _facts(item: Item) -> Iterator[tuple[str, str]]:
+def _facts(item: Listed) -> Iterator[tuple[str, str]]:
     """An icon's name, or "", and words."""
-    repository = item.repository
     about = f" · {item.task}" if item.task else ""
     if item.kind:
         yield item.kind, Item.Kind(item.kind).label + about
     else:
-        yield _FORM_ICONS.get(repository.kind, "file"), _form_name(repository) + about
+        yield _FORM_ICONS.get(item.form, "file"), _form_name(item) + about
     if item.kind == Item.Kind.FUNCTION:
         yield "", "no weights"
     else:
-        if repository.type == Repository.Type.MODEL:
+        if item.type == Repository.Type.MODEL:
             yield "", "parameters unknown" if item.parameters is None else f"{count(item.parameters)} parameters"
         yield "", bytes_short(item.size_bytes)
     sells = "" if item.may_sell is None else " · may sell" if item.may_sell else " · no selling"
@@ -73,12 +72,12 @@ def _facts(item: Item) -> Iterator[tuple[str, str]]:
     if item.downloads:
         yield "download", f"{count(item.downloads)} in 30 days"
     yield "", cents(item.price_cents) if item.price_cents else "Free"
-    if repository.private:
+    if item.private:
         yield "lock", "private"
-    if repository.gated:
+    if item.gated:
         yield "lock", "gated"
 
 
-def _form_name(repository: Repository) -> str:
+def _form_name(item: Listed) -> str:
     """What is no prior: `Composition`, `Task`, `Plain model`, `Plain dataset`."""
-    return f"Plain {repository.type}" if repository.kind == Repository.Kind.PLAIN else repository.kind.capitalize()
+    return f"Plain {item.type}" if item.form == Repository.Kind.PLAIN else item.form.capitalize()

@@ -11,6 +11,7 @@ from django.views.decorators.http import require_POST, require_safe
 from hub.accounts.services import needs_setup
 from hub.boards.models import Result
 from hub.catalog.models import Item
+from hub.catalog.query import Query
 from hub.jobs.models import Job
 from hub.repos.models import Repository
 from hub.web.pages import page
@@ -23,12 +24,14 @@ _YEAR_S = 365 * 24 * 3600
 @require_safe
 def home(request: HttpRequest) -> HttpResponse:
     """Search, what a prior is, what is new, and what to run first."""
+    from hub.catalog.search import search
+
     results = list(Result.objects.visible_to(request.user).for_cards().filter(task__private=False)[:3])
     tasks = Repository.objects.visible_to(request.user).for_cards().filter(kind=Repository.Kind.TASK)
-    priors = Item.objects.visible_to(request.user).priors()
+    priors = search(Query(facets={"kind": tuple(Item.Kind.values)}), visible_to=request.user)
     context = {
-        "priors": priors.for_cards().order_by("-updated_at", "-pk")[:6],
-        "prior_count": priors.count(),
+        "priors": priors.page(sort="updated", limit=6).items,
+        "prior_count": priors.count,
         "results": [(result, short_report(result.report)) for result in results],
         "showpiece": report_view(results[0].report) if results else None,
         "showpiece_result": results[0] if results else None,

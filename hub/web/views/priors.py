@@ -22,9 +22,9 @@ def search(request: HttpRequest) -> HttpResponse:
     found = find(filters.query, visible_to=request.user)
     after = request.GET.get("after", "")[:200]
     try:
-        shown = found.page(sort=filters.sort, after=after, limit=_PAGE, slim=True)
+        shown = found.page(sort=filters.sort, after=after, limit=_PAGE)
     except BadRequest:  # an address somebody cut short: the first page is what they meant
-        after, shown = "", found.page(sort=filters.sort, limit=_PAGE, slim=True)
+        after, shown = "", found.page(sort=filters.sort, limit=_PAGE)
     following = filters.parameters()
     following["after"] = shown.next or ""
     context = {
