@@ -2,6 +2,7 @@
 
 `python -m benchmarks catalog` asks a hub with many repositories; it starts one and takes minutes.
 `python -m benchmarks store` counts what files cost on disk and on the wire.
+`python -m benchmarks signin` asks whether the time of a failed sign-in tells if the name is known.
 """
 
 import argparse
@@ -11,7 +12,7 @@ from collections.abc import Callable
 
 import torch
 
-from benchmarks import catalog, fit, forward, fusion, press, serve, store
+from benchmarks import catalog, fit, forward, fusion, press, serve, signin, store
 from benchmarks._timing import ALLOCATOR, environment
 
 PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
@@ -26,6 +27,9 @@ PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
 def main() -> None:
     if sys.argv[1:2] == ["catalog"]:
         catalog.main(sys.argv[2:])
+        return
+    if sys.argv[1:2] == ["signin"]:
+        signin.main(sys.argv[2:])
         return
     if sys.argv[1:2] == ["store"]:
         store.main(sys.argv[2:])
