@@ -168,10 +168,11 @@ def delete_account(user: User, *, by: User) -> None:
     audit.record("user.deleted", by=by, subject=name, namespace=name)
 
 
-def check_resemblance(name: str) -> None:
-    """Raises BadName for a new name that could be taken for one that is there."""
-    known = list(Namespace.objects.values_list("name", flat=True))
-    publishing = Namespace.objects.filter(repositories__private=False).distinct()
+def check_resemblance(name: str, *, besides: str = "") -> None:
+    """Raises BadName for a new name that could be taken for one that is there, other than `besides`."""
+    others = Namespace.objects.exclude(name=besides)
+    known = list(others.values_list("name", flat=True))
+    publishing = others.filter(repositories__private=False).distinct()
     other = resembled(name, known, publishing.values_list("name", flat=True))
     if other is not None:
         raise BadName(f"{name!r} is easily taken for {other!r}, which is there already. Choose another.")

@@ -160,6 +160,15 @@ class RefIn(In):
     rev: str = Field("main", max_length=200, description="a branch, tag or commit")
 
 
+class RenameIn(In):
+    to: str = Field(description="the new name", max_length=96)
+
+
+class NamespaceOut(BaseModel):
+    name: str
+    kind: Literal["user", "org"]
+
+
 class MoveIn(In):
     to: str = Field(description="namespace/name", max_length=200)
 

@@ -17,6 +17,7 @@ from hub.api.catalog import router as catalog
 from hub.api.chunks import router as chunks
 from hub.api.holds import router as holds
 from hub.api.jobs import router as jobs
+from hub.api.namespaces import router as namespaces
 from hub.api.repositories import router as repositories
 from hub.api.schemas import Health, WhoAmI
 from hub.home import hub_id
@@ -46,6 +47,7 @@ api.add_router("/repos", repositories)
 api.add_router("/repos", holds)
 api.add_router("/repos", chunks)
 api.add_router("/blobs", blobs)
+api.add_router("/namespaces", namespaces)
 api.add_router("/jobs", jobs)
 
 

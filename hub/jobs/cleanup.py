@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 import shutil
+from functools import reduce
+from operator import or_
 from pathlib import Path
 
 from django.db import transaction
+from django.db.models import Q
 
 from hub.accounts import audit
 from hub.accounts.access import Actor
@@ -25,11 +28,13 @@ def delete_repository(repository: Repository, *, by: Actor | None = None) -> Non
 
     Its bytes go at once, except those that something else still uses.
     """
-    pinned = f"{repository.full_name}@"
+    former = repository.former_names.values_list("key", flat=True)
+    names = {repository.full_name, *(key.partition("/")[2] for key in former)}
     with transaction.atomic():
         hashes = set(RepositoryBlob.objects.filter(repository=repository).values_list("blob_id", flat=True))
         for field in ("task", "data"):
-            for job in Job.objects.filter(**{f"spec__{field}__startswith": pinned}):
+            pinned = reduce(or_, (Q(**{f"spec__{field}__istartswith": f"{name}@"}) for name in names))
+            for job in Job.objects.filter(pinned):
                 request_cancel(job)
                 if job.output_id:
                     hashes.add(job.output_id)

@@ -10,7 +10,7 @@ from django.db.models import Case, When
 
 from hub.accounts.access import Actor
 from hub.errors import Moved
-from hub.repos.models import Repository, RetiredName
+from hub.repos.models import Namespace, Repository, RetiredName
 from priors.errors import Conflict, NotFound
 
 
@@ -19,13 +19,13 @@ def key_of(repository: Repository) -> str:
     return f"{repository.type}s/{repository.full_name}".lower()
 
 
-def retire(key: str, *, by: Repository | None = None) -> None:
-    """Keeps the name from being used again; `by` is the repository that goes on under another one."""
-    RetiredName.objects.update_or_create(key=key.lower(), defaults={"repository": by})
+def retire(key: str, *, by: Repository | None = None, namespace: Namespace | None = None) -> None:
+    """Keeps the name from being used again; `by` or `namespace` is what goes on under another one."""
+    RetiredName.objects.update_or_create(key=key.lower(), defaults={"repository": by, "namespace": namespace})
 
 
-def require_free(key: str, *, for_: Repository | None = None) -> None:
-    """Raises Conflict for a retired name, unless it is an old one of `for_`, which then has it back.
+def require_free(key: str, *, for_: Repository | None = None, of: Namespace | None = None) -> None:
+    """Raises Conflict for a retired name, unless it is an old one of `for_` or `of`, which then has it back.
 
     Call it after the row with the name is written and in the same transaction: of a creation that waited for a deletion
     to commit, only a question asked afterwards sees the tombstone.
@@ -33,7 +33,8 @@ def require_free(key: str, *, for_: Repository | None = None) -> None:
     found = RetiredName.objects.filter(key=key.lower()).first()
     if found is None:
         return
-    if for_ is not None and found.repository_id == for_.pk:
+    back = for_ is not None and found.repository_id == for_.pk
+    if back or (of is not None and found.namespace_id == of.pk):
         found.delete()
         return
     raise Conflict(f"{key} was somebody's name already, and names are given out once. Choose another.")
@@ -44,6 +45,11 @@ def moved_to(name: str, *, actor: Actor, type: str = "") -> Repository | None:
     keys = [f"{each}s/{name}".lower() for each in ([type] if type else Repository.Type.values)]
     found = Repository.objects.visible_to(actor).for_cards().filter(former_names__key__in=keys)
     return found.order_by(Case(When(type=Repository.Type.MODEL, then=0), default=1)).first()
+
+
+def renamed_to(namespace: str) -> Namespace | None:
+    """Who once had this name, and has another now."""
+    return Namespace.objects.filter(former_names__key=namespace.lower()).first()
 
 
 def not_found(name: str, *, actor: Actor, type: str = "") -> NotFound | Moved:

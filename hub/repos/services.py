@@ -30,11 +30,17 @@ _TYPE_OF_KIND = {Repository.Kind.TASK: Repository.Type.DATASET}
 
 def namespace_of(full_name: str) -> Namespace:
     """The namespace of `namespace/name`. Raises BadName, NotFound."""
-    name, _ = split_name(full_name)
+    return find_namespace(split_name(full_name)[0])
+
+
+def find_namespace(name: str) -> Namespace:
+    """The namespace of this name. Raises NotFound, which tells of one that has another name now."""
     namespace = Namespace.objects.filter(name=name).first()
-    if namespace is None:
-        raise NotFound(f"There is no namespace {name!r}. Publish under your own user name.")
-    return namespace
+    if namespace is not None:
+        return namespace
+    if (now := retired.renamed_to(name)) is not None:
+        raise NotFound(f"{name} is called {now} now. Use that name.")
+    raise NotFound(f"There is no namespace {name[:100]!r}. Publish under your own user name.")
 
 
 def create_repository(
@@ -50,7 +56,7 @@ def create_repository(
     if type not in Repository.Type.values:
         raise BadName(f"{type!r} is no type of repository. Use one of {', '.join(Repository.Type.values)}.")
     if kind == Repository.Kind.PRIOR:
-        _require_prior_name(name)
+        require_prior_name(name)
     namespace = namespace_of(name)
     try:
         with transaction.atomic():
@@ -65,7 +71,8 @@ def create_repository(
         raise Conflict(f"{name} exists already. Commit to it, or choose another name.") from err
 
 
-def _require_prior_name(name: str) -> None:
+def require_prior_name(name: str) -> None:
+    """Raises BadName for what no reference to a prior can name."""
     try:
         PriorRef.parse(name)
     except BadManifest as err:
@@ -96,7 +103,7 @@ def move_repository(repository: Repository, to: str, *, by: Actor | None = None)
     """
     namespace, name = namespace_of(to), split_name(to)[1]
     if repository.kind == Repository.Kind.PRIOR:
-        _require_prior_name(to)
+        require_prior_name(to)
     old = retired.key_of(repository)
     repository.namespace, repository.name = namespace, name
     new = retired.key_of(repository)

@@ -61,6 +61,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     at("account", accounts.account, "account"),
     at("account/tokens/<int:token_id>/revoke", accounts.revoke, "token-revoke"),
     at("account/invite", accounts.invite, "invite"),
+    at("account/rename", accounts.rename, "account-rename"),
     at("account/delete", accounts.delete, "account-delete"),
     at("account/invitations/<int:invitation_id>", organisations.answer_invitation, "invitation"),
     at("audit", organisations.log, "log"),

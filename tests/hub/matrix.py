@@ -27,6 +27,7 @@ RULES = {
     "signed in":       "a++a +++ ++++",
     "own writes":      "a++a +++ ff++",
     "lab writes":      "affa f++ ff+f",
+    "lab renames":     "affa ff+ ff+f",
     "own jobs":        "a++a +++ ++++",
     "admin's job":     "nnna nn+ +n+n",
     "admin's stop":    "anna nn+ ff+n",
@@ -85,6 +86,7 @@ GET     api/v1/no-such-thing                                  anybody      404
 GET     api/v1/whoami                                         signed_in    200
 GET     api/v1/priors                                         caller       200
 GET     api/v1/priors/lab/{state}/manifest                    manifest      200
+POST    api/v1/namespaces/lab/rename                          lab_renames  200  {"to": "bureau"}
 POST    api/v1/repos                                          lab_writes   201  {"name": "lab/new", "kind": "plain"}
 GET     api/v1/repos/lab/{state}                              read         200
 PATCH   api/v1/repos/lab/{state}                              admin        200  {"description": "new"}
@@ -244,6 +246,8 @@ GET     signup                                                sign-in      200
 POST    signup                                                sign-in      200
 GET     signup/none                                           site         302
 POST    account/invite                                        root's_page  200
+GET     account/rename                                        account      200
+POST    account/rename                                        account      422  to=walter&password=wrong
 GET     account/delete                                        account      200
 POST    account/delete                                        account      422  name=wrong
 POST    account/invitations/{invitation}                      stranger's_own 302  answer=yes
@@ -259,6 +263,7 @@ POST    organizations/lab                                     lab's_changes 302 
 POST    organizations/lab                                     lab's_changes 302  act=team-remove&team=makers
 POST    organizations/lab                                     lab's_changes 302  act=team-members&team=makers&member=reader
 POST    organizations/lab                                     lab's_changes 302  act=grant&team=makers&repository={id}&role=write
+POST    organizations/lab                                     lab's_changes 302  act=rename&to=bureau
 POST    organizations/lab                                     lab's_changes 422  act=delete&name=lab
 GET     organizations/lab/audit                               lab's_admins 200
 GET     account/inactive/                                     site         200

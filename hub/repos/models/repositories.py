@@ -31,6 +31,7 @@ class Namespace(models.Model):
     quota_bytes = models.PositiveBigIntegerField(
         null=True, blank=True, help_text="how much it may store; empty: STORAGE_QUOTA_BYTES"
     )
+    renamed_at = models.DateTimeField(null=True, blank=True, help_text="when it got the name it has now")
 
     class Meta:
         constraints = [models.UniqueConstraint(Lower("name"), name="namespace_name_unique_in_any_case")]

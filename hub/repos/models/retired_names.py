@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 
-from hub.repos.models.repositories import Repository
+from hub.repos.models.repositories import Namespace, Repository
 
 
 class RetiredName(models.Model):
@@ -14,6 +14,10 @@ class RetiredName(models.Model):
     repository = models.ForeignKey(
         Repository, null=True, on_delete=models.SET_NULL, related_name="former_names",
         help_text="which repository left this name; None once it is gone, or when it was deleted under it",
+    )  # fmt: skip
+    namespace = models.ForeignKey(
+        Namespace, null=True, on_delete=models.SET_NULL, related_name="former_names",
+        help_text="which person or organisation left this name for another",
     )  # fmt: skip
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -14,6 +14,7 @@ from django.views.decorators.http import require_POST
 from hub.accounts import rates
 from hub.accounts.adapter import INVITED
 from hub.accounts.models import ApiToken, Invitation, Membership
+from hub.accounts.renaming import WAIT, rename_namespace
 from hub.accounts.services import (
     consume_setup_link,
     create_token,
@@ -23,6 +24,7 @@ from hub.accounts.services import (
     revoke_token,
     setup_link_is_valid,
 )
+from hub.repos.models import Namespace
 from hub.web.forms import SetupForm, TokenForm
 from hub.web.pages import page
 from priors.errors import NotFound, UserError
@@ -79,6 +81,27 @@ def delete(request: HttpRequest) -> HttpResponse:
             except UserError as refused:
                 error = str(refused)
     return page(request, "accounts/delete.html", {"error": error}, section="account", status=422 if error else 200)
+
+
+@login_required
+def rename(request: HttpRequest) -> HttpResponse:
+    """Gives oneself another name, after the password was entered again."""
+    error, user = "", request.user
+    to = request.POST.get("to", "").strip()
+    if request.method == "POST":
+        rates.charge(request, "login", name=user.get_username())
+        if not user.check_password(request.POST.get("password", "")):
+            error = "That is not your password."
+        else:
+            try:
+                mine = Namespace.objects.get(owner=user.pk, kind=Namespace.Kind.USER, name=user.get_username())
+                rename_namespace(mine, to, by=user)  # type: ignore[arg-type]
+                messages.success(request, f"You are called {to} now.")
+                return redirect("account")
+            except UserError as refused:
+                error = str(refused)
+    context = {"error": error, "to": to, "days": WAIT.days}
+    return page(request, "accounts/rename.html", context, section="account", status=422 if error else 200)
 
 
 @login_required

@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
+from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST, require_safe
@@ -16,7 +17,9 @@ from hub.accounts import organisations, rates
 from hub.accounts.access import administers
 from hub.accounts.models import AuditEntry, Invitation, Membership, Role, Team, User
 from hub.accounts.permissions import can, require
+from hub.accounts.renaming import rename_namespace
 from hub.errors import BadRequest
+from hub.repos import retired
 from hub.repos.models import Namespace, Repository
 from hub.web.pages import page
 from priors.errors import NotAllowed, NotFound, UserError
@@ -27,6 +30,9 @@ _PAGE = 50
 @require_safe
 def owner(request: HttpRequest, owner: str) -> HttpResponse:
     """What a person or an organisation has here, as far as the visitor may see it."""
+    renamed = retired.renamed_to(owner)
+    if renamed is not None:
+        return redirect("owner", renamed.name)
     namespace = _find(owner)
     mine = Repository.objects.visible_to(request.user).for_cards().filter(namespace=namespace)
     context = {
@@ -73,6 +79,7 @@ def show(request: HttpRequest, name: str) -> HttpResponse:
             error = str(refused)
         else:
             messages.success(request, "Done.")
+            name = Namespace.objects.get(pk=organisation.pk).name if act is _rename else name
             inside = Membership.objects.filter(organisation__name=name, user=request.user.pk).exists()
             return redirect("organisation", name) if inside else redirect("owner", name)
     context = {
@@ -110,8 +117,12 @@ def log(request: HttpRequest, name: str = "") -> HttpResponse:
     """The audit log: an organisation's for its admins, the whole for administrators of the hub."""
     entries = AuditEntry.objects.order_by("-pk")
     if name:
-        require(request.user, "admin", _find(name))
-        entries = entries.filter(namespace=name)
+        organisation = _find(name)
+        require(request.user, "admin", organisation)
+        mine = Q(namespace=name)
+        for former in organisation.former_names.values_list("key", flat=True):
+            mine |= Q(namespace__iexact=former)
+        entries = entries.filter(mine)
     elif not administers(request.user, Role.READ):
         raise NotFound("There is nothing here.")
     found = Paginator(entries, _PAGE).get_page(request.GET.get("page"))
@@ -190,6 +201,11 @@ def _delete(request: Any, organisation: Namespace) -> None:
     organisations.delete_organisation(organisation, by=request.user)
 
 
+def _rename(request: Any, organisation: Namespace) -> None:
+    rates.charge(request, "create", request.user)
+    rename_namespace(organisation, request.POST.get("to", "").strip(), by=request.user)
+
+
 _ACTS: dict[str, Callable[[HttpRequest, Namespace], None]] = {
     "invite": _invite,
     "withdraw": _withdraw,
@@ -199,5 +215,6 @@ _ACTS: dict[str, Callable[[HttpRequest, Namespace], None]] = {
     "team-remove": _remove_team,
     "team-members": _set_team_members,
     "grant": _grant,
+    "rename": _rename,
     "delete": _delete,
 }
