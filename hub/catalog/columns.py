@@ -51,13 +51,18 @@ class Columns:
     vocabulary: list[str]
     codes: NDArray[np.int32]
     starts: NDArray[np.int64]
-    by_word: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
-    """Masks of words that somebody asked for, packed; search.py fills it."""
+    by_word: dict[str, Any] = field(default_factory=dict)
+    """Rows of the words that somebody asked for; wording.py fills it."""
     _orders: dict[str, Positions] = field(default_factory=dict)
     _keys: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @cached_property
+    def public_count(self) -> int:
+        """How many everybody may see."""
+        return int(np.count_nonzero(self.public))
 
     @cached_property
     def code(self) -> dict[str, int]:

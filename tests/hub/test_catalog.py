@@ -126,7 +126,7 @@ def test_searching_costs_the_same_queries_for_one_and_for_many(ann: Any, django_
             make_prior(ann, f"p{few_or_many}-{number}")
         names()  # what changed is read once
 
-        with django_assert_num_queries(4):  # the revision, the words, what they are worth, the page
+        with django_assert_num_queries(3):  # the revision, the word, the page
             found = search(Query(q="ngrams", facets={"modality": ("text",)}), visible_to=AnonymousUser())
             assert [item.ref for item in found.page(limit=2).items if item.takes and item.gives]
             assert found.counts["kind"] == {"function": found.count}

@@ -199,7 +199,7 @@ def test_the_page_costs_the_same_queries_for_few_and_for_many(
         for number in range(size):
             plain(few, f"n{size}-{number}", tags="[zebra]")
         client.get("/priors?q=nothing")
-        with django_assert_num_queries(4):  # the revision, the word, what it is worth, the page
+        with django_assert_num_queries(3):  # the revision, the word, the page
             assert client.get("/priors?q=zebra&type=model&type=dataset&form=plain").status_code == 200
         with django_assert_num_queries(2):
             assert client.get("/priors?may=sell").status_code == 200
@@ -222,3 +222,14 @@ def test_a_large_catalogue_takes_changes_in_now_and_then_and_a_small_one_at_once
     assert len(keeper.columns()) == 6
     monkeypatch.setattr("time.monotonic", lambda: 1e9)
     assert len(keeper.columns()) == 7
+
+
+def test_the_name_comes_before_the_text_the_whole_word_before_its_beginning_and_then_what_people_use(ann: Any) -> None:
+    make_prior(ann, "begun", summary="Wording of many")
+    make_prior(ann, "whole", summary="A word of many")
+    make_prior(ann, "used", summary="A word of many")
+    make_prior(ann, "word-lists", summary="Some of many")
+    catalog.recount({Item.objects.get(repository__name="used").pk: {"downloads": 50}})
+
+    assert names(ask(q="word")) == ["word-lists", "used", "whole", "begun"]
+    assert names(ask(q="many word"))[0] == "word-lists"

@@ -6,6 +6,7 @@ Both index `terms.indexed` text, so case, accents and hyphens are treated alike;
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from django.db import connection
@@ -20,8 +21,16 @@ if TYPE_CHECKING:
 MIN_WORD = 3
 """Shorter words are not corrected: nearly every other short word is near them."""
 
-Wanted = Sequence[Sequence[str]]
-"""All of these, each as any one of its spellings: [["bert", "brt"], ["encoder"]]."""
+
+@dataclass(frozen=True)
+class Matches:
+    """The ids of items that have a word, in no order."""
+
+    begun: NDArray[np.int64]
+    """Those with it, or with words that begin so."""
+    whole: NDArray[np.int64]
+    named: NDArray[np.int64]
+    """Those of `begun` that have it in their name."""
 
 
 class Index(Protocol):
@@ -33,11 +42,8 @@ class Index(Protocol):
     def drop(self, item_id: int) -> None:
         """Takes the item out."""
 
-    def matching(self, wanted: Wanted) -> NDArray[np.int64]:
-        """The ids of all items that have the words, or words that begin so; in no order."""
-
-    def ranked(self, wanted: Wanted, limit: int) -> dict[int, float]:
-        """The best of them with what they are worth; more is better. Costs a pass over all that match."""
+    def matching(self, word: str) -> Matches:
+        """Who has a word."""
 
     def near(self, word: str, edits: int) -> list[str]:
         """Words of the catalogue that look as if they were about so many edits away, in no order."""

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 from django.db import connection
-from numpy.typing import NDArray
 
-from hub.catalog.words import Wanted
+from hub.catalog.words import Matches
 
 _NEAR = 100
-_MATCH = "FROM catalog_text, to_tsquery('english', %s) AS query WHERE vector @@ query"
+# All ids in one value of 8 bytes each: as rows, 50,000 of them would cost more than finding them.
+_FIND = (
+    "SELECT string_agg(int8send(item_id), ''::bytea), "
+    "string_agg(int8send(item_id), ''::bytea) FILTER (WHERE vector @@ to_tsquery('english', %s)), "
+    "string_agg(int8send(item_id), ''::bytea) FILTER (WHERE vector @@ to_tsquery('english', %s)) "
+    "FROM catalog_text WHERE vector @@ to_tsquery('english', %s)"
+)
 
 
 class TextSearch:
@@ -28,20 +33,11 @@ class TextSearch:
         with connection.cursor() as cursor:
             cursor.execute("DELETE FROM catalog_text WHERE item_id = %s", [item_id])
 
-    def matching(self, wanted: Wanted) -> NDArray[np.int64]:
+    def matching(self, word: str) -> Matches:
+        # `words` leaves letters, digits and _ only, so nothing here is an operator of tsquery.
         with connection.cursor() as cursor:
-            # All ids in one value of 8 bytes each: as rows, 50,000 of them would cost more than finding them.
-            cursor.execute(f"SELECT string_agg(int8send(item_id), ''::bytea) {_MATCH}", [_query(wanted)])
-            found = cursor.fetchone()[0]
-        return np.frombuffer(found or b"", dtype=">i8").astype(np.int64)
-
-    def ranked(self, wanted: Wanted, limit: int) -> dict[int, float]:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                f"SELECT item_id, ts_rank(vector, query) AS worth {_MATCH} ORDER BY worth DESC LIMIT %s",
-                [_query(wanted), limit],
-            )
-            return dict(cursor.fetchall())
+            cursor.execute(_FIND, [f"'{word}'", f"'{word}':*A", f"'{word}':*"])
+            return Matches(*(np.frombuffer(one or b"", dtype=">i8").astype(np.int64) for one in cursor.fetchone()))
 
     def near(self, word: str, edits: int) -> list[str]:
         low, high = len(word) - edits, len(word) + edits
@@ -85,8 +81,3 @@ def has_trigrams() -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1 FROM pg_extension WHERE extname = 'pg_trgm'")
         return cursor.fetchone() is not None
-
-
-def _query(wanted: Wanted) -> str:
-    # `words` leaves letters, digits and _ only, so nothing here is an operator of tsquery.
-    return " & ".join("(" + " | ".join(f"'{word}':*" for word in spellings) + ")" for spellings in wanted)
