@@ -88,7 +88,7 @@ def measure(rows: int, clients: int, seconds: float, env: dict[str, str]) -> lis
 def ask(port: int, seconds: float, clients: int) -> None:
     """One line a kind of request: its name, p50 and p95 in ms, requests a second."""
     for name, make in KINDS.items():
-        for timed in (min(2.0, seconds), seconds):  # the first is to warm up: each process reads its columns once
+        for timed in (min(8.0, seconds), seconds):  # the first is to warm up: each process reads its columns once
             times = _load(port, timed, clients, make)
         cuts = quantiles(times, n=100)
         print(f"{name}\t{cuts[49] * 1000:.0f}\t{cuts[94] * 1000:.0f}\t{len(times) / seconds:.0f}")
