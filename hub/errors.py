@@ -163,6 +163,13 @@ class StillChecking(UserError):
     status: ClassVar[int] = 503
 
 
+class CheckFailed(UserError):
+    """The hub could not check what arrived, by a fault of its own. No 5xx: clients would only ask again."""
+
+    code: ClassVar[str] = "check-failed"
+    status: ClassVar[int] = 422
+
+
 class StorageDown(UserError):
     """The bucket cannot be reached, or refuses the hub."""
 

@@ -25,6 +25,7 @@ class Cleaned:
 
     blobs: int
     xorbs: int
+    compacted_bytes: int
     strays: int
     temporary: int
     job_folders: int
@@ -41,6 +42,7 @@ def clean_up(*, grace_s: float | None = None) -> Cleaned:
     return Cleaned(
         blobs=swept.blobs,
         xorbs=swept.xorbs,
+        compacted_bytes=swept.compacted_bytes,
         strays=swept.strays,
         temporary=swept.temporary,
         job_folders=remove_job_folders(),

@@ -17,7 +17,7 @@ from hub.repos import trees
 from hub.repos.models import Blob, BlobUpload
 from hub.repos.names import check_sha256
 from hub.repos.storage import Staged, chunks_of, sha256_of, store
-from hub.xet import assembled, bucketed, chunkstore
+from hub.xet import assembled, bucketed, chunkstore, compact
 from hub.xet.chunkstore import WHOLE_MAX_BYTES, ChunksGone, Piece
 from hub.xet.models import AssembledBlob, Segment
 
@@ -118,19 +118,21 @@ class Swept:
     xorbs: int
     strays: int
     temporary: int
+    compacted_bytes: int
 
 
 def sweep(*, grace_s: float) -> Swept:
     """Removes what nothing refers to: folders, and once nobody touched them for `grace_s`, blobs, chunks, stray files.
 
-    A xorb goes as a whole, when no blob needs any of its chunks.
+    A xorb goes when no blob needs any of its chunks; one of which little is needed is rewritten.
     """
     blobs = store()
     trees.drop_unused()
     before = timezone.now() - timedelta(seconds=grace_s)
     unused = Blob.objects.unused().filter(touched_at__lt=before).values_list("sha256", flat=True)
     removed = sum(_delete_if_unused(sha256, before=before) for sha256 in list(unused))
-    xorbs = chunkstore.collect(before=before)
+    xorbs = compact.remove_retired(before=before) + chunkstore.collect(before=before)
+    compacted = compact.compact(before=before)
     strays_before = min(before, timezone.now() - timedelta(seconds=_STRAY_S))
     strays = chunkstore.collect_strays(before=strays_before)
     strays += bucketed.collect_strays(before_s=strays_before.timestamp())
@@ -139,7 +141,11 @@ def sweep(*, grace_s: float) -> Swept:
     assembled.evict()
     bucketed.evict()
     return Swept(
-        blobs=removed, xorbs=xorbs, strays=strays, temporary=blobs.sweep_temporary(older_than_s=max(grace_s, _STRAY_S))
+        blobs=removed,
+        xorbs=xorbs,
+        strays=strays,
+        compacted_bytes=compacted,
+        temporary=blobs.sweep_temporary(older_than_s=max(grace_s, _STRAY_S)),
     )
 
 
@@ -161,6 +167,7 @@ def _delete_if_unused(sha256: str, *, before: datetime) -> bool:
         if blob is None or not Blob.objects.unused().filter(pk=sha256).exists():
             return False  # it was touched or committed since
         whole = AssembledBlob.objects.filter(pk=sha256).values_list("key", flat=True).first()
+        chunkstore.leave(sha256)
         blob.delete()
     # After the row: should this process die in between, the bytes are a stray, and no row promises what is not there.
     if whole is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from datetime import timedelta
+from pathlib import Path
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -20,9 +21,18 @@ from hub.xet.reader import read_blob
 _TOUCH_EVERY = timedelta(minutes=1)  # a download must not cost a write each
 
 
+ARRIVING = "arriving/"
+"""Where clients put what a worker takes away from there."""
+
+
 def new_key(sha256: str) -> str:
     """A name for a whole file that no other object has or will have."""
     return f"assembled/{sha256[:2]}/{sha256}.{secrets.token_hex(8)}"
+
+
+def arriving_key(name: str) -> str:
+    """A name of the same kind for what a client puts."""
+    return f"{ARRIVING}{name[:2]}/{name}.{secrets.token_hex(8)}"
 
 
 def key_of(sha256: str) -> str | None:
@@ -54,11 +64,17 @@ def assemble(sha256: str) -> None:
                 file.write(data)
         if hasher.hexdigest() != sha256:
             raise BlobLost(f"The chunks of blob {sha256} are those of {hasher.hexdigest()}. Restore a backup.")
+        adopt_file(sha256, path)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def adopt_file(sha256: str, path: Path) -> None:
+    """Makes a checked file of this machine, which is gone then, the whole file of a blob."""
+    if (store := bucket()) is not None:
         key = new_key(sha256)
         store.put(key, path)
         adopt(sha256, key)
-    finally:
-        path.unlink(missing_ok=True)
 
 
 def adopt(sha256: str, key: str) -> None:
@@ -97,11 +113,11 @@ def evict() -> int:
 
 
 def collect_strays(*, before_s: float) -> int:
-    """Removes whole files that neither a blob nor an upload has, as writers leave that die; how many."""
+    """Removes objects that neither a blob nor an upload has, as writers leave that die or come late; how many."""
     store, removed = bucket(), 0
     if store is None:
         return 0
-    for key, arrived in list(store.listing("assembled/")):
+    for key, arrived in [*store.listing("assembled/"), *store.listing(ARRIVING)]:
         named = (rows.objects.filter(key=key).exists for rows in (AssembledBlob, DirectUpload))
         if arrived < before_s and not any(is_named() for is_named in named):
             store.delete(key)

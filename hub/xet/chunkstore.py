@@ -45,7 +45,7 @@ class Incoming(NamedTuple):
 
 
 class ChunksGone(Exception):
-    """A sweep removed chunks between their arrival and the blob that needs them. Bring them again."""
+    """A sweep removed or moved chunks between their arrival and the blob that needs them. Bring them again."""
 
 
 def chunks_of_file(path: Path) -> Iterator[Incoming]:
@@ -211,19 +211,28 @@ def xet_hashes(blobs: Iterable[str]) -> dict[str, str]:
 def hold(hashes: Iterable[bytes]) -> dict[bytes, Place]:
     """Where chunks lie, with their xorbs locked until the transaction ends, for rows that refer to them.
 
-    Raises ChunksGone when one is missing.
+    Raises ChunksGone when one is missing, or was moved at this moment: asked again, it is found.
     """
     wanted = set(hashes)
     where = places(wanted)
     xorbs = sorted({place.xorb for place in where.values()})
     held: set[int] = set()
     for start in range(0, len(xorbs), _ROWS):
-        rows = Xorb.objects.select_for_update().filter(pk__in=xorbs[start : start + _ROWS]).order_by("pk")
-        held |= set(rows.values_list("pk", flat=True))
+        rows = Xorb.objects.select_for_update().filter(pk__in=xorbs[start : start + _ROWS], retired_at=None)
+        held |= set(rows.order_by("pk").values_list("pk", flat=True))
         Xorb.objects.filter(pk__in=xorbs[start : start + _ROWS]).update(touched_at=timezone.now())
     if len(where) < len(wanted) or len(held) < len(xorbs):
         raise ChunksGone
     return where
+
+
+def leave(blob_id: str) -> None:
+    """Marks the xorbs of a blob that goes: little of them may be in use then. Belongs into the transaction of that."""
+    xorbs = sorted(set(Segment.objects.filter(chunked=blob_id).values_list("xorb", flat=True)))
+    for start in range(0, len(xorbs), _ROWS):
+        rows = Xorb.objects.select_for_update().filter(pk__in=xorbs[start : start + _ROWS])
+        held = list(rows.order_by("pk").values_list("pk", flat=True))  # in the order `hold` locks them in
+        Xorb.objects.filter(pk__in=held).update(may_be_thin=True)
 
 
 def collect(*, before: datetime, among: Iterable[int] | None = None) -> int:
@@ -231,7 +240,8 @@ def collect(*, before: datetime, among: Iterable[int] | None = None) -> int:
 
     Clients that remember one are made to forget: the epoch of their scope rises.
     """
-    unused = Xorb.objects.filter(~Exists(Segment.objects.filter(xorb=OuterRef("pk"))), touched_at__lt=before)
+    needing = Segment.objects.filter(xorb=OuterRef("pk"))
+    unused = Xorb.objects.filter(~Exists(needing), touched_at__lt=before, retired_at=None)
     if among is None:
         found = list(unused.values_list("pk", flat=True))
     else:
@@ -244,7 +254,7 @@ def collect(*, before: datetime, among: Iterable[int] | None = None) -> int:
 def _collect(pk: int, before: datetime) -> bool:
     with transaction.atomic():
         # Locked first and looked at then: a blob may have come to need it.
-        xorb = Xorb.objects.select_for_update().filter(pk=pk, touched_at__lt=before).first()
+        xorb = Xorb.objects.select_for_update().filter(pk=pk, touched_at__lt=before, retired_at=None).first()
         if xorb is None or xorb.segments.exists():
             return False
         known = list(KnownXorb.objects.filter(lie_in=xorb).values_list("pk", "scope_id"))

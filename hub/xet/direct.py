@@ -2,50 +2,63 @@
 
     begin     gives the addresses to put the bytes to; nothing is anybody's yet
     arrived   the client says that it is done; a worker is told
-    settle    the worker reads, verifies and chunks the object, and it becomes a blob of the uploader
-    wait      for who needs the blob now: until the worker is done, or has refused
+    settle    the worker reads and verifies the object and stores its chunks (taking.py)
+    wait      for who needs it now: until the worker is done, or has refused
 
-Without a bucket `begin` gives None, and the bytes come to a route of the hub, which hands them to `put_blob`.
+Files come so by Git LFS. Of Xet's uploads the xorbs do; the shards, which only name chunks, come through the web
+process and wait for a worker in the same way, because the worker reads all those chunks. Without a bucket `begin` gives
+None, and the bytes come to a route of the hub.
+
+A check that fails by what was sent is a refusal. One that fails by a fault of ours is tried again, later each time, and
+given up after a few attempts: the uploader is told so, and the bytes stay for the operator until `forget_old`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
-from functools import partial
-from typing import BinaryIO
+from datetime import datetime, timedelta
 
 from django.conf import settings
+from django.db import OperationalError, connection
+from django.db.models import F, QuerySet
+from django.db.models.expressions import Combinable
 from django.utils import timezone
 
 from hub.accounts.models import User
 from hub.announce import announce
-from hub.errors import BadRequest, BlobLost, HashMismatch, StillChecking, TooLarge
-from hub.repos.blobs import known_blob, put_blob, put_pieces
-from hub.repos.gitobjects import blob_header
-from hub.repos.models import Blob
+from hub.errors import BadRequest, BlobLost, CheckFailed, HashMismatch, StillChecking, StorageDown, TooLarge
+from hub.repos.models import Namespace
 from hub.repos.names import check_sha256
-from hub.repos.objects import bucket
+from hub.repos.objects import bucket, draft, storage_full
 from hub.repos.s3 import S3Objects
-from hub.repos.storage import chunks_of
 from hub.xet import bucketed
-from hub.xet.chunkstore import WHOLE_MAX_BYTES, ChunksGone, Incoming, keep
-from hub.xet.models import DirectUpload
-from hub.xet.xorbs import pack
-from priors.chunks import cut
+from hub.xet.errors import BadShard, BadXorb
+from hub.xet.models import DirectUpload, Scope
+from hub.xet.taking import take
+from priors.errors import NotFound, StorageFull, UserError
 
 logger = logging.getLogger(__name__)
 
 _MOST_AT_ONCE = 5 * 1024**3  # of one PUT; S3's own limit
-_STUCK = timedelta(minutes=30)  # a worker that says nothing for so long has died
+_STUCK = timedelta(minutes=5)  # a worker that says nothing for so long has died
+_BEAT_S = 60.0
 _LOST = timedelta(seconds=30)
 _POLL_S = 0.2
-_TRIES = 5
-Status = DirectUpload.Status
+_XORB_WAIT_S, _SHARD_WAIT_S = 20.0, 60.0  # of a web thread; hf-xet asks again
+MOST_ATTEMPTS = 5
+"""Of a check that fails by a mistake of ours: about 8 minutes with the pauses."""
+MOST_PATIENCE = 60
+"""While the bucket or the database does not answer or the disk is full: about a day."""
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 30.0, 1800.0
+_OUTSIDE = (StorageDown, StorageFull, OperationalError)
+Kind, Status = DirectUpload.Kind, DirectUpload.Status
+_REFUSALS: dict[str, type[UserError]] = {Kind.FILE: HashMismatch, Kind.XORB: BadXorb, Kind.SHARD: BadShard}
 
 
 @dataclass(frozen=True)
@@ -70,13 +83,63 @@ def begin(*, user: User, sha256: str, size: int, parts: bool) -> Begun | None:
         raise TooLarge(f"The file is larger than {settings.BLOB_MAX_BYTES} bytes, the most this hub takes.")
     if not parts and size > _MOST_AT_ONCE:
         raise TooLarge(f"{size} bytes are too many for one piece. Send the file with the transfer `multipart`.")
-    key = bucketed.new_key(sha256)
     if not parts:
-        made = DirectUpload.objects.create(user=user, sha256=sha256, size=size, key=key)
+        key = bucketed.arriving_key(sha256)
+        made = DirectUpload.objects.create(user=user, name=sha256, size=size, key=key)
         return Begun(made, (store.put_url(key, size),), None)
+    key = bucketed.new_key(sha256)
     parts_id, part_size, urls = store.begin_parts(key, size)
-    made = DirectUpload.objects.create(user=user, sha256=sha256, size=size, key=key, parts_id=parts_id)
+    made = DirectUpload.objects.create(user=user, name=sha256, size=size, key=key, parts_id=parts_id)
     return Begun(made, tuple(urls), part_size)
+
+
+def begin_xorb(*, scope: Scope, user: User, name: str, size: int) -> Begun:
+    """An address for a xorb. Needs a bucket."""
+    store = _bucket()
+    key = bucketed.arriving_key(name)
+    made = DirectUpload.objects.create(kind=Kind.XORB, user=user, scope=scope, name=name, size=size, key=key)
+    return Begun(made, (store.put_url(key, size),), None)
+
+
+def xorb_arrived(scope: Scope, name: str, upload: str) -> None:
+    """The client has put a xorb there; waits until its chunks are stored.
+
+    Raises NotFound when nothing is there, so that clients begin anew; else as `wait`.
+    """
+    found = DirectUpload.objects.filter(pk=upload, kind=Kind.XORB, scope=scope, name=name).first()
+    if found is None:
+        raise NotFound("This upload is over. Ask for a new address.")
+    if found.status == Status.OPEN:
+        try:
+            _bucket().size(found.key)
+        except BlobLost as err:
+            raise NotFound("Nothing was put at the address. Ask for a new one and put the xorb there.") from err
+        arrived(found)
+    wait(found, seconds=_XORB_WAIT_S)
+
+
+def put_shard(*, scope: Scope, user: User, payer: Namespace, data: bytes) -> None:
+    """Has a worker make the files of a shard, and waits for it. Raises as `wait`; asked again, it goes on waiting.
+
+    payer  whose quota the files count for
+    """
+    name = hashlib.sha256(data).hexdigest()
+    same = DirectUpload.objects.filter(kind=Kind.SHARD, user=user, scope=scope, payer=payer, name=name)
+    upload = same.filter(status__in=[Status.ARRIVED, Status.CHECKING]).order_by("pk").last()
+    if upload is None:
+        store, key = _bucket(), bucketed.arriving_key(name)
+        path = draft(store)
+        try:
+            with storage_full():
+                path.write_bytes(data)
+            store.put(key, path)
+        finally:
+            path.unlink(missing_ok=True)
+        upload = DirectUpload.objects.create(
+            kind=Kind.SHARD, user=user, scope=scope, payer=payer, name=name, size=len(data), key=key
+        )
+        arrived(upload)
+    wait(upload, seconds=_SHARD_WAIT_S)
 
 
 def arrived(upload: DirectUpload, etags: Sequence[str] = ()) -> None:
@@ -89,123 +152,150 @@ def arrived(upload: DirectUpload, etags: Sequence[str] = ()) -> None:
             store.end_parts(upload.key, upload.parts_id, list(etags))
         except BlobLost as err:
             raise BadRequest("The upload is over, or parts of it are missing. Begin it again.") from err
-    if _turn(upload, Status.OPEN, Status.ARRIVED):
+    now = timezone.now()
+    if _turn(_rows(upload, Status.OPEN), Status.ARRIVED, due_at=now + _LOST):
         announce("xet.settle", str(upload.pk))
 
 
 def latest(user: User, sha256: str) -> DirectUpload | None:
-    """The last upload of these bytes that the user began."""
-    return DirectUpload.objects.filter(user=user, sha256=sha256).order_by("-pk").first()
+    """The last upload of the file with these bytes that the user began."""
+    return DirectUpload.objects.filter(kind=Kind.FILE, user=user, name=sha256).order_by("-pk").first()
 
 
-def wait(upload: DirectUpload, *, seconds: float) -> Blob:
-    """The blob, once a worker has made it. Raises HashMismatch when it refused, StillChecking when it takes longer."""
+def wait(upload: DirectUpload, *, seconds: float) -> None:
+    """Until a worker has taken the upload.
+
+    Raises HashMismatch, BadXorb or BadShard when it refused, CheckFailed when the hub gave up, StillChecking when it
+    takes longer.
+    """
     until = time.monotonic() + seconds
     while True:
-        upload.refresh_from_db()
-        if upload.status == Status.DONE:
-            return Blob.objects.get(pk=upload.sha256)
-        if upload.status == Status.REFUSED:
-            raise HashMismatch(upload.refusal)
+        upload.refresh_from_db(fields=["status", "refusal", "attempts"])
+        match upload.status:
+            case Status.DONE:
+                return
+            case Status.REFUSED:
+                raise _REFUSALS[upload.kind](upload.refusal)
+            case Status.FAILED:
+                raise CheckFailed(upload.refusal)
         if time.monotonic() > until:
             raise StillChecking("The hub is still checking the file. Ask again in a minute; nothing has to be re-sent.")
         time.sleep(_POLL_S)
 
 
 def settle(upload_id: str) -> None:
-    """Makes a blob of what arrived, or refuses it. For a worker; does nothing when another one has it."""
+    """Takes what arrived, or refuses it. For a worker; does nothing when another one has it."""
     store = bucket()
-    upload = DirectUpload.objects.select_related("user").filter(pk=upload_id).first()
-    if store is None or upload is None or not _turn(upload, Status.ARRIVED, Status.CHECKING):
+    waiting = DirectUpload.objects.filter(pk=upload_id, status=Status.ARRIVED)
+    if store is None or not _turn(waiting, Status.CHECKING, attempts=F("attempts") + 1):
         return
+    upload = DirectUpload.objects.select_related("user", "scope", "payer").get(pk=upload_id)
     try:
-        _take(store, upload)
-    except (HashMismatch, BlobLost) as err:
-        DirectUpload.objects.filter(pk=upload.pk).update(refusal=str(err)[:300])
-        _turn(upload, Status.CHECKING, Status.REFUSED)
-        store.delete(upload.key)
-        return
-    except BaseException:
-        _turn(upload, Status.CHECKING, Status.ARRIVED)  # another worker, or another time
+        with _heartbeat(upload):
+            take(store, upload)
+    except _OUTSIDE as err:
+        logger.warning("upload not checked: upload=%s attempt=%d cause=%r", upload.pk, upload.attempts, err)
+        _try_later(upload, type(err).__name__, most=MOST_PATIENCE)
+    except (UserError, BlobLost) as err:
+        if _turn(_mine(upload), Status.REFUSED, refusal=str(err)[:500]):
+            _delete(store, upload)
+    except Exception as err:
+        logger.exception("upload not checked: upload=%s attempt=%d", upload.pk, upload.attempts)
+        _try_later(upload, type(err).__name__, most=MOST_ATTEMPTS)
+    except BaseException:  # the worker is told to stop: that costs no attempt
+        _turn(_mine(upload), Status.ARRIVED, attempts=F("attempts") - 1)
         raise
-    _turn(upload, Status.CHECKING, Status.DONE)
+    else:
+        _turn(_mine(upload), Status.DONE)
 
 
-def _take(store: S3Objects, upload: DirectUpload) -> None:
-    size = store.size(upload.key)
-    if size != upload.size:
-        raise HashMismatch(f"{size} bytes arrived, {upload.size} were announced. Send the file again.")
-    if size <= WHOLE_MAX_BYTES:
-        put_blob([store.read(upload.key, 0, size)], by=upload.user, expect=upload.sha256)
-        store.delete(upload.key)
+def _try_later(upload: DirectUpload, cause: str, *, most: int) -> None:
+    """Puts an upload back for another attempt, after a pause; or gives it up."""
+    if upload.attempts < most:
+        pause_s = min(_FIRST_PAUSE_S * 2 ** min(upload.attempts - 1, 10), _LONGEST_PAUSE_S)
+        _turn(_mine(upload), Status.ARRIVED, due_at=timezone.now() + timedelta(seconds=pause_s))
         return
-    for attempt in range(_TRIES):
-        seen = _Seen(size)
-        pieces = keep(partial(_incoming, store, upload.key, seen))
-        if seen.sha256 != upload.sha256:
-            raise HashMismatch(f"The bytes hash to {seen.sha256}, not to {upload.sha256}. Send the file again.")
-        try:
-            if known_blob(upload.sha256, upload.user) is None:
-                put_pieces(pieces, sha256=upload.sha256, git_oid=seen.git_oid, by=upload.user)
-            break
-        except ChunksGone:
-            if attempt == _TRIES - 1:
-                raise
-    bucketed.adopt(upload.sha256, upload.key)
-
-
-class _Seen:
-    """The hashes of a stream; a new one begins them anew."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self.sha256 = self.git_oid = ""
-
-    def passing(self, file: BinaryIO) -> Iterator[bytes]:
-        """The pieces of a file; at its end the hashes are known."""
-        sha256, sha1 = hashlib.sha256(), hashlib.sha1(blob_header(self._size), usedforsecurity=False)
-        for piece in chunks_of(file):
-            sha256.update(piece)
-            sha1.update(piece)
-            yield piece
-        self.sha256, self.git_oid = sha256.hexdigest(), sha1.hexdigest()
-
-
-def _incoming(store: S3Objects, key: str, seen: _Seen) -> Iterator[Incoming]:
-    with store.open(key) as file:
-        for chunk in cut(seen.passing(file)):
-            yield Incoming(chunk.hash, len(chunk.data), partial(pack, chunk.data))
+    told = (
+        f"The hub could not check what was sent: {cause}, in {upload.attempts} attempts. That is a fault of the hub, "
+        f"not of the file. Tell its operator, with the number {upload.pk}, or send the file again later."
+    )
+    if _turn(_mine(upload), Status.FAILED, refusal=told):
+        logger.error("upload given up: upload=%s kind=%s key=%s cause=%s", upload.pk, upload.kind, upload.key, cause)
 
 
 def wake() -> int:
-    """Tells workers again of uploads whose message was lost or whose worker died; how many."""
+    """Tells workers again of uploads whose message was lost, whose worker died or whose pause is over; how many."""
     now = timezone.now()
-    DirectUpload.objects.filter(status=Status.CHECKING, changed_at__lt=now - _STUCK).update(status=Status.ARRIVED)
-    waiting = DirectUpload.objects.filter(status=Status.ARRIVED, changed_at__lt=now - _LOST)
+    for upload in DirectUpload.objects.filter(status=Status.CHECKING, changed_at__lt=now - _STUCK):
+        _try_later(upload, "its worker died", most=MOST_ATTEMPTS)
+        DirectUpload.objects.filter(pk=upload.pk).update(due_at=now)
+    waiting = DirectUpload.objects.filter(status=Status.ARRIVED, due_at__lte=now)
     for pk in (found := list(waiting.values_list("pk", flat=True))):
         announce("xet.settle", str(pk))
     return len(found)
 
 
 def forget_old(*, grace_s: float) -> int:
-    """Removes the rows of uploads that are over, and what was put for those that never ended; how many."""
+    """Removes the rows of uploads that are over, and what was put for those that came to nothing; how many."""
     store, removed = bucket(), 0
     old = DirectUpload.objects.filter(changed_at__lt=timezone.now() - timedelta(seconds=grace_s))
     if store is None:
         return 0
     for upload in old.exclude(status__in=[Status.ARRIVED, Status.CHECKING]):
-        if upload.status == Status.OPEN and not _turn(upload, Status.OPEN, Status.REFUSED):
+        if upload.status == Status.OPEN and not _turn(_rows(upload, Status.OPEN), Status.REFUSED):
             continue  # its client came back
-        if upload.status == Status.OPEN:
-            if upload.parts_id:
-                store.abort_parts(upload.key, upload.parts_id)
+        if upload.status == Status.OPEN and upload.parts_id:
+            store.abort_parts(upload.key, upload.parts_id)
+        if upload.status != Status.DONE:
             store.delete(upload.key)
         upload.delete()
         removed += 1
     return removed
 
 
-def _turn(upload: DirectUpload, before: str, after: str) -> bool:
+def _bucket() -> S3Objects:
+    store = bucket()
+    if store is None:
+        raise NotFound("This hub has no bucket.")
+    return store
+
+
+def _delete(store: S3Objects, upload: DirectUpload) -> None:
+    with suppress(StorageDown):  # `forget_old` comes again
+        store.delete(upload.key)
+
+
+@contextmanager
+def _heartbeat(upload: DirectUpload) -> Iterator[None]:
+    """Says from time to time that the check goes on."""
+    over = threading.Event()
+
+    def beat() -> None:
+        try:
+            while not over.wait(_BEAT_S):
+                with suppress(OperationalError):
+                    _mine(upload).update(changed_at=timezone.now())
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=beat, name=f"check-{upload.pk}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _rows(upload: DirectUpload, status: str) -> QuerySet[DirectUpload]:
+    return DirectUpload.objects.filter(pk=upload.pk, status=status)
+
+
+def _mine(upload: DirectUpload) -> QuerySet[DirectUpload]:
+    """The row, while no later attempt has begun."""
+    return _rows(upload, Status.CHECKING).filter(attempts=upload.attempts)
+
+
+def _turn(rows: QuerySet[DirectUpload], after: str, **fields: datetime | str | Combinable) -> bool:
     """Moves an upload on; False when somebody else did."""
-    rows = DirectUpload.objects.filter(pk=upload.pk, status=before)
-    return bool(rows.update(status=after, changed_at=timezone.now()))
+    return bool(rows.update(status=after, changed_at=timezone.now(), **fields))

@@ -24,7 +24,8 @@ from priors.errors import NotFound
 _ANSWER_CHUNKS = 64 * 1024  # 4 GiB of file, a shard of 5 MB
 _ANSWER_FILES = 4
 _ROWS = 500
-_PIECE = struct.Struct("<32sI")
+PIECE = struct.Struct("<32sI")
+"""Of KnownXorb.chunks: a chunk's hash and raw size."""
 
 
 def find(scope: Scope, name: str) -> list[Piece] | None:
@@ -42,13 +43,13 @@ def touch(scope: Scope, name: str) -> bool:
 def know(scope: Scope, name: str, pieces: Sequence[Piece]) -> None:
     """Remembers that the scope may name these chunks by that xorb. Raises ChunksGone. Needs a transaction."""
     where = hold(piece.hash for piece in pieces)
-    packed = b"".join(_PIECE.pack(*piece) for piece in pieces)
+    packed = b"".join(PIECE.pack(*piece) for piece in pieces)
     row, _ = KnownXorb.objects.get_or_create(scope=scope, hash=name, defaults={"chunks": packed})
     row.lie_in.set({place.xorb for place in where.values()})
 
 
 def _unpacked(row: KnownXorb) -> list[Piece]:
-    return [Piece(*piece) for piece in _PIECE.iter_unpack(row.chunks)]
+    return [Piece(*piece) for piece in PIECE.iter_unpack(row.chunks)]
 
 
 def shard_about(bearer: Bearer, scope: Scope, chunk: bytes) -> bytes:

@@ -10,7 +10,8 @@ from hub.ids import uuid7
 
 
 class Xorb(models.Model):
-    """A file of packed chunks in the store. It never changes; it goes when no blob needs any of its chunks."""
+    """A file of packed chunks in the store. It never changes; it goes when no blob needs any of its chunks, or when the
+    few that are needed have moved to another."""
 
     hash = models.CharField(max_length=64, unique=True, help_text="of its chunks, as Xet writes it")
     key = models.CharField(
@@ -21,6 +22,12 @@ class Xorb(models.Model):
     size = models.PositiveIntegerField(help_text="packed")
     raw_size = models.PositiveIntegerField()
     touched_at = models.DateTimeField(default=timezone.now, help_text="`sweep` counts its grace from it")
+    may_be_thin = models.BooleanField(
+        default=True, db_index=True, help_text="much of it may be in no blob: `sweep` counts"
+    )
+    retired_at = models.DateTimeField(
+        null=True, help_text="its chunks lie elsewhere since; the object stays a while for those who still read it"
+    )
 
     def __str__(self) -> str:
         return self.hash
@@ -65,23 +72,39 @@ class AssembledBlob(models.Model):
 
 
 class DirectUpload(models.Model):
-    """Bytes that a client puts into the bucket itself; a worker looks at them before they are anybody's blob."""
+    """Bytes that a client puts into the bucket itself; a worker looks at them before they are anybody's."""
+
+    class Kind(models.TextChoices):
+        FILE = "file"
+        XORB = "xorb"
+        SHARD = "shard"  # small: the web process puts it there, for a worker to read the chunks it names
 
     class Status(models.TextChoices):
         OPEN = "open"  # the client has the address
         ARRIVED = "arrived"  # it says that it is done; waits for a worker
         CHECKING = "checking"
         DONE = "done"
-        REFUSED = "refused"
+        REFUSED = "refused"  # by what was sent
+        FAILED = "failed"  # by a fault of the hub, in every attempt
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    kind = models.CharField(max_length=5, choices=Kind, default=Kind.FILE)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
-    sha256 = models.CharField(max_length=64, help_text="as announced")
+    scope = models.ForeignKey(
+        "Scope", null=True, on_delete=models.CASCADE, related_name="+", help_text="none of a file"
+    )
+    payer = models.ForeignKey(
+        "repos.Namespace", null=True, on_delete=models.CASCADE, related_name="+",
+        help_text="of a shard: whose quota its files count for",
+    )  # fmt: skip
+    name = models.CharField(max_length=64, help_text="SHA-256 of a file or shard, the hash of a xorb, as announced")
     size = models.PositiveBigIntegerField(help_text="as announced")
     key = models.CharField(max_length=120, unique=True)
     parts_id = models.TextField(blank=True, help_text="what the bucket calls an upload in parts")
     status = models.CharField(max_length=8, choices=Status, default=Status.OPEN)
-    refusal = models.CharField(max_length=300, blank=True)
+    refusal = models.CharField(max_length=500, blank=True, help_text="what the uploader is told")
+    attempts = models.PositiveSmallIntegerField(default=0, help_text="checks that were begun; the last one's fence")
+    due_at = models.DateTimeField(default=timezone.now, help_text="workers are told again after it")
     changed_at = models.DateTimeField(default=timezone.now)
 
     class Meta:

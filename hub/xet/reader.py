@@ -16,7 +16,10 @@ from hub.xet.xorbs import HEADER, Frame, Scheme, unpack
 from priors.chunks import chunk_hash, to_hex
 
 _ROWS = 500
-_WINDOW = 4 * 1024 * 1024  # of a xorb read at once: a request when it lies in a bucket
+_TRIES = 5
+_FIRST_WINDOW, _WINDOW = 128 * 1024, 4 * 1024 * 1024
+"""Of a xorb read at once, a request when it lies in a bucket. It doubles: who looks at a file's beginning only, as a
+commit does, has not read the next megabytes too."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class ChunkAt:
 
 
 def chunks_of(sha256: str, start: int = 0, stop: int | None = None) -> Iterator[ChunkAt]:
-    """The chunks of a blob that hold any of its bytes from `start` to `stop`, in order."""
+    """The chunks of a blob that hold any of its bytes from `start` to `stop`, in order. Raises BlobLost."""
     segments = Segment.objects.filter(chunked=sha256).select_related("xorb").order_by("offset")
     for segment in segments:
         if segment.offset + segment.size <= start:
@@ -40,11 +43,27 @@ def chunks_of(sha256: str, start: int = 0, stop: int | None = None) -> Iterator[
         if stop is not None and segment.offset >= stop:
             return
         at = segment.offset
+        key, rows = chunks_at(segment)
+        for row in rows:
+            if at + row.raw_size > start and (stop is None or at < stop):
+                yield ChunkAt(bytes(row.hash), key, row.offset, row.size, row.raw_size, at)
+            at += row.raw_size
+
+
+def chunks_at(segment: Segment) -> tuple[str, list[Chunk]]:
+    """The chunks of a segment, and the object they lie in. Raises BlobLost.
+
+    They may have moved to another xorb since the segment was read (compact.py): then it is read again, in place.
+    """
+    for _ in range(_TRIES):
         rows = Chunk.objects.filter(xorb=segment.xorb_id, number__gte=segment.start, number__lt=segment.stop)
-        for name, offset, size, raw_size in rows.order_by("number").values_list("hash", "offset", "size", "raw_size"):
-            if at + raw_size > start and (stop is None or at < stop):
-                yield ChunkAt(bytes(name), segment.xorb.key, offset, size, raw_size, at)
-            at += raw_size
+        found = list(rows.order_by("number"))
+        if len(found) == segment.stop - segment.start:
+            return segment.xorb.key, found
+        if (now := Segment.objects.filter(pk=segment.pk).select_related("xorb").first()) is None:
+            break
+        segment.xorb, segment.start, segment.stop = now.xorb, now.start, now.stop
+    raise BlobLost(f"Chunks of blob {segment.chunked_id}, byte {segment.offset}, are not in the store.")
 
 
 def read_blob(sha256: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
@@ -72,12 +91,23 @@ def _by_name(hashes: Iterable[bytes]) -> Iterator[ChunkAt]:
 
 
 def _read(chunks: Iterator[ChunkAt]) -> Iterator[tuple[ChunkAt, bytes]]:
+    return ((chunk, _open(chunk, packed)) for chunk, packed in _read_packed(chunks))
+
+
+def _read_packed(chunks: Iterator[ChunkAt]) -> Iterator[tuple[ChunkAt, bytes]]:
     for window in _windows(chunks):
         first, last = window[0], window[-1]
         packed = objects().read(first.key, first.offset, last.offset + last.size)
         for chunk in window:
             at = chunk.offset - first.offset
-            yield chunk, _open(chunk, packed[at : at + chunk.size])
+            yield chunk, packed[at : at + chunk.size]
+
+
+def frames_at(chunks: Iterator[ChunkAt]) -> Iterator[bytes]:
+    """The packed bytes of chunks, each of which is checked. Raises BlobLost."""
+    for chunk, packed in _read_packed(chunks):
+        _open(chunk, packed)
+        yield packed
 
 
 def open_blob(sha256: str, size: int) -> BinaryIO:
@@ -88,11 +118,12 @@ def open_blob(sha256: str, size: int) -> BinaryIO:
 def _windows(chunks: Iterator[ChunkAt]) -> Iterator[list[ChunkAt]]:
     """Runs of chunks that lie one after another in a xorb, as many as are worth one read."""
     window: list[ChunkAt] = []
+    most = _FIRST_WINDOW
     for chunk in chunks:
         follows = bool(window) and (window[-1].key, window[-1].offset + window[-1].size) == (chunk.key, chunk.offset)
-        if window and (not follows or chunk.offset + chunk.size - window[0].offset > _WINDOW):
+        if window and (not follows or chunk.offset + chunk.size - window[0].offset > most):
             yield window
-            window = []
+            window, most = [], min(2 * most, _WINDOW)
         window.append(chunk)
     if window:
         yield window

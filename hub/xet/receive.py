@@ -40,6 +40,12 @@ def receive_xorb(scope: Scope, name: str, body: Iterable[bytes]) -> bool:
         for _ in body:  # to its end: a connection closed early looks like a failure
             pass
         return False
+    take_xorb(scope, name, body)
+    return True
+
+
+def take_xorb(scope: Scope, name: str, body: Iterable[bytes]) -> None:
+    """The same for a xorb that the scope does not know."""
     path = draft(objects())
     try:
         with storage_full(), path.open("xb") as file:
@@ -48,7 +54,6 @@ def receive_xorb(scope: Scope, name: str, body: Iterable[bytes]) -> bool:
         if to_hex(xorb_hash(pieces)) != name:
             raise BadXorb(f"The chunks hash to {to_hex(xorb_hash(pieces))}, not to {name}. Send the xorb again.")
         _until_held(lambda: _store_and_know(scope, name, pieces, path))
-        return True
     finally:
         path.unlink(missing_ok=True)
 
@@ -81,13 +86,14 @@ def _store_and_know(scope: Scope, name: str, pieces: Sequence[Piece], path: Path
         known.know(scope, name, pieces)
 
 
-def _until_held(work: Callable[[], None]) -> None:
+def _until_held(work: Callable[[], object]) -> None:
     for _ in range(_TRIES - 1):
         try:
-            return work()
-        except ChunksGone:  # a sweep was faster: bring the chunks again
+            work()
+            return
+        except ChunksGone:  # a sweep was faster: bring the chunks again, or find them where they are now
             continue
-    return work()
+    work()
 
 
 def receive_shard(scope: Scope, user: User, body: Iterable[bytes], *, into: Namespace) -> bool:
@@ -98,18 +104,27 @@ def receive_shard(scope: Scope, user: User, body: Iterable[bytes], *, into: Name
     Raises OverQuota, and BadShard for a file that names chunks the scope does not know, or whose hashes are not those
     of its bytes.
     """
+    return take_shard(scope, user, shard_bytes(body), into=into)
+
+
+def shard_bytes(body: Iterable[bytes]) -> bytes:
+    """A shard as it arrives. Raises TooLarge."""
     data = bytearray()
     for piece in body:
         data += piece
         if len(data) > MAX_SHARD_BYTES:
             raise TooLarge(f"The shard has more than {MAX_SHARD_BYTES} bytes. Send several.")
-    files = read_shard(bytes(data)).files
+    return bytes(data)
+
+
+def take_shard(scope: Scope, user: User, data: bytes, *, into: Namespace, whole: bool = False) -> bool:
+    """The same for a shard that is here. `whole` as in `receive_file`."""
     sent = _Known(scope)
     new = False
-    for file in files:
+    for file in read_shard(data).files:
         pieces = sent.pieces_of(file)
         with quotas.reserved(into, file.size, sha256=file.sha256 or "") as room:
-            new |= receive_file(file, pieces, user)
+            new |= receive_file(file, pieces, user, whole=whole)
             if file.sha256 is not None:
                 room.settle(file.sha256, file.size)
     return new
@@ -151,8 +166,11 @@ class _Known:
         return self._xorbs[name]
 
 
-def receive_file(file: ShardFile, pieces: Sequence[Piece], user: User) -> bool:
-    """Makes a blob of chunks that the sender may name; whether it is new. Raises BadShard for other hashes."""
+def receive_file(file: ShardFile, pieces: Sequence[Piece], user: User, *, whole: bool = False) -> bool:
+    """Makes a blob of chunks that the sender may name; whether it is new. Raises BadShard for other hashes.
+
+    whole  to put the whole file into the bucket here and now, as a worker does; else a worker is asked to
+    """
     if not pieces:
         put_blob([], by=user, expect=file.sha256)
         return False
@@ -165,11 +183,14 @@ def receive_file(file: ShardFile, pieces: Sequence[Piece], user: User) -> bool:
         try:
             sha256, git_oid = _write_and_hash(pieces, path)
             _check_sha256(file, sha256)
-            put_pieces(pieces, sha256=sha256, git_oid=git_oid, by=user)
+            _until_held(lambda: put_pieces(pieces, sha256=sha256, git_oid=git_oid, by=user))
         except (ChunksGone, BlobLost) as err:
             raise BadShard(
                 f"File {to_hex(file.hash)}: some of its chunks are no longer kept. Upload it again."
             ) from err
+        if whole:
+            bucketed.adopt_file(sha256, path)
+            return True
         with suppress(OSError):
             assembled.adopt(sha256, path)
         if bucket() is not None:

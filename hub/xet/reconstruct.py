@@ -12,6 +12,7 @@ from hub.repos.models import Repository, RepositoryBlob
 from hub.safety.holds import servable, standing
 from hub.xet.chunkstore import xet_hashes
 from hub.xet.models import Chunk, ChunkedBlob, Segment
+from hub.xet.reader import chunks_at
 from priors.errors import NotFound
 
 
@@ -70,10 +71,10 @@ def reconstruction(repository: Repository, name: str, start: int, stop: int | No
 
 def _term(segment: Segment, start: int, stop: int | None) -> tuple[Term, int]:
     """The chunks of a segment that hold bytes of the range, and where in the file they begin."""
-    rows = Chunk.objects.filter(xorb=segment.xorb_id, number__gte=segment.start, number__lt=segment.stop)
     taken: list[Chunk] = []
     at = begin = segment.offset
-    for row in rows.order_by("number").only("number", "offset", "size", "raw_size"):
+    _, rows = chunks_at(segment)
+    for row in rows:
         if at + row.raw_size > start and (stop is None or at < stop):
             if not taken:
                 begin = at

@@ -1,10 +1,12 @@
 """The routes of the chunk service, below the address that a token was given with.
 
-hf-xet tries newer routes first and takes a 404 as "not here": v2/shards, v2/reconstructions and xorb-grants.
+hf-xet tries newer routes first and takes a 404 as "not here": v2/shards, v2/reconstructions, and without a bucket
+xorb-grants.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Callable, Iterator
@@ -21,12 +23,13 @@ from hub.accounts.models import User
 from hub.api.files import Part
 from hub.errors import BadRequest, BlobLost, RangeNotSatisfiable, header_text
 from hub.repos import quotas
-from hub.repos.objects import objects
+from hub.repos.objects import bucket, objects
 from hub.repos.storage import CHUNK
-from hub.xet import known, receive
+from hub.xet import direct, known, receive
 from hub.xet.models import Scope, Xorb
 from hub.xet.reconstruct import Term, reconstruction
 from hub.xet.tokens import Bearer, bearer, sign_range, signed_range
+from hub.xet.xorbs import MAX_BODY_BYTES
 from priors.chunks import from_hex
 from priors.errors import NotAllowed, NotFound, TokenRejected, UserError
 
@@ -80,11 +83,40 @@ def xorb(request: HttpRequest, place: str, epoch: str, name: str) -> HttpRespons
 
 
 @_post
+def xorb_grant(request: HttpRequest, place: str, epoch: str, name: str) -> HttpResponse:
+    """Where a client puts a xorb into the bucket by itself."""
+    who, scope, user = _writer(request, place)
+    if bucket() is None:
+        raise NotFound("This hub has no bucket. Send the xorb itself.")
+    rates.charge(request, "upload", user)
+    size = _length(request)
+    with quotas.reserved(quotas.payer(who.repository, user), size) as room:
+        room.give_back()  # as above: that it would fit is enough
+    if known.touch(scope, name):
+        return JsonResponse({"was_inserted": False})
+    begun = direct.begin_xorb(scope=scope, user=user, name=name, size=size)
+    said = {"id": str(begun.upload.pk), "method": "PUT", "url": begun.urls[0], "headers": {}}
+    return JsonResponse(said, status=HTTPStatus.CREATED)
+
+
+@_post
+def xorb_commit(request: HttpRequest, place: str, epoch: str, name: str, grant: str) -> HttpResponse:
+    """A client says that it put a xorb there; answered once a worker has stored its chunks."""
+    _, scope, _ = _writer(request, place)
+    direct.xorb_arrived(scope, name, grant)
+    return JsonResponse({"was_inserted": True})
+
+
+@_post
 def shard(request: HttpRequest, place: str, epoch: str) -> HttpResponse:
     """Takes a shard in: its files are blobs then, which the sender may commit."""
     who, scope, user = _writer(request, place)
     rates.charge(request, "upload", user)
-    new = receive.receive_shard(scope, user, _body(request), into=quotas.payer(who.repository, user))
+    payer = quotas.payer(who.repository, user)
+    if bucket() is not None:  # a worker reads what the shard names
+        direct.put_shard(scope=scope, user=user, payer=payer, data=receive.shard_bytes(_body(request)))
+        return JsonResponse({"result": 1})
+    new = receive.receive_shard(scope, user, _body(request), into=payer)
     return JsonResponse({"result": int(new)})
 
 
@@ -181,6 +213,17 @@ def _range(request: HttpRequest) -> tuple[int, int | None] | None:
     if stop is not None and stop <= start:
         raise RangeNotSatisfiable(f"Range {text[:60]!r} ends before it begins.")
     return start, stop
+
+
+def _length(request: HttpRequest) -> int:
+    """Of a xorb, as announced in a request for its address."""
+    try:
+        length = json.loads(request.body)["length"]
+    except (ValueError, TypeError, KeyError) as err:
+        raise BadRequest('The body is not {"length": bytes}. Send it so.') from err
+    if not isinstance(length, int) or not 0 < length <= MAX_BODY_BYTES:
+        raise BadRequest(f"A xorb has 1 to {MAX_BODY_BYTES} bytes. Cut it into several.")
+    return length
 
 
 def _body(request: HttpRequest) -> Iterator[bytes]:

@@ -122,6 +122,8 @@ HEAD    api/v1/jobs/{job}/file                                admin's_job  404
 GET     xet/data/none                                         anybody      403
 GET     xet/{uuid}/1/v1/chunks/default/{hash}                 anybody      401
 POST    xet/{uuid}/1/v1/xorbs/default/{hash}                  anybody      401
+POST    xet/{uuid}/1/v1/xorb-grants/default/{hash}            anybody      401
+POST    xet/{uuid}/1/v1/xorb-commits/default/{hash}/grant/{uuid} anybody      401
 POST    xet/{uuid}/1/v1/shards                                anybody      401
 GET     xet/{uuid}/1/v1/reconstructions/{hash}                anybody      401
 POST    v1/telemetry                                          anybody      200

@@ -17,7 +17,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         done = clean_up(grace_s=options["grace"])
         self.stdout.write(
-            f"Removed {done.blobs} blobs, {done.xorbs} xorbs, {done.strays} files without a row, "
+            f"Removed {done.blobs} blobs, {done.xorbs} xorbs, {done.compacted_bytes} bytes of rewritten xorbs, "
+            f"{done.strays} files without a row, "
             f"{done.temporary} unfinished uploads, {done.job_folders} job folders, "
             f"{done.drafts} drafts, {done.messages} messages."
         )
