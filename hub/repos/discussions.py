@@ -9,6 +9,7 @@ from __future__ import annotations
 from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
+from django.utils.html import escape
 
 from hub.accounts.access import Actor
 from hub.accounts.models import User
@@ -19,6 +20,8 @@ from priors.errors import Conflict, NotAllowed, NotFound
 
 MAX_TITLE = 200
 MAX_TEXT = 20_000
+_MOST_SIGNS = {"[": 600, "*_~": 2000, "|": 1500, "`<&": 3000}
+"""More of these in one text and it is shown as it was written: what they cost grows with their square."""
 """Characters of a comment: it is made into HTML while its writer waits."""
 MAX_EDITS_KEPT = 20
 
@@ -191,6 +194,8 @@ def _text(text: str, *, may_be_empty: bool = False) -> str:
 
 
 def _html(text: str) -> str:
+    if any(sum(map(text.count, signs)) > most for signs, most in _MOST_SIGNS.items()):
+        return f"<pre>{escape(text)}</pre>"  # it is rendered within the request, and could take it seconds
     from hub.catalog.cards import render  # and with it a parser, which nothing else in a web process needs
 
     return render(text)

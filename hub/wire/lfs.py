@@ -61,7 +61,12 @@ def batch(call: Call, ns: str, name: str, type: str = Repository.Type.MODEL) -> 
             answer = _downloads(call, repository, wanted)
         case "upload":
             repository = call.repository(type, ns, name, "discuss")  # bytes alone change nothing; a commit does
-            if "multipart" in (said.get("transfers") or []) and any(each.size > _MULTIPART_FROM for each in wanted):
+            transfers = said.get("transfers")
+            if (
+                isinstance(transfers, list)
+                and "multipart" in transfers
+                and any(each.size > _MULTIPART_FROM for each in wanted)
+            ):
                 transfer = "multipart"
             known = Blob.objects.usable_by(call.user).filter(pk__in=[each.oid for each in wanted])
             have = set(known.values_list("pk", "size"))

@@ -109,7 +109,7 @@ def _first_files(call: Call, type: str, said: dict[str, Any]) -> list[Put]:
     files = {".gitattributes": lfs.ATTRIBUTES}
     sdk = said.get("sdk")
     if type == Repository.Type.SPACE and sdk is not None:
-        if sdk not in _SDKS:
+        if not isinstance(sdk, str) or sdk not in _SDKS:
             raise BadRequest(f"sdk={str(sdk)[:40]!r} is unknown. Use one of {', '.join(sorted(_SDKS))}.")
         files["README.md"] = f"---\nsdk: {sdk}\n---\n"
     return [Put(path, put_blob([text.encode()], by=call.user).sha256, lfs=False) for path, text in files.items()]
@@ -135,7 +135,7 @@ def _full_name(call: Call, said: dict[str, Any]) -> str:
 
 def _type(said: dict[str, Any]) -> str:
     type = said.get("type") or Repository.Type.MODEL
-    if type not in _TYPES:
+    if not isinstance(type, str) or type not in _TYPES:
         raise BadRequest(f"type={str(type)[:40]!r} is not served here. Use one of {', '.join(sorted(_TYPES))}.")
     return str(type)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -166,3 +167,22 @@ def test_comments_that_do_not_exist_are_not_found(thread: Discussion, event_id: 
     with pytest.raises(NotFound):
         discussions.find_comment(thread, event_id)
     assert discussions.find_comment(thread, thread.events.get().pk.hex).text == "It is *odd*."
+
+
+@pytest.mark.parametrize(
+    "signs", ["![a", "[", "[a](", "_a__", "**a_b", "~~a~", "`a``b", "|a", "<!--", "&a;", "> - 1. "]
+)
+def test_a_text_of_nothing_but_signs_is_shown_as_it_was_written_and_takes_no_time(signs: str) -> None:
+    text = (signs * 20_000)[:20_000]
+    began = time.process_time()
+
+    html = discussions._html(text)
+
+    assert time.process_time() - began < 1  # 4 seconds for ![a before
+    assert "<script" not in html
+
+
+def test_a_tangled_text_cannot_bring_tags() -> None:
+    html = discussions._html("<script>alert(1)</script>" + "![a" * 6000)
+
+    assert html.startswith("<pre>&lt;script&gt;") and html.endswith("</pre>")
