@@ -16,4 +16,4 @@ def record(*, job: Job) -> Result | None:
         return None
     if not task.private:  # a private table's numbers are nobody else's
         scores.measured(job.result or {})
-    return Result.objects.create(job=job, task=task, commit=commit, report=job.result)
+    return Result.objects.create(job=job, task=task, commit=commit, report=job.result, private=task.private)

@@ -347,6 +347,11 @@ def _require_push(spec: Mapping[str, Any], owner: User) -> Repository | None:
         raise BadSpec(f"{full_name} exists and is no copy of {source}. Choose another name.")
     if not source and existing.kind != Repository.Kind.COMPOSITION:
         raise BadSpec(f"{full_name} is a {existing.kind}; a fitted model needs a composition. Choose another name.")
+    if not source and spec["private"] and not existing.private:
+        raise BadSpec(
+            f"{full_name} is public, and what would be pushed there is private or names private priors. "
+            "Choose another name, or make the repository private first."
+        )
     return existing
 
 
@@ -356,7 +361,7 @@ def _stored(push: Push, owner: User) -> Sequence[commits.Put]:
 
 def _push_target(push: Push, held: Claim) -> Repository:
     """Asked again at the end: rights and names may have changed while the job ran."""
-    existing = _require_push({**held.spec, "push_to": push.repository}, held.owner)
+    existing = _require_push({**held.spec, "push_to": push.repository, "private": push.private}, held.owner)
     return existing or repos.create_repository(
         name=push.repository, kind=push.kind, type=push.type, private=push.private
     )

@@ -53,7 +53,7 @@ def kind_of(kind: str, files: Files, store: BlobStore) -> str:
         with store.open(blob.sha256) as file:
             try:
                 said = json.loads(file.read())
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
         if isinstance(said, dict) and becomes in said:
             return becomes

@@ -219,7 +219,7 @@ def _length(request: HttpRequest) -> int:
     """Of a xorb, as announced in a request for its address."""
     try:
         length = json.loads(request.body)["length"]
-    except (ValueError, TypeError, KeyError) as err:
+    except (ValueError, TypeError, KeyError, RecursionError) as err:
         raise BadRequest('The body is not {"length": bytes}. Send it so.') from err
     if not isinstance(length, int) or not 0 < length <= MAX_BODY_BYTES:
         raise BadRequest(f"A xorb has 1 to {MAX_BODY_BYTES} bytes. Cut it into several.")

@@ -127,7 +127,8 @@ def test_a_plain_repository_becomes_what_its_description_says(repository: Reposi
 
 
 def test_somebody_elses_task_json_makes_no_task(repository: Repository) -> None:
-    make_commit(repository, {"task.json": b'{"name": "of another program"}', "prior.json": b"not even JSON, but {"})
+    make_commit(repository, {"task.json": b'{"name": "of another program"}', "prior.json": b"not even JSON, but {",
+                             "composition.json": b"[" * 100_000})  # fmt: skip
 
     assert Repository.objects.get().kind == Repository.Kind.PLAIN
 

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import AnonymousUser
 
 from hub.accounts.models import User
 from hub.boards.models import Result
 from hub.catalog.models import Item
+from hub.errors import BadSpec
 from hub.home import scratch
 from hub.jobs import services, tasks
 from hub.jobs.models import Job
@@ -119,6 +121,10 @@ def test_what_everybody_reads_names_no_private_prior(ann: User) -> None:
 
     assert "hidden-ngrams" in str(mine.result) and "hidden-ngrams" not in str(shown.result)
 
+    Repository.objects.filter(name="rows").update(private=False)
+    assert [one.job_id for one in Result.objects.visible_to(AnonymousUser())] == [shown.pk]
+    assert {one.job_id for one in Result.objects.visible_to(ann)} == {shown.pk, mine.pk}
+
 
 def test_a_public_model_is_made_of_public_priors_unless_it_names_others(ann: User) -> None:
     make_prior(ann, "hidden-ngrams", private=True)
@@ -129,5 +135,13 @@ def test_a_public_model_is_made_of_public_priors_unless_it_names_others(ann: Use
 
     chosen, named_one = (Repository.objects.get(name=name) for name in ("chosen", "given"))
     assert not chosen.private and named_one.private
+    again = services.submit(
+        kind="fit", spec={"task": "ann/rows", "push_to": "ann/chosen", "composition": composition(named)}, owner=ann
+    )
+    tasks.run_job(str(again.pk))
+    again.refresh_from_db()
+    assert again.status == "failed" and "ann/chosen is public" in again.error["detail"]
+    with pytest.raises(BadSpec, match="is public"):
+        services.submit(kind="fit", spec={"task": "ann/rows", "push_to": "ann/chosen", "private": True}, owner=ann)
     assert b"hidden-ngrams" in read_file(named_one.head, "composition.lock.json")
     assert not any(b"hidden-ngrams" in read_file(chosen.head, file.path) for file in files(chosen.head))
