@@ -94,6 +94,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "hub.wire.paths.UndecodedPath",
     "csp.middleware.CSPMiddleware",
+    "hub.accounts.middleware.PrivateAnswers",  # outside of sessions: it sees the cookie that a sign-in sets
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

@@ -1,14 +1,32 @@
-"""What has to happen around requests of every part: the headers of rate limits, and entries for acts in /admin/."""
+"""What has to happen around requests of every part: headers for caches, headers of rate limits, acts in /admin/."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 
 from hub.accounts import audit
 
 _SAFE = frozenset(["GET", "HEAD", "OPTIONS"])
+
+
+class PrivateAnswers:
+    """What somebody in particular was answered is kept by no cache, unless its view says what may be kept.
+
+    By who asked and not by the address, which a stranger may have made up: `/account/tokens/x.css` is no style sheet.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self._get_response(request)
+        session = settings.SESSION_COOKIE_NAME
+        if session in request.COOKIES or session in response.cookies or "Authorization" in request.headers:
+            response.headers.setdefault("Cache-Control", "private, no-store")
+        return response
 
 
 class RateHeaders:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv6Address, ip_address
 from typing import Literal
 
@@ -27,6 +27,8 @@ _SHARES = 50
 """A lease is a fiftieth of the window: at most so many row writes a window and process."""
 _MOST_LEASES = 10_000
 _KEPT_S = 24 * 3600
+_SKEW_S = 30
+"""A window that began a little later than now was begun by somebody whose clock is ahead, or who was faster."""
 
 
 @dataclass
@@ -65,24 +67,24 @@ def spend(kind: Kind, who: str) -> dict[str, str]:
     """Counts one use; the headers that tell what is left. Raises TooManyRequests."""
     limit, window_s = settings.RATES[kind]
     key, now = f"{kind} {who}", time.time()
+    spent = None
     with _lock:
         lease = _leases.get(key)
-        if lease is None or lease.left < 1 or not now < lease.ends <= now + window_s:
-            lease = _lease(key, limit, window_s, now)
-            if len(_leases) >= _MOST_LEASES:
-                for old in [each for each, kept in _leases.items() if kept.left < 1 or kept.ends <= now]:
-                    del _leases[old]
-            _leases[key] = lease
-        allowed = lease.left > 0
-        lease.left -= allowed
-        headers = {
-            "RateLimit": f'"{kind}";r={lease.left + lease.behind};t={max(1, round(lease.ends - now))}',
-            "RateLimit-Policy": f'"fixed window";"{kind}";q={limit};w={window_s}',
-        }
+        if lease is not None and lease.left > 0 and now < lease.ends <= now + window_s:
+            spent = _spent(lease)
+    if spent is None:
+        more = _lease(key, limit, window_s, now)  # not under the lock: others spend what they have meanwhile
+        with _lock:
+            spent = _spent(_kept(key, more, now))
+    after, allowed = spent
+    headers = {
+        "RateLimit": f'"{kind}";r={after.left + after.behind};t={max(1, round(after.ends - now))}',
+        "RateLimit-Policy": f'"fixed window";"{kind}";q={limit};w={window_s}',
+    }
     if not allowed:
         raise TooManyRequests(
-            f"That was more than {limit} in {_words(window_s)}. Wait {_words(round(lease.ends - now))} and try again.",
-            headers={**headers, "Retry-After": str(max(1, round(lease.ends - now)))},
+            f"That was more than {limit} in {_words(window_s)}. Wait {_words(round(after.ends - now))} and try again.",
+            headers={**headers, "Retry-After": str(max(1, round(after.ends - now)))},
         )
     return headers
 
@@ -118,11 +120,31 @@ def clean() -> int:
     return RateWindow.objects.filter(started__lt=time.time() - _KEPT_S).delete()[0]
 
 
+def _spent(lease: _Lease) -> tuple[_Lease, bool]:
+    """What the lease has left after one use, and whether it allowed it. The caller holds the lock."""
+    allowed = lease.left > 0
+    lease.left -= allowed
+    return replace(lease), allowed
+
+
+def _kept(key: str, more: _Lease, now: float) -> _Lease:
+    """The lease with what was leased just now. The caller holds the lock."""
+    lease = _leases.get(key)
+    if lease is not None and lease.ends == more.ends:  # another thread leased some of the same window
+        lease.left, lease.behind = lease.left + more.left, min(lease.behind, more.behind)
+        return lease
+    if len(_leases) >= _MOST_LEASES:
+        for old in [each for each, kept in _leases.items() if kept.left < 1 or kept.ends <= now]:
+            del _leases[old]
+    _leases[key] = more
+    return more
+
+
 @transaction.atomic
 def _lease(key: str, limit: int, window_s: int, now: float) -> _Lease:
     RateWindow.objects.bulk_create([RateWindow(key=key, started=now, spent=0)], ignore_conflicts=True)
     row = RateWindow.objects.select_for_update().get(key=key)
-    if not row.started <= now < row.started + window_s:
+    if not row.started - _SKEW_S <= now < row.started + window_s:
         row.started, row.spent = now, 0
     share = min(max(1, limit // _SHARES), limit - row.spent)
     if share > 0:

@@ -140,6 +140,57 @@ def test_threads_count_together(settings: Settings) -> None:
     assert sum(allowed) == 10
 
 
+@pytest.mark.django_db(transaction=True)
+def test_what_is_leased_already_is_spent_while_the_database_writes(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit(settings, api=(5000, 300))
+    rates.spend("api", "user:1")
+    writes, written = threading.Event(), threading.Event()
+    lease = rates._lease
+
+    def slow(*args: Any) -> Any:
+        writes.set()
+        assert written.wait(30)
+        return lease(*args)
+
+    def other() -> None:
+        try:
+            rates.spend("api", "user:2")
+        finally:
+            connection.close()
+
+    monkeypatch.setattr(rates, "_lease", slow)
+    thread = threading.Thread(target=other)
+    thread.start()
+    assert writes.wait(30)
+    spender = threading.Thread(target=rates.spend, args=("api", "user:1"))
+    spender.start()
+    spender.join(5)
+    waits = spender.is_alive()
+    written.set()
+    thread.join()
+    spender.join()
+
+    assert not waits
+
+
+def test_what_two_threads_lease_of_a_window_adds_up(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit(settings, api=(100, 300))
+    lease = rates._lease
+
+    def twice(*args: Any) -> Any:
+        monkeypatch.setattr(rates, "_lease", lease)
+        rates.spend("api", "user:1")  # as if another thread came first
+        return lease(*args)
+
+    monkeypatch.setattr(rates, "_lease", twice)
+    rates.spend("api", "user:1")
+
+    assert RateWindow.objects.get().spent == 4
+    assert tries("api", "user:1", 200) == 98
+
+
 def test_the_api_tells_what_is_left_and_refuses_with_429(settings: Settings, client: Client) -> None:
     limit(settings, api=(3, 300))
     headers = bearer(make_user("ann"))
