@@ -18,7 +18,9 @@ from hub.catalog.models import Item
 from hub.catalog.query import Partner, Query
 from hub.errors import BadRequest
 from hub.repos import services
-from hub.repos.models import Repository
+from hub.repos.checks import MAX_DESCRIPTION_BYTES
+from hub.repos.models import Commit, Repository
+from hub.safety.holds import servable
 from priors.errors import NotFound
 
 router = Router(tags=["priors"])
@@ -94,12 +96,25 @@ def index(request: Any, asked: InQuery[PriorFilter]) -> PriorPage:
 @router.get("/{ns}/{name}/manifest", auth=Anyone(), response=dict[str, Any], summary="prior.json of a revision")
 def manifest(request: Any, ns: str, name: str, rev: str = "main") -> Any:
     repository = find(request, ns, name, "read_files")
+    commit = services.resolve(repository, rev)
     if repository.kind == Repository.Kind.PRIOR:
-        return json.loads(services.read_file(services.resolve(repository, rev), "prior.json"))
+        servable(commit, [services.file(commit, "prior.json").sha256])
+        return _read(services.read_file(commit, "prior.json", limit=MAX_DESCRIPTION_BYTES), commit)
+    servable(commit)
     item = Item.objects.visible_to(request.auth).priors().filter(repository=repository).first()
-    if item is None or services.resolve(repository, rev).pk != item.commit_id:
+    if item is None or commit.pk != item.commit_id:
         raise BadRequest(f"{repository} is a {repository.kind}, not a prior. Read its files instead.")
     return item.manifest
+
+
+def _read(text: bytes, commit: Commit) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):  # the repository was a plain one then, whose files may be anything
+        raise BadRequest(f"The prior.json of {commit.oid[:12]} is no manifest. Ask for a later revision.")
+    return found
 
 
 def _partner(name: str, actor: Actor) -> Partner:

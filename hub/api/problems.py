@@ -7,11 +7,13 @@ import secrets
 from http import HTTPStatus
 from typing import Any
 
+from django.conf import settings
+from django.core.exceptions import RequestDataTooBig
 from django.http import Http404, HttpRequest, JsonResponse
 from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 
-from hub.errors import Moved, TooManyRequests
+from hub.errors import Moved, TooLarge, TooManyRequests
 from priors.errors import PriorhubError, TokenRejected, UserError
 
 logger = logging.getLogger(__name__)
@@ -44,6 +46,7 @@ def register(api: NinjaAPI) -> None:
     api.add_exception_handler(ValidationError, _invalid)
     api.add_exception_handler(Http404, _not_found)
     api.add_exception_handler(HttpError, _http)
+    api.add_exception_handler(RequestDataTooBig, _too_big)
     api.add_exception_handler(Exception, _unexpected)
 
 
@@ -68,6 +71,11 @@ def _not_found(request: HttpRequest, error: Any) -> JsonResponse:
 
 def _http(request: HttpRequest, error: Any) -> JsonResponse:
     return problem(error.status_code, "bad-request", f"{error}. See /api/v1/openapi.json for what is expected.")
+
+
+def _too_big(request: HttpRequest, error: Any) -> JsonResponse:
+    most = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    return from_user_error(TooLarge(f"The JSON is larger than {most} bytes. Send less at once; files go to /blobs."))
 
 
 def _unexpected(request: HttpRequest, error: Any) -> JsonResponse:

@@ -36,7 +36,7 @@ def open_discussion(
     """A new thread with the next number of its repository. Raises NotFound, NotAllowed, BadRequest."""
     require(by, "discuss", repository)
     title, description = _title(title), _text(description, may_be_empty=True)
-    Repository.objects.select_for_update().get(pk=repository.pk)  # one number each, also for two at once
+    Repository.objects.lock(repository)  # one number each, also for two at once
     last = repository.discussions.aggregate(last=Max("number"))["last"] or 0
     made = Discussion.objects.create(
         repository=repository, number=last + 1, title=title, author=by, is_pull=is_pull,

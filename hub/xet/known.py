@@ -69,7 +69,8 @@ def shard_about(bearer: Bearer, scope: Scope, chunk: bytes) -> bytes:
     left = _ANSWER_CHUNKS
     for blob in _files_with(row, bearer):
         runs = _runs(Piece(found.hash, found.raw_size) for found in chunks_of(blob))
-        first = next(at for at, run in enumerate(runs) if any(piece.hash == chunk for piece in run))
+        # A blob that goes meanwhile has no run with the chunk any more.
+        first = next((at for at, run in enumerate(runs) if any(piece.hash == chunk for piece in run)), len(runs))
         for run in runs[first:]:
             if (left := left - len(run)) < 0:
                 break

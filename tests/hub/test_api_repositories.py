@@ -202,6 +202,29 @@ def test_a_published_prior_is_found_and_described(api: Client) -> None:
     assert api.get(f"{API}/priors/mia/char-ngrams/manifest").json()["name"] == "char-ngrams"
 
 
+@pytest.mark.parametrize("before", [b"[1]", b"{", b'{"x": "' + b"a" * (2 << 20) + b'"}'])
+def test_a_file_from_before_a_repository_became_a_prior_is_no_mistake_of_the_hub(api: Client, before: bytes) -> None:
+    ann = make_user("mia")
+    repository = make_repository(ann, "char-ngrams")
+    plain = make_commit(repository, {"prior.json": before}, by=ann)
+    make_commit(repository, {"prior.json": json.dumps(function_manifest()).encode()}, by=ann)
+
+    answer = api.get(f"{API}/priors/mia/char-ngrams/manifest", {"rev": plain.oid})
+
+    assert (answer.status_code, answer.json().keys() & {"x", "code"}) in [(400, {"code"}), (200, {"x"})]
+    assert api.get(f"{API}/priors/mia/char-ngrams/manifest").json()["name"] == "char-ngrams"
+
+
+def test_json_larger_than_the_hub_reads_is_refused_as_too_large(api: Client) -> None:
+    headers = bearer(make_user("mia"))
+    body = json.dumps({"sha256": ["0" * 64] * 200_000})
+
+    answer = api.post(f"{API}/blobs/missing", body, "application/json", headers=headers)
+
+    assert (answer.status_code, answer.json()["code"]) == (413, "too-large")
+    assert answer["Content-Type"] == "application/problem+json"
+
+
 def test_the_catalogue_comes_in_pages(api: Client) -> None:
     ann = make_user()
     for number in range(3):

@@ -13,7 +13,7 @@ from django.db import connection, transaction
 
 from hub.accounts.models import User
 from hub.errors import BlobMissing
-from hub.repos import commits, services, trees
+from hub.repos import commits, discussions, services, trees
 from hub.repos.blobs import drop_unused
 from hub.repos.commits import Put
 from hub.repos.models import Repository
@@ -87,3 +87,19 @@ def test_a_sweep_waits_for_the_commit_that_comes_to_need_something(
 
     assert swept.result() == 0
     assert services.read_file(made, "a") == b"needed"
+
+
+def test_a_discussion_of_a_repository_that_was_deleted_meanwhile_is_refused_clearly(
+    ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = make_repository(ann)
+    require = discussions.require
+
+    def required(*args: Any) -> None:
+        require(*args)
+        services.delete_repository(Repository.objects.get(pk=repository.pk))
+
+    monkeypatch.setattr(discussions, "require", required)
+
+    with pytest.raises(NotFound, match="it was deleted"):
+        discussions.open_discussion(repository=repository, by=ann, title="Late")

@@ -215,3 +215,15 @@ def test_bytes_of_a_held_repository_cannot_be_taken_by_their_hash(ann: User, sta
     assert not Blob.objects.usable_by(eve).filter(pk=sha256(b"one")).exists()
     assert Blob.objects.usable_by(ann).filter(pk=sha256(b"one")).exists()
     assert Repository.objects.visible_to(eve).filter(pk=first.repository_id).exists()
+
+
+def test_the_manifest_of_what_is_held_does_not_leave_either(client: Client, ann: User, staff: User) -> None:
+    prior = make_prior(ann, "letters")
+    newer = make_commit(prior.repository, {"README.md": b"Letters."}, by=ann, replace=False)
+    held = holds.quarantine(prior.repository, reason="looks stolen", by=staff, commit=newer)
+    manifest = "/api/v1/priors/ann/letters/manifest"
+
+    assert client.get(manifest).json()["code"] == "quarantined"
+    assert client.get(manifest, {"rev": prior.oid}).json()["name"] == "letters"
+    holds.lift(held, by=staff)
+    assert client.get(manifest).status_code == 200

@@ -24,7 +24,7 @@ from hub.repos.models import Blob, Repository
 from hub.repos.quotas import use_of
 from hub.repos.services import change_settings
 from hub.repos.storage import store
-from hub.xet import assembled, chunkstore
+from hub.xet import assembled, chunkstore, known
 from hub.xet.models import Chunk, KnownXorb, Scope, Xorb
 from hub.xet.shards import Segment, Shard, ShardFile, read_shard, write_shard
 from hub.xet.tokens import Grant, grant
@@ -322,6 +322,19 @@ def test_the_answer_for_a_chunk_is_a_shard_of_the_files_that_have_it(wire: Wire)
 
     [xorb] = read_shard(answer.content).xorbs
     assert (xorb.hash, len(xorb.chunks)) == (xorb_of(*CHUNKS), 2)
+
+
+def test_a_file_that_goes_while_it_is_asked_about_is_not_told_of(
+    client: Client, ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository, content = make_repository(ann), noise(300_000)
+    make_commit(repository, {"a.bin": content}, by=ann)
+    wire = Wire(client, grant(ann, repository, "write"))
+    monkeypatch.setattr(known, "chunks_of", lambda blob: iter(()))  # as its rows are once a sweep took them
+
+    answer = wire.get(f"/v1/chunks/default/{to_hex(next(iter(cut([content]))).hash)}")
+
+    assert answer.status_code == 404
 
 
 def test_tokens_are_for_one_purpose_one_place_and_one_hour(
