@@ -38,7 +38,6 @@ RULES = {
     "admin":           "affa ff+ ff+f   anna ff+ ff+n   affa ff+ ff+f   affa ff+ ff+f   affa ff+ ff+f",
     "moderate":        "affa fff ff++   anna fff ff+n   affa fff ff++   affa fff ff++   affa fff ff++",
     "job on it":       "a++a +++ ff++   anna +++ ff+n   a++a +++ ff++   a++a +++ ff++   a++a +++ ff++",
-    "manifest":        "+++a +++ ++++   nnna +++ +++n   fffa +++ +++f   +++a +++ ++++   +++a +++ ++++",
     # The Hugging Face client asks again with a token on 401, so nobody gets that where somebody gets 404.
     "hf read":         "+++a +++ ++++   anna +++ +++n   +++a +++ ++++   +++a +++ ++++   +++a +++ ++++",
     "hf files":        "+++a +++ ++++   anna +++ +++n   affa +++ +++f   fffa fff ffff   ggga ggg gggg",
@@ -85,7 +84,7 @@ GET     api/v1/                                               anybody      404
 GET     api/v1/no-such-thing                                  anybody      404
 GET     api/v1/whoami                                         signed_in    200
 GET     api/v1/priors                                         caller       200
-GET     api/v1/priors/lab/{state}/manifest                    manifest      200
+GET     api/v1/priors/lab/{state}/manifest                    files         200
 POST    api/v1/namespaces/lab/rename                          lab_renames  200  {"to": "bureau"}
 POST    api/v1/repos                                          lab_writes   201  {"name": "lab/new", "kind": "plain"}
 GET     api/v1/repos/lab/{state}                              read         200
@@ -169,7 +168,7 @@ POST    api/models/lab/{state}/super-squash/main              hf_history   200  
 GET     api/models/lab/{state}/xet-read-token/main            hf_gate      200
 GET     api/models/lab/{state}/xet-write-token/main           hf_write     200
 GET     api/models/lab/{state}/lfs-files                      hf_write     200
-POST    api/models/lab/{state}/lfs-files/batch                hf_admin     200  {"deletions": {"sha": []}}
+POST    api/models/lab/{state}/lfs-files/batch                hf_history   200  {"deletions": {"sha": []}}
 POST    api/models/lab/{state}/lfs-files/duplicate            hf_copy_from 200  @duplicate
 PUT     api/lfs/upload/none                                   caller       403
 POST    api/lfs/complete/none                                 caller       403  {}

@@ -204,7 +204,7 @@ def test_the_catalogue_finds_it_under_the_new_name(ann: User) -> None:
     renamed("ann", "walter", ann)
 
     (item,) = search(Query(q="walter"), visible_to=ann).page(limit=10).items
-    assert item.repository.full_name == "walter/grams"
+    assert item.full_name == "walter/grams"
 
 
 def test_a_job_that_will_write_there_has_to_end_first(ann: User) -> None:
