@@ -190,3 +190,18 @@ def test_files_of_the_repository_that_a_page_names_exist(page: Path) -> None:
     text = page.read_text("utf-8")
     for name in re.findall(r"`((?:kernels|priors|composer|hub|tests|docs|benchmarks|scripts)/[\w./-]*)`", text):
         assert (ROOT / name).exists(), f"{page.name} names {name}"
+
+
+def test_every_test_that_the_security_page_names_is_there() -> None:
+    text = (ROOT / "docs/security.md").read_text("utf-8")
+    named = re.findall(r"`(\w+/test_\w+)::(\w+)`", text)
+    rows = [line for line in text.splitlines() if re.match(r"\| [\d ]", line)]
+    there = {
+        file: {node.name for node in ast.parse((ROOT / f"tests/{file}.py").read_text("utf-8")).body
+               if isinstance(node, ast.FunctionDef)}
+        for file in {file for file, _ in named}
+    }  # fmt: skip
+
+    assert len(named) > 100
+    assert [f"{file}::{test}" for file, test in named if test not in there[file]] == []
+    assert [row for row in rows if "::" not in row and "a proxy's task" not in row] == []

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import RequestDataTooBig
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.http import Http404, HttpRequest, JsonResponse
 from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
@@ -47,6 +47,7 @@ def register(api: NinjaAPI) -> None:
     api.add_exception_handler(Http404, _not_found)
     api.add_exception_handler(HttpError, _http)
     api.add_exception_handler(RequestDataTooBig, _too_big)
+    api.add_exception_handler(SuspiciousOperation, _suspicious)
     api.add_exception_handler(Exception, _unexpected)
 
 
@@ -76,6 +77,10 @@ def _http(request: HttpRequest, error: Any) -> JsonResponse:
 def _too_big(request: HttpRequest, error: Any) -> JsonResponse:
     most = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     return from_user_error(TooLarge(f"The JSON is larger than {most} bytes. Send less at once; files go to /blobs."))
+
+
+def _suspicious(request: HttpRequest, error: Any) -> JsonResponse:
+    return problem(400, "bad-request", "The request has more fields than anybody needs. Ask in several.")
 
 
 def _unexpected(request: HttpRequest, error: Any) -> JsonResponse:

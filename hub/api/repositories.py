@@ -29,11 +29,12 @@ from hub.api.schemas import (
     Tree,
 )
 from hub.jobs.cleanup import delete_repository
-from hub.repos import commits, retired, services
+from hub.repos import commits, pulls, retired, services
 from hub.repos.commits import Put
 from hub.repos.history import ancestors
 from hub.repos.models import Ref, Repository
 from hub.safety.holds import servable
+from hub.wire.paths import unquoted
 
 router = Router(tags=["repositories"])
 MAX_COMMITS = 200
@@ -84,13 +85,14 @@ def change_settings(request: Any, ns: str, name: str, payload: SettingsIn, type:
 def move(request: Any, ns: str, name: str, payload: MoveIn, type: OfType = None) -> RepositoryOut:
     repository = find(request, ns, name, "admin", type=type)
     require(request.auth, "create", services.namespace_of(payload.to))
+    rates.charge(request, "create", request.auth)  # a name that was left is never free again
     services.move_repository(repository, payload.to, by=request.auth)
     return RepositoryOut.from_row(repository)
 
 
 @router.get("/{ns}/{name}/tree/{path:rev}", auth=Anyone(), response=Tree, summary="The files of a revision")
 def tree(request: Any, ns: str, name: str, rev: str, type: OfType = None) -> Tree:
-    commit = services.resolve(find(request, ns, name, type=type), rev)
+    commit = services.resolve(find(request, ns, name, type=type), unquoted(rev))
     return Tree(commit=commit.oid, files=[FileOut.from_row(entry) for entry in services.files(commit)])
 
 
@@ -119,7 +121,7 @@ def tag(request: Any, ns: str, name: str, payload: RefIn, type: OfType = None) -
 
 @router.delete("/{ns}/{name}/tags/{path:tag}", auth=Somebody(), response={204: None}, summary="Take a tag away")
 def delete_tag(request: Any, ns: str, name: str, tag: str, type: OfType = None) -> Any:
-    services.delete_ref(repository=find(request, ns, name, "write", type=type), kind=Ref.Kind.TAG, name=tag)
+    services.delete_ref(repository=find(request, ns, name, "write", type=type), kind=Ref.Kind.TAG, name=unquoted(tag))
     return Status(HTTPStatus.NO_CONTENT, None)
 
 
@@ -134,14 +136,19 @@ def branch(request: Any, ns: str, name: str, payload: RefIn, type: OfType = None
     "/{ns}/{name}/branches/{path:branch}", auth=Somebody(), response={204: None}, summary="Take a branch away"
 )
 def delete_branch(request: Any, ns: str, name: str, branch: str, type: OfType = None) -> Any:
-    services.delete_ref(repository=find(request, ns, name, "write", type=type), kind=Ref.Kind.BRANCH, name=branch)
+    services.delete_ref(
+        repository=find(request, ns, name, "write", type=type), kind=Ref.Kind.BRANCH, name=unquoted(branch)
+    )
     return Status(HTTPStatus.NO_CONTENT, None)
 
 
 @router.post("/{ns}/{name}/commits", auth=Somebody(), response={201: CommitMade}, summary="Commit uploaded blobs")
 def make_commit(request: Any, ns: str, name: str, payload: CommitIn, type: OfType = None) -> Any:
+    repository = find(request, ns, name, "write", type=type)
+    if payload.branch.startswith("refs/pr/"):
+        pulls.require_push(request.auth, repository, payload.branch)
     made = commits.commit(
-        repository=find(request, ns, name, "write", type=type),
+        repository=repository,
         changes=[Put(file.path, file.sha256) for file in payload.files],
         message=payload.message,
         by=request.auth,
@@ -163,7 +170,7 @@ def make_commit(request: Any, ns: str, name: str, payload: CommitIn, type: OfTyp
 def file(
     request: HttpRequest, ns: str, name: str, rev: str, path: str, type: OfType = None
 ) -> HttpResponse | HttpResponseBase:
-    commit = services.resolve(find(request, ns, name, "read_files", type=type), rev)
-    entry = services.file(commit, path)
+    commit = services.resolve(find(request, ns, name, "read_files", type=type), unquoted(rev))
+    entry = services.file(commit, unquoted(path))
     servable(commit, [entry.sha256])
-    return send_blob(request, entry.blob, path=path)
+    return send_blob(request, entry.blob, path=entry.path)

@@ -48,9 +48,16 @@ def split_name(full_name: str) -> tuple[str, str]:
 
 def check_ref(name: str) -> str:
     """`name`, if a branch or tag may be called so; one that reads as a commit id may not."""
-    if not _REF.match(name) or ".." in name or "//" in name or name.endswith(("/", ".", ".lock")) or _HEX.match(name):
+    parts = name.split("/")
+    if not _REF.match(name) or ".." in name or _HEX.match(name) or not all(map(_is_ref_part, parts)):
         raise BadName(f"{name[:100]!r} is no branch or tag name. Use letters, digits and . _ - / inside.")
+    if name == "HEAD" or parts[0] == "refs":
+        raise BadName(f"{name[:100]!r} means something else to git. Choose another name.")
     return name
+
+
+def _is_ref_part(part: str) -> bool:
+    return part != "" and not part.startswith(".") and not part.endswith((".", ".lock"))
 
 
 def check_sha256(text: str) -> str:

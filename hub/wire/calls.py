@@ -11,7 +11,9 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
+from django.contrib.auth import get_user
 from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, QueryDict
 from django.urls import URLPattern, path
 from django.views.decorators.csrf import csrf_exempt
@@ -23,7 +25,7 @@ from hub.accounts.models import User
 from hub.accounts.permissions import Action, require
 from hub.accounts.services import authenticate
 from hub.api.blobs import body as body_of
-from hub.errors import BadRequest, Moved
+from hub.errors import BadRequest, Moved, TooLarge
 from hub.repos import retired, services
 from hub.repos.models import Commit, Repository
 from hub.texts import is_storable
@@ -56,6 +58,12 @@ class Call:
         if self.request.method not in _SAFE and check_csrf(self.request) is not None:
             raise NotAllowed("This request came without the site's CSRF token. Use the site, or a token.")
         return user
+
+    def anew(self) -> Call:
+        """The same request, of which who asks is found out again: a long body gives time to lose a right."""
+        if not self.request.headers.get("Authorization"):
+            self.request.user = get_user(self.request)  # type: ignore[assignment]
+        return Call(self.request)
 
     @property
     def user(self) -> User:
@@ -211,6 +219,10 @@ def _answered(call: Call, view: View, captured: dict[str, Any]) -> HttpResponseB
         return refusal(error, anonymous=True)
     except UserError as error:
         return refusal(error, anonymous=_is_nobody(call))
+    except RequestDataTooBig:
+        return refusal(TooLarge("The body is larger than this address takes. Send less at once."), anonymous=False)
+    except SuspiciousOperation:
+        return refusal(BadRequest("The request has more fields than anybody needs. Ask in several."), anonymous=False)
     except Exception as error:
         return mistake(call.request, error)
 

@@ -53,6 +53,7 @@ def move(call: Call) -> HttpResponse:
     repository = call.repository(_type(said), ns, name, "delete")
     to = _text(said, "toRepo")
     _namespace(call, to)
+    rates.charge(call.request, "create", call.actor)  # a name that was left is never free again
     services.move_repository(repository, to, by=call.actor)
     return JsonResponse({"success": True, "url": url_of(call.endpoint, repository)})
 
@@ -76,9 +77,11 @@ def duplicate(call: Call, type: str, ns: str, name: str) -> HttpResponse:
     said = call.json()
     to = _text(said, "repository")
     private = _private(said)
+    namespace = _namespace(call, to)
+    rates.charge(call.request, "create", call.actor)
     changes = _all_files(source)
     made = _made(
-        call, _namespace(call, to), to, type, private=source.private if private is None else private,
+        call, namespace, to, type, private=source.private if private is None else private,
         message=f"Duplicate from {source.full_name}", changes=changes,
     )  # fmt: skip
     return JsonResponse({"url": url_of(call.endpoint, made), "filesCopyPending": False})

@@ -62,6 +62,8 @@ def commit(call: Call, type: str, ns: str, name: str, rev: str) -> HttpResponse:
         raise BadRequest(f"A pull request starts from main, not from {rev[:100]!r}. Commit to main with create_pr.")
     rates.charge(call.request, "upload", call.actor)
     header, changes = _changes(call, repository, _tip(repository, rev))
+    call = call.anew()
+    repository = _writable(call, type, ns, name, rev)
     if not call.flag("create_pr"):
         made = _committed(call, repository, _branch(rev), header, changes)
         return JsonResponse(commit_made(call.endpoint, repository, made))

@@ -73,6 +73,20 @@ def test_the_worst_card_that_is_accepted_renders_within_seconds(text: str) -> No
     assert time.process_time() - began < 5
 
 
+@pytest.mark.parametrize(
+    "text", ["|a" * 100_000, "> " * 50_000 + "|", "[" * 70_000], ids=["tables", "quotes", "brackets"]
+)
+def test_a_card_over_the_limit_is_not_rendered_at_all(text: str) -> None:
+    assert cards.render_apart(text) == ""
+
+
+def test_a_card_that_takes_too_long_is_given_up_with_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "<h2>Title</h2>" in cards.render_apart("# Title")
+    monkeypatch.setattr(cards, "LIMIT_S", 0.001)
+
+    assert cards.render_apart("# Title") == ""
+
+
 @pytest.fixture
 def ann(db: None, home: Path) -> Any:
     return make_user("ann")

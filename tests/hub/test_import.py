@@ -33,6 +33,7 @@ from hub.repos.services import files
 from priors.errors import NotAllowed, NotFound, TokenRejected
 from tests.factories import bearer, function_manifest, make_commit, make_repository, make_token, make_user
 from tests.fake_source import COMMIT, FakeSource, serving
+from tests.hub.test_hostile_files import NAMES
 from tests.hub.test_killed_worker import database_url, wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -156,14 +157,19 @@ def test_pickles_come_where_the_operator_allows_them(fake: FakeSource, ann: User
     assert "old.pt" in contents("ann/copy")
 
 
-def test_a_name_that_could_land_elsewhere_stops_it_before_a_byte(fake: FakeSource, ann: User) -> None:
-    fake.add("org/model", {"../../evil": b"x"})
+def test_a_name_that_could_land_elsewhere_stops_it_before_a_byte(fake: FakeSource, ann: User, tmp_path: Path) -> None:
+    before = set(tmp_path.rglob("*"))
+    for name in ("../../evil", *NAMES):
+        fake.add("org/model", {"fine.txt": b"1", name: b"x"})
 
-    job = ran(submit(ann))
+        job = ran(submit(ann))
 
-    assert job.error["code"] == "bad-name"
-    assert fake.asked == []
+        assert job.error is not None, ascii(name)
+        assert job.error["code"] in {"bad-name", "remote-failed"}, (ascii(name), job.error)
+        assert fake.asked == []
     assert not Repository.objects.named("ann/copy").exists()
+    after = {path.relative_to(tmp_path).as_posix() for path in set(tmp_path.rglob("*")) - before}
+    assert {path for path in after if not path.startswith(("home/imports", "home/tmp", "home/broker"))} == set()
 
 
 def test_more_than_the_hub_takes_stops_it_before_a_byte(fake: FakeSource, ann: User, settings: Settings) -> None:

@@ -7,6 +7,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
+from hub.accounts import rates
 from hub.accounts.models import User
 from hub.accounts.permissions import require
 from hub.errors import BadRequest
@@ -39,6 +40,7 @@ def _changed(request: HttpRequest, repository: Repository) -> HttpResponse:
             to = request.POST.get("to", "").strip()
             require(request.user, "delete", repository)
             require(request.user, "create", repos.namespace_of(to))
+            rates.charge(request, "create", request.user)
             repos.move_repository(repository, to, by=request.user)
             messages.success(request, f"It is called {repository.full_name} now; its old name leads here.")
         case _:
