@@ -62,7 +62,7 @@ class Call:
     def anew(self) -> Call:
         """The same request, of which who asks is found out again: a long body gives time to lose a right."""
         if not self.request.headers.get("Authorization"):
-            self.request.user = get_user(self.request)  # type: ignore[assignment]
+            self.request.user = get_user(self.request)
         return Call(self.request)
 
     @property
