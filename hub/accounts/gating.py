@@ -80,8 +80,10 @@ def withdraw(request: AccessRequest, *, by: User) -> None:
 
 @transaction.atomic
 def handle(request: AccessRequest, *, status: str, by: User, reason: str = "") -> AccessRequest:
-    """The owner's answer, which they may change later; `pending` reopens it. Raises NotAllowed, BadRequest."""
-    found = AccessRequest.objects.select_for_update().get(pk=request.pk)
+    """The owner's answer, which may change later; `pending` reopens it. Raises NotFound, NotAllowed, BadRequest."""
+    found = AccessRequest.objects.select_for_update().filter(pk=request.pk).first()
+    if found is None:
+        raise NotFound("There is no such request any more: it was withdrawn.")
     require(by, "admin", found.repository)
     if status not in Status.values:
         raise BadRequest(f"Status {status!r} is unknown. Use one of {', '.join(Status.values)}.")
