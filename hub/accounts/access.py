@@ -100,6 +100,12 @@ def moderates(actor: Actor) -> bool:
     return bool(getattr(actor, "is_staff", False)) and acts(actor, Role.WRITE)
 
 
+def narrow_token(actor: Actor) -> ApiToken | None:
+    """The fine-grained token at hand. What its user sent elsewhere is none of its business."""
+    token = _token(actor)
+    return token if token is not None and token.role == ApiToken.Role.FINE_GRAINED else None
+
+
 def _token_covers(actor: Actor, role: str) -> Q:
     """Repositories for which the token at hand does not stand in the way of `role`."""
     token = _token(actor)

@@ -22,6 +22,7 @@ from hub.repos import quotas
 from hub.repos.names import check_sha256
 from hub.xet import known, receive
 from hub.xet.chunkstore import Piece, places
+from hub.xet.models import Xorb
 from hub.xet.shards import Segment, ShardFile
 from hub.xet.tokens import scope_of
 from priors.chunks import file_hash, from_hex, to_hex
@@ -57,9 +58,7 @@ def send(request: Any, ns: str, name: str, xorb: str, type: OfType = None) -> An
     rates.charge(request, "upload", request.auth)
     repository = find(request, ns, name, "write", type=type)
     scope = scope_of(request.auth, repository)
-    with quotas.reserved(repository.namespace) as room:
-        receive.receive_xorb(scope, check_sha256(xorb), quotas.counted(body(request), room))
-        room.give_back()  # chunks count as part of the file that is made of them
+    receive.receive_xorb(scope, check_sha256(xorb), body(request), payer=repository.namespace)
     return Status(HTTPStatus.NO_CONTENT, None)
 
 
@@ -88,9 +87,9 @@ def assemble(request: Any, ns: str, name: str, sha256: str, type: OfType = None)
     segment = Segment(xorb=b"", start=0, stop=len(pieces), size=sum(piece.raw_size for piece in pieces))
     if segment.size > settings.BLOB_MAX_BYTES:  # one chunk a million times is soon sent
         raise TooLarge(f"The file is larger than {settings.BLOB_MAX_BYTES} bytes, the most this hub takes.")
-    with quotas.reserved(repository.namespace, segment.size, sha256=sha256) as room:
-        receive.receive_file(ShardFile(file_hash(pieces), (segment,), sha256), pieces, request.auth)
-        room.settle(sha256, segment.size)
+    made_of = Xorb.objects.filter(pk__in={place.xorb for place in where.values()})
+    with quotas.reserved(repository.namespace, segment.size, sha256=sha256, made_of=made_of) as room:
+        receive.receive_file(ShardFile(file_hash(pieces), (segment,), sha256), pieces, request.auth, room)
     return Status(HTTPStatus.CREATED, BlobOut(sha256=sha256, size=segment.size))
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from django.db import transaction
 from django.utils import timezone
 
+from hub.accounts.access import narrow_token
 from hub.accounts.models import User
 from hub.repos import trees
 from hub.repos.models import Blob, BlobUpload
@@ -98,7 +99,7 @@ def _record(sha256: str, size: int, git_oid: str, by: User | None) -> Blob:
 def _touch(blob: Blob, by: User | None) -> None:
     Blob.objects.filter(pk=blob.pk).update(touched_at=timezone.now())
     if by is not None:
-        BlobUpload.objects.get_or_create(blob=blob, user=by)
+        BlobUpload.objects.get_or_create(blob=blob, user=by, token=narrow_token(by))
 
 
 def missing_blobs(hashes: Sequence[str], *, by: User) -> list[str]:

@@ -242,13 +242,21 @@ def _write(
     _hold(puts)
     tree = trees.write(ready.files)
     used = {file.blob for file in ready.files.values()} if ready.tip is None else set(puts.values())
+    owner = repository.namespace
+    payer = quotas.payer(repository, by) if kind == Ref.Kind.PULL and by is not None else owner
+    proposer = payer if payer != owner else None
     RepositoryBlob.objects.bulk_create(
-        [RepositoryBlob(repository=repository, blob=blob) for blob in sorted(used, key=lambda blob: blob.sha256)],
+        [
+            RepositoryBlob(repository=repository, blob=blob, payer=proposer)
+            for blob in sorted(used, key=lambda blob: blob.sha256)
+        ],
         batch_size=500,
         ignore_conflicts=True,
     )
+    if proposer is None:
+        quotas.take_over(repository, [blob.sha256 for blob in used])
     if puts:  # whoever is over may still remove
-        quotas.require_within(repository.namespace)
+        quotas.require_within(payer)
     now = timezone.now().replace(microsecond=0)
     author = by.username if by is not None else HUB_NAME
     message = message.strip()[:_MAX_MESSAGE] or "Update"

@@ -13,7 +13,7 @@ from hub.accounts import audit
 from hub.accounts.access import Actor
 from hub.catalog import services as catalog
 from hub.errors import BadName, BadRequest
-from hub.repos import retired, trees
+from hub.repos import quotas, retired, trees
 from hub.repos.commits import MAIN
 from hub.repos.models import Commit, Namespace, Ref, Repository
 from hub.repos.names import check_ref, split_name
@@ -148,25 +148,32 @@ def change_settings(
 
 
 def create_tag(*, repository: Repository, name: str, rev: str) -> Ref:
-    """A name that stays with the commit of `rev`. Raises BadName, NotFound, Conflict."""
+    """A name that stays with the commit of `rev`. Raises BadName, NotFound, Conflict, OverQuota."""
     check_ref(name)
     commit = resolve(repository, rev)
     try:
-        with transaction.atomic():
-            return Ref.objects.create(repository=repository, kind=Ref.Kind.TAG, name=name, commit=commit)
+        return _create_ref(commit, Ref.Kind.TAG, name)
     except IntegrityError as err:
         raise Conflict(f"{repository} has a tag {name!r} already. Tags stay; choose another name.") from err
 
 
 def create_branch(*, repository: Repository, name: str, rev: str) -> Ref:
-    """A branch that begins at the commit of `rev`. Raises BadName, NotFound, Conflict."""
+    """A branch that begins at the commit of `rev`. Raises BadName, NotFound, Conflict, OverQuota."""
     check_ref(name)
     commit = resolve(repository, rev)
     try:
-        with transaction.atomic():
-            return Ref.objects.create(repository=repository, kind=Ref.Kind.BRANCH, name=name, commit=commit)
+        return _create_ref(commit, Ref.Kind.BRANCH, name)
     except IntegrityError as err:
         raise Conflict(f"{repository} has a branch {name!r} already. Commit to it, or choose another name.") from err
+
+
+@transaction.atomic
+def _create_ref(commit: Commit, kind: Ref.Kind, name: str) -> Ref:
+    made = Ref.objects.create(repository=commit.repository, kind=kind, name=name, commit=commit)
+    # It may be a pull request's. Whoever is over their quota may still name what is theirs.
+    if quotas.take_over(commit.repository, [file.sha256 for file in files(commit)]):
+        quotas.require_within(commit.repository.namespace)
+    return made
 
 
 def delete_ref(*, repository: Repository, kind: Ref.Kind, name: str) -> None:

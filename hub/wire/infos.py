@@ -138,7 +138,7 @@ def _stored(call: Call, namespace: Namespace) -> HttpResponse:
     mine = Repository.objects.visible_to(call.actor).filter(namespace=namespace).order_by("-updated_at", "pk")
     start = offset(call)
     page = list(mine.select_related("namespace")[start : start + _OWN_PAGE + 1])
-    sizes = RepositoryBlob.objects.filter(repository__namespace=namespace).values("repository")
+    sizes = RepositoryBlob.objects.filter(repository__namespace=namespace, payer=None).values("repository")
     stored = dict(sizes.annotate(size=Sum("blob__size")).values_list("repository", "size"))
     total = sum(stored.values()) or 1
     items = [

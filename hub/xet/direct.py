@@ -30,6 +30,7 @@ from django.db.models import F, QuerySet
 from django.db.models.expressions import Combinable
 from django.utils import timezone
 
+from hub.accounts.access import narrow_token
 from hub.accounts.models import User
 from hub.announce import announce
 from hub.errors import BadRequest, BlobLost, CheckFailed, HashMismatch, StillChecking, StorageDown, TooLarge
@@ -85,20 +86,36 @@ def begin(*, user: User, sha256: str, size: int, parts: bool) -> Begun | None:
         raise TooLarge(f"{size} bytes are too many for one piece. Send the file with the transfer `multipart`.")
     if not parts:
         key = bucketed.arriving_key(sha256)
-        made = DirectUpload.objects.create(user=user, name=sha256, size=size, key=key)
+        made = DirectUpload.objects.create(user=user, token=narrow_token(user), name=sha256, size=size, key=key)
         return Begun(made, (store.put_url(key, size),), None)
     key = bucketed.new_key(sha256)
     parts_id, part_size, urls = store.begin_parts(key, size)
-    made = DirectUpload.objects.create(user=user, name=sha256, size=size, key=key, parts_id=parts_id)
+    made = DirectUpload.objects.create(
+        user=user, token=narrow_token(user), name=sha256, size=size, key=key, parts_id=parts_id
+    )
     return Begun(made, tuple(urls), part_size)
 
 
-def begin_xorb(*, scope: Scope, user: User, name: str, size: int) -> Begun:
-    """An address for a xorb. Needs a bucket."""
+def begin_xorb(*, scope: Scope, user: User, payer: Namespace, name: str, size: int) -> Begun:
+    """An address for a xorb. Needs a bucket.
+
+    payer  whose quota it counts for, from now on
+    """
     store = _bucket()
     key = bucketed.arriving_key(name)
-    made = DirectUpload.objects.create(kind=Kind.XORB, user=user, scope=scope, name=name, size=size, key=key)
+    made = DirectUpload.objects.create(
+        kind=Kind.XORB, user=user, token=scope.token, scope=scope, payer=payer, name=name, size=size, key=key
+    )
     return Begun(made, (store.put_url(key, size),), None)
+
+
+def begun_xorb(*, scope: Scope, name: str, size: int) -> Begun | None:
+    """The same upload, begun before, with a fresh address: a client that asks again takes no more room."""
+    rows = DirectUpload.objects.filter(kind=Kind.XORB, scope=scope, name=name, size=size, status=Status.OPEN)
+    found = rows.order_by("-pk").first()
+    if found is None or not _turn(_rows(found, Status.OPEN), Status.OPEN):
+        return None
+    return Begun(found, (_bucket().put_url(found.key, size),), None)
 
 
 def xorb_arrived(scope: Scope, name: str, upload: str) -> None:
@@ -136,7 +153,7 @@ def put_shard(*, scope: Scope, user: User, payer: Namespace, data: bytes) -> Non
         finally:
             path.unlink(missing_ok=True)
         upload = DirectUpload.objects.create(
-            kind=Kind.SHARD, user=user, scope=scope, payer=payer, name=name, size=len(data), key=key
+            kind=Kind.SHARD, user=user, token=scope.token, scope=scope, payer=payer, name=name, size=len(data), key=key
         )
         arrived(upload)
     wait(upload, seconds=_SHARD_WAIT_S)
@@ -189,7 +206,8 @@ def settle(upload_id: str) -> None:
     waiting = DirectUpload.objects.filter(pk=upload_id, status=Status.ARRIVED)
     if store is None or not _turn(waiting, Status.CHECKING, attempts=F("attempts") + 1):
         return
-    upload = DirectUpload.objects.select_related("user", "scope", "payer").get(pk=upload_id)
+    upload = DirectUpload.objects.select_related("user", "token", "scope__namespace", "payer").get(pk=upload_id)
+    upload.user.token = upload.token  # acts with no more than the client did
     try:
         with _heartbeat(upload):
             take(store, upload)

@@ -10,7 +10,6 @@ from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from hub.accounts.access import Actor
-from hub.accounts.models import ApiToken
 from hub.repos.models import Blob, BlobUpload, Repository, RepositoryBlob
 from hub.xet.chunkstore import ChunksGone, Piece, hold, places
 from hub.xet.models import Chunk, KnownXorb, Scope, Segment, Xorb
@@ -40,12 +39,13 @@ def touch(scope: Scope, name: str) -> bool:
     return row is not None and bool(row.lie_in.update(touched_at=timezone.now()))
 
 
-def know(scope: Scope, name: str, pieces: Sequence[Piece]) -> None:
+def know(scope: Scope, name: str, pieces: Sequence[Piece]) -> KnownXorb:
     """Remembers that the scope may name these chunks by that xorb. Raises ChunksGone. Needs a transaction."""
     where = hold(piece.hash for piece in pieces)
     packed = b"".join(PIECE.pack(*piece) for piece in pieces)
     row, _ = KnownXorb.objects.get_or_create(scope=scope, hash=name, defaults={"chunks": packed})
     row.lie_in.set({place.xorb for place in where.values()})
+    return row
 
 
 def _unpacked(row: KnownXorb) -> list[Piece]:
@@ -104,7 +104,8 @@ def namable(scope: Scope, actor: Actor, chunks: Iterable[bytes]) -> set[bytes]:
         runs = Segment.objects.filter(xorb__in=batch, chunked__blob__in=Blob.objects.filter(_may_have(actor)))
         for xorb, start, stop in runs.values_list("xorb", "start", "stop").distinct():
             found |= {name for number, name in by_xorb[xorb].items() if start <= number < stop}
-        Xorb.objects.filter(pk__in=batch).update(touched_at=timezone.now())
+        needed = {xorb for xorb in batch if found.intersection(by_xorb[xorb].values())}
+        Xorb.objects.filter(pk__in=needed).update(touched_at=timezone.now())
     return found
 
 
@@ -119,10 +120,7 @@ def _may_have(actor: Actor) -> Q:
     """Blobs whose bytes the actor may have."""
     repositories = Repository.objects.open_to(actor).unheld().order_by()
     may = Q(Exists(RepositoryBlob.objects.filter(blob=OuterRef("pk"), repository__in=repositories)))
-    token = getattr(actor, "token", None)
-    if token is None or token.role != ApiToken.Role.FINE_GRAINED:
-        may |= Q(Exists(BlobUpload.objects.filter(blob=OuterRef("pk"), user=actor.pk)))
-    return may
+    return may | Q(Exists(BlobUpload.objects.made_by(actor).filter(blob=OuterRef("pk"))))
 
 
 def _runs(pieces: Iterable[Piece]) -> list[list[Piece]]:

@@ -22,6 +22,10 @@ class Xorb(models.Model):
     size = models.PositiveIntegerField(help_text="packed")
     raw_size = models.PositiveIntegerField()
     touched_at = models.DateTimeField(default=timezone.now, help_text="`sweep` counts its grace from it")
+    payer = models.ForeignKey(
+        "repos.Namespace", null=True, on_delete=models.SET_NULL, related_name="+",
+        help_text="whose quota it counts for as long as no blob needs it; empty: nobody's",
+    )  # fmt: skip
     may_be_thin = models.BooleanField(
         default=True, db_index=True, help_text="much of it may be in no blob: `sweep` counts"
     )
@@ -90,12 +94,15 @@ class DirectUpload(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     kind = models.CharField(max_length=5, choices=Kind, default=Kind.FILE)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    token = models.ForeignKey(
+        "accounts.ApiToken", null=True, on_delete=models.CASCADE, related_name="+", help_text="a fine-grained one"
+    )
     scope = models.ForeignKey(
         "Scope", null=True, on_delete=models.CASCADE, related_name="+", help_text="none of a file"
     )
     payer = models.ForeignKey(
         "repos.Namespace", null=True, on_delete=models.CASCADE, related_name="+",
-        help_text="of a shard: whose quota its files count for",
+        help_text="whose quota a xorb, or the files of a shard, count for",
     )  # fmt: skip
     name = models.CharField(max_length=64, help_text="SHA-256 of a file or shard, the hash of a xorb, as announced")
     size = models.PositiveBigIntegerField(help_text="as announced")

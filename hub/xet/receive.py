@@ -25,7 +25,7 @@ from hub.repos.objects import bucket, draft, objects, storage_full
 from hub.xet import assembled, bucketed, known
 from hub.xet.chunkstore import ChunksGone, Incoming, Piece, keep
 from hub.xet.errors import BadShard, BadXorb
-from hub.xet.models import ChunkedBlob, Scope
+from hub.xet.models import ChunkedBlob, Scope, Xorb
 from hub.xet.reader import read_chunks
 from hub.xet.shards import MAX_SHARD_BYTES, ShardFile, read_shard
 from hub.xet.xorbs import MAX_BODY_BYTES, read_frames, unpack
@@ -34,18 +34,26 @@ from priors.chunks import chunk_hash, file_hash, range_hash, to_hex, xorb_hash
 _TRIES = 5
 
 
-def receive_xorb(scope: Scope, name: str, body: Iterable[bytes]) -> bool:
-    """Stores those chunks of a xorb that are new; whether the scope did not know it. Raises BadXorb, StorageFull."""
-    if known.touch(scope, name):
-        for _ in body:  # to its end: a connection closed early looks like a failure
-            pass
-        return False
-    take_xorb(scope, name, body)
-    return True
+def receive_xorb(scope: Scope, name: str, body: Iterable[bytes], *, payer: Namespace) -> bool:
+    """Stores those chunks of a xorb that are new; whether the scope did not know it.
+
+    payer  whose quota they count for until a blob needs them, or `sweep` takes them
+
+    Raises OverQuota, BadXorb, StorageFull.
+    """
+    with quotas.reserved(payer) as room:
+        if is_new := not known.touch(scope, name):
+            take_xorb(scope, name, quotas.counted(body, room), payer=payer, room=room)
+        else:
+            for _ in body:  # to its end: a connection closed early looks like a failure
+                pass
+    return is_new
 
 
-def take_xorb(scope: Scope, name: str, body: Iterable[bytes]) -> None:
-    """The same for a xorb that the scope does not know."""
+def take_xorb(
+    scope: Scope, name: str, body: Iterable[bytes], *, payer: Namespace, room: quotas.Room | None = None
+) -> None:
+    """The same for a xorb that the scope does not know. Gives the room back for it."""
     path = draft(objects())
     try:
         with storage_full(), path.open("xb") as file:
@@ -53,7 +61,7 @@ def take_xorb(scope: Scope, name: str, body: Iterable[bytes]) -> None:
         pieces = _pieces_of(path)
         if to_hex(xorb_hash(pieces)) != name:
             raise BadXorb(f"The chunks hash to {to_hex(xorb_hash(pieces))}, not to {name}. Send the xorb again.")
-        _until_held(lambda: _store_and_know(scope, name, pieces, path))
+        _until_held(lambda: _store_and_know(scope, name, pieces, path, payer, room))
     finally:
         path.unlink(missing_ok=True)
 
@@ -75,7 +83,9 @@ def _pieces_of(path: Path) -> list[Piece]:
     return pieces
 
 
-def _store_and_know(scope: Scope, name: str, pieces: Sequence[Piece], path: Path) -> None:
+def _store_and_know(
+    scope: Scope, name: str, pieces: Sequence[Piece], path: Path, payer: Namespace, room: quotas.Room | None
+) -> None:
     def frames() -> Iterator[Incoming]:
         with path.open("rb") as file:
             for piece, frame in zip(pieces, read_frames(file), strict=True):
@@ -83,7 +93,9 @@ def _store_and_know(scope: Scope, name: str, pieces: Sequence[Piece], path: Path
 
     keep(frames)
     with transaction.atomic():
-        known.know(scope, name, pieces)
+        quotas.charge_xorbs(known.know(scope, name, pieces).lie_in.all(), payer)
+        if room is not None:
+            room.give_back()
 
 
 def _until_held(work: Callable[[], object]) -> None:
@@ -123,10 +135,10 @@ def take_shard(scope: Scope, user: User, data: bytes, *, into: Namespace, whole:
     new = False
     for file in read_shard(data).files:
         pieces = sent.pieces_of(file)
-        with quotas.reserved(into, file.size, sha256=file.sha256 or "") as room:
-            new |= receive_file(file, pieces, user, whole=whole)
-            if file.sha256 is not None:
-                room.settle(file.sha256, file.size)
+        named = {to_hex(segment.xorb) for segment in file.segments}
+        made_of = Xorb.objects.filter(known_as__scope=scope, known_as__hash__in=named)
+        with quotas.reserved(into, file.size, sha256=file.sha256 or "", made_of=made_of) as room:
+            new |= receive_file(file, pieces, user, room, whole=whole)
     return new
 
 
@@ -166,9 +178,12 @@ class _Known:
         return self._xorbs[name]
 
 
-def receive_file(file: ShardFile, pieces: Sequence[Piece], user: User, *, whole: bool = False) -> bool:
+def receive_file(
+    file: ShardFile, pieces: Sequence[Piece], user: User, room: quotas.Room, *, whole: bool = False
+) -> bool:
     """Makes a blob of chunks that the sender may name; whether it is new. Raises BadShard for other hashes.
 
+    room   for the file; settled with it
     whole  to put the whole file into the bucket here and now, as a worker does; else a worker is asked to
     """
     if not pieces:
@@ -177,13 +192,14 @@ def receive_file(file: ShardFile, pieces: Sequence[Piece], user: User, *, whole:
     same = ChunkedBlob.objects.filter(xet_hash=to_hex(file.hash)).values_list("pk", flat=True).first()
     if same is not None and known_blob(same, user) is not None:
         _check_sha256(file, same)
+        room.settle(same, file.size)
         return False
     path = draft(objects())
     try:
         try:
             sha256, git_oid = _write_and_hash(pieces, path)
             _check_sha256(file, sha256)
-            _until_held(lambda: put_pieces(pieces, sha256=sha256, git_oid=git_oid, by=user))
+            _until_held(lambda: _put(pieces, sha256, git_oid, user, room))
         except (ChunksGone, BlobLost) as err:
             raise BadShard(
                 f"File {to_hex(file.hash)}: some of its chunks are no longer kept. Upload it again."
@@ -198,6 +214,13 @@ def receive_file(file: ShardFile, pieces: Sequence[Piece], user: User, *, whole:
         return True
     finally:
         path.unlink(missing_ok=True)
+
+
+@transaction.atomic
+def _put(pieces: Sequence[Piece], sha256: str, git_oid: str, user: User, room: quotas.Room) -> None:
+    # Together: from here on the file counts, and the xorbs that it needs no longer do.
+    blob = put_pieces(pieces, sha256=sha256, git_oid=git_oid, by=user)
+    room.settle(sha256, blob.size)
 
 
 def _check_sha256(file: ShardFile, sha256: str) -> None:

@@ -29,7 +29,7 @@ def take(store: S3Objects, upload: DirectUpload) -> None:
             if store.size(upload.key) != upload.size:
                 raise BadXorb("The xorb is shorter or longer than announced. Send it again.")
             with store.open(upload.key) as file:
-                receive.take_xorb(scope, upload.name, chunks_of(file))
+                receive.take_xorb(scope, upload.name, chunks_of(file), payer=upload.payer or scope.namespace)
             store.delete(upload.key)
         case DirectUpload.Kind.SHARD, Scope() as scope if upload.payer is not None:
             data = store.read(upload.key, 0, upload.size)

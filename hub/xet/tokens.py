@@ -14,7 +14,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.core import signing
 from django.db.models import Q
 
-from hub.accounts.access import Actor
+from hub.accounts.access import Actor, narrow_token
 from hub.accounts.models import ApiToken, User
 from hub.accounts.permissions import can
 from hub.repos.models import Repository
@@ -104,8 +104,7 @@ def signed_range(ticket: str) -> tuple[int, int, int]:
 
 def scope_of(user: User, repository: Repository) -> Scope:
     """A fine-grained token has a scope of its own: it may not name what its user sent to places it does not reach."""
-    token = user.token if user.token is not None and user.token.role == ApiToken.Role.FINE_GRAINED else None
-    scope, _ = Scope.objects.get_or_create(user=user, namespace=repository.namespace, token=token)
+    scope, _ = Scope.objects.get_or_create(user=user, namespace=repository.namespace, token=narrow_token(user))
     return scope
 
 

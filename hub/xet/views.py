@@ -76,9 +76,7 @@ def xorb(request: HttpRequest, place: str, epoch: str, name: str) -> HttpRespons
     """Takes a xorb in."""
     who, scope, user = _writer(request, place)
     rates.charge(request, "upload", user)
-    with quotas.reserved(quotas.payer(who.repository, user)) as room:
-        new = receive.receive_xorb(scope, name, quotas.counted(_body(request), room))
-        room.give_back()  # chunks count as part of the files that are made of them
+    new = receive.receive_xorb(scope, name, _body(request), payer=quotas.payer(who.repository, user))
     return JsonResponse({"was_inserted": new})
 
 
@@ -90,11 +88,13 @@ def xorb_grant(request: HttpRequest, place: str, epoch: str, name: str) -> HttpR
         raise NotFound("This hub has no bucket. Send the xorb itself.")
     rates.charge(request, "upload", user)
     size = _length(request)
-    with quotas.reserved(quotas.payer(who.repository, user), size) as room:
-        room.give_back()  # as above: that it would fit is enough
     if known.touch(scope, name):
         return JsonResponse({"was_inserted": False})
-    begun = direct.begin_xorb(scope=scope, user=user, name=name, size=size)
+    if (begun := direct.begun_xorb(scope=scope, name=name, size=size)) is None:
+        payer = quotas.payer(who.repository, user)
+        with quotas.reserved(payer, size) as room:
+            begun = direct.begin_xorb(scope=scope, user=user, payer=payer, name=name, size=size)
+            room.give_back()  # the upload counts by itself from here on
     said = {"id": str(begun.upload.pk), "method": "PUT", "url": begun.urls[0], "headers": {}}
     return JsonResponse(said, status=HTTPStatus.CREATED)
 

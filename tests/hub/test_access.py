@@ -15,9 +15,9 @@ from hub.accounts.models import ApiToken, Membership, Role, TokenScope, User
 from hub.accounts.permissions import can, require
 from hub.errors import BadRequest
 from hub.jobs.models import Job
-from hub.repos.models import Namespace, Repository
+from hub.repos.models import Blob, Namespace, Repository
 from priors.errors import NotAllowed, NotFound
-from tests.factories import make_organisation, make_repository, make_token, make_user
+from tests.factories import make_blob, make_commit, make_organisation, make_repository, make_token, make_user, sha256
 
 pytestmark = pytest.mark.django_db
 
@@ -206,6 +206,31 @@ def test_a_fine_grained_token_reaches_neither_jobs_nor_tokens(client: Client) ->
     answer = client.post("/api/v1/jobs", {"kind": "recommend", "spec": {}}, "application/json", headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (403, "not-allowed")
     assert not ApiToken.objects.visible_to(acting(ann, scopes=["admin:ann/*"])).exists()
+
+
+def test_a_fine_grained_token_commits_what_it_sent_and_not_what_its_user_sent_elsewhere(client: Client) -> None:
+    ann = make_user("ann")
+    make_commit(make_repository(ann, "diary", private=True), {"a.txt": b"dear diary"}, by=ann)
+    make_blob(b"not committed yet", by=ann)
+    make_repository(ann, "open")
+    headers = {"Authorization": f"Bearer {make_token(ann, role='fine_grained', scopes=['write:ann/open'])}"}
+
+    def commit(data: bytes) -> int:
+        body = {"message": "Add", "files": [{"path": "a.txt", "sha256": sha256(data)}]}
+        return client.post("/api/v1/repos/ann/open/commits", body, "application/json", headers=headers).status_code
+
+    refused = [commit(b"dear diary"), commit(b"not committed yet")]
+    sent = client.put(
+        f"/api/v1/blobs/{sha256(b'not committed yet')}",
+        b"not committed yet",
+        "application/octet-stream",
+        headers=headers,
+    )
+
+    assert refused == [422, 422]
+    assert (sent.status_code, commit(b"not committed yet")) == (201, 201)
+    assert Blob.objects.usable_by(ann).count() == 2
+    assert not Blob.objects.usable_by(acting(ann, scopes=["write:ann/open"])).filter(size=10).exists()
 
 
 def test_whoami_spells_out_the_scopes(client: Client) -> None:

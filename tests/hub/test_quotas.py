@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -15,7 +16,7 @@ from pytest_django import Settings
 from hub.accounts.models import User
 from hub.errors import OverQuota
 from hub.jobs.cleanup import delete_repository
-from hub.repos import commits, pulls, quotas
+from hub.repos import commits, pulls, quotas, services
 from hub.repos.blobs import put_blob
 from hub.repos.commits import Put, Remove
 from hub.repos.models import Blob, Namespace, Repository, Reservation
@@ -205,3 +206,44 @@ def test_files_added_to_a_pull_request_on_its_page_count_for_who_adds_them(clien
 
     assert answer.status_code == 413
     assert not Blob.objects.filter(pk=sha256(some(120 * KB))).exists()
+
+
+def propose(ann: User, size: int) -> tuple[Repository, User]:
+    """A repository of ann's with a pull request of ben's that adds a file of so many bytes."""
+    repository, ben = make_repository(ann), make_user("ben")
+    make_commit(repository, {"a": b"1"}, by=ann)
+    pull = pulls.open_pull(repository=repository, by=ben, title="More")
+    make_commit(repository, {"b.bin": some(size, "b")}, by=ben, branch=pull.ref, replace=False)
+    return repository, ben
+
+
+def test_what_is_proposed_counts_for_who_proposed_it_until_it_is_merged(ann: User, space: Namespace) -> None:
+    repository, ben = propose(ann, 60 * KB)
+
+    assert (quotas.use_of(space).used, quotas.use_of(ben.namespaces.get()).used) == (1, 60 * KB)
+    pulls.merge(pull=repository.discussions.get(), by=ann)
+    assert (quotas.use_of(space).used, quotas.use_of(ben.namespaces.get()).used) == (60 * KB + 1, 0)
+
+
+def test_nobody_proposes_more_than_they_may_store(ann: User) -> None:
+    with pytest.raises(OverQuota, match="ben has"):
+        propose(ann, 101 * KB)
+
+
+def test_an_owner_without_room_cannot_merge(ann: User, space: Namespace) -> None:
+    repository, ben = propose(ann, 60 * KB)
+    make_commit(make_repository(ann), {"c.bin": some(50 * KB, "c")}, by=ann)
+
+    with pytest.raises(OverQuota, match="ann has"):
+        pulls.merge(pull=repository.discussions.get(), by=ann)
+
+    assert quotas.use_of(ben.namespaces.get()).used == 60 * KB
+
+
+@pytest.mark.parametrize("make", [services.create_branch, services.create_tag])
+def test_an_owner_who_names_a_proposal_takes_it_over(ann: User, space: Namespace, make: Any) -> None:
+    repository, ben = propose(ann, 60 * KB)
+
+    make(repository=repository, name="theirs", rev="refs/pr/1")
+
+    assert (quotas.use_of(space).used, quotas.use_of(ben.namespaces.get()).used) == (60 * KB + 1, 0)

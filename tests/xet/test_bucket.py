@@ -14,17 +14,21 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from hub.accounts.models import User
+from hub.accounts.services import authenticate
 from hub.errors import BadRequest, BlobLost, HashMismatch, StillChecking, StorageDown, TooLarge
 from hub.ops.fsck import fsck
 from hub.repos.blobs import drop_unused, put_blob, sweep
 from hub.repos.models import Blob
 from hub.repos.objects import bucket, objects
+from hub.repos.quotas import use_of
 from hub.repos.s3 import S3Objects
 from hub.repos.storage import store
 from hub.xet import assembled, bucketed, direct
 from hub.xet.models import AssembledBlob, DirectUpload, Xorb
 from hub.xet.tokens import grant
-from tests.factories import bearer, make_blob, make_commit, make_repository, make_user, sha256
+from hub.xet.xorbs import pack
+from priors.chunks import chunk_hash, to_hex, xorb_hash
+from tests.factories import bearer, make_blob, make_commit, make_repository, make_token, make_user, sha256
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("a_bucket")]
 
@@ -380,3 +384,42 @@ def test_lfs_clients_put_into_the_bucket_and_never_here(
     assert Blob.objects.usable_by(ann).filter(pk=sha256(data)).exists()
     [again] = post("/ann/mine.git/info/lfs/objects/batch", asked).json()["objects"]
     assert "actions" not in again
+
+
+def test_a_fine_grained_token_may_commit_what_it_put_there(ann: User, told: list[tuple[str, str]]) -> None:
+    data = noise(300_000)
+    acting = authenticate(make_token(ann, role="fine_grained", scopes=["write:ann/*"])).user
+    other = authenticate(make_token(ann, role="fine_grained", scopes=["write:ann/*"])).user
+
+    direct.settle(str(upload(acting, data).pk))
+
+    assert [Blob.objects.usable_by(user).count() for user in (acting, ann, other)] == [1, 1, 0]
+
+
+def test_xorbs_on_their_way_into_the_bucket_count_and_asking_again_takes_no_more(
+    client: Client, ann: User, settings: Settings
+) -> None:
+    settings.STORAGE_QUOTA_BYTES = 500_000
+    chunk = noise(100_000)
+    body = pack(chunk).data
+    name = to_hex(xorb_hash([(chunk_hash(chunk), len(chunk))]))
+    given, space = grant(ann, make_repository(ann), "write"), ann.namespaces.get()
+
+    def ask(name: str, size: int) -> Any:
+        address, headers = f"{given.path}/v1/xorb-grants/default/{name}", {"Authorization": f"Bearer {given.token}"}
+        return client.post(address, {"length": size}, "application/json", headers=headers)
+
+    answers = [ask(name, len(body)) for _ in range(3)]
+    used = use_of(space).used
+    refused = ask("0" * 64, 450_000)
+    put(answers[-1].json()["url"], body)
+    [row] = DirectUpload.objects.all()
+    direct.arrived(row)
+    direct.settle(str(row.pk))
+    row.refresh_from_db()
+
+    assert [answer.status_code for answer in answers] == [201, 201, 201]
+    assert (used, refused.status_code, row.status) == (len(body), 413, "done")
+    assert use_of(space).used == Xorb.objects.get().size
+    sweep(grace_s=0)
+    assert use_of(space).used == 0

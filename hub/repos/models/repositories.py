@@ -9,7 +9,7 @@ from django.db import models
 from django.db.models import Case, Exists, OuterRef, Q, When
 from django.db.models.functions import Lower
 
-from hub.accounts.access import Actor, administers, open_to, readable
+from hub.accounts.access import Actor, administers, narrow_token, open_to, readable
 from hub.accounts.models import Role
 from hub.ids import uuid7
 from hub.safety.models import Hold
@@ -146,7 +146,7 @@ class Repository(models.Model):
 
 class BlobQuerySet(models.QuerySet["Blob"]):
     def usable_by(self, actor: Actor) -> Self:
-        """Those the actor uploaded, or can read in some repository.
+        """Those the actor uploaded, or can read in some repository; by a fine-grained token, uploaded with that token.
 
         Hashes of private files stand in public locks: knowing a hash must not be a way to the bytes.
         """
@@ -157,7 +157,7 @@ class BlobQuerySet(models.QuerySet["Blob"]):
                 blob=OuterRef("pk"), repository__in=Repository.objects.open_to(actor).unheld().order_by()
             )
         )
-        uploaded = Exists(BlobUpload.objects.filter(blob=OuterRef("pk"), user=actor.pk))
+        uploaded = Exists(BlobUpload.objects.made_by(actor).filter(blob=OuterRef("pk")))
         return self.filter(uploaded | readable)
 
     def unused(self) -> Self:
@@ -181,14 +181,31 @@ class Blob(models.Model):
         return f"{self.sha256[:12]} ({self.size} bytes)"
 
 
+class BlobUploadQuerySet(models.QuerySet["BlobUpload"]):
+    def made_by(self, actor: Actor) -> Self:
+        """The actor's; for a fine-grained token those that it made itself."""
+        token = narrow_token(actor)
+        return self.filter(user=actor.pk) if token is None else self.filter(user=actor.pk, token=token.pk)
+
+
 class BlobUpload(models.Model):
     """That a user once sent these bytes, so they may commit them by hash."""
 
     blob = models.ForeignKey(Blob, on_delete=models.CASCADE, related_name="uploads")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    token = models.ForeignKey(
+        "accounts.ApiToken", null=True, on_delete=models.CASCADE, related_name="+", help_text="a fine-grained one"
+    )
+
+    objects = BlobUploadQuerySet.as_manager()
 
     class Meta:
-        constraints = [models.UniqueConstraint("blob", "user", name="one_upload_a_blob_and_user")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["blob", "user"], condition=Q(token=None), name="one_upload_a_blob_and_user"
+            ),
+            models.UniqueConstraint(fields=["blob", "token"], name="one_upload_a_blob_and_token"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.user_id} sent {self.blob_id}"
@@ -230,6 +247,10 @@ class RepositoryBlob(models.Model):
 
     repository = models.ForeignKey(Repository, on_delete=models.CASCADE, related_name="+")
     blob = models.ForeignKey(Blob, on_delete=models.CASCADE, related_name="+")
+    payer = models.ForeignKey(
+        Namespace, null=True, on_delete=models.SET_NULL, related_name="+",
+        help_text="whose quota it counts for while it is only proposed; empty: that of the repository's namespace",
+    )  # fmt: skip
 
     class Meta:
         constraints = [models.UniqueConstraint("repository", "blob", name="one_use_a_repository_and_blob")]
