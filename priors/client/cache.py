@@ -16,6 +16,7 @@ from `~/.cache/priorhub`.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -288,7 +289,7 @@ class Cache:
                 fresh.rename(place)
                 return
             except OSError as error:
-                if not place.exists():
+                if error.errno not in _TAKEN:  # by its number: what is in the way may be gone by now
                     raise _translated(error, place) from error
             if _is_intact(place, tree):
                 return
@@ -297,6 +298,9 @@ class Cache:
                 place.rename(out / "old")
             shutil.rmtree(out, ignore_errors=True)
         raise HubError(f"{place} keeps changing under this process. Wait for the others, then try again.")
+
+
+_TAKEN = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR}
 
 
 def file_sha256(path: Path) -> str:
@@ -337,8 +341,6 @@ def _place(fresh: Path, place: Path, *, mode: int) -> None:
 
 
 def _translated(error: OSError, path: Path) -> UserError:
-    import errno
-
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return StorageFull(f"the disk of {path.parent} is full. Free some, or move the cache with PRIORHUB_CACHE.")
     return HubError(f"{path} cannot be written: {error.strerror or error}. Check its rights, or set PRIORHUB_CACHE.")

@@ -216,6 +216,7 @@ def _read(response: Any) -> bytes:
     try:
         return bytes(response.getvalue()[:500])
     finally:
+        request_finished.disconnect(close_old_connections)  # again: the end of a stream connected it
         response.close()
         request_finished.connect(close_old_connections)
 
