@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
@@ -115,6 +116,27 @@ def requests_for(repository: Repository, *, by: User, status: str = "") -> Query
 def own_request(repository: Repository, user: User) -> AccessRequest | None:
     """What the user asked for themselves."""
     return AccessRequest.objects.filter(repository=repository, user=user).first()
+
+
+def find_request(repository: Repository, number: str) -> AccessRequest:
+    """A request by its id. Raises BadRequest, NotFound."""
+    rows = repository.access_requests.select_related("user", "organisation", "repository__namespace")
+    try:
+        found = rows.filter(pk=UUID(number)).first()
+    except ValueError as err:
+        raise BadRequest(f"{number[:60]!r} is no requestId. Take one from the list.") from err
+    if found is None:
+        raise NotFound("There is no such request, or it was withdrawn.")
+    return found
+
+
+def find_holder(name: str) -> User | Namespace:
+    """A person or an organisation that may be let in. Raises NotFound."""
+    user = User.objects.filter(username=name, is_active=True).first()
+    found = user or Namespace.objects.filter(name=name, kind=Namespace.Kind.ORG).first()
+    if found is None:
+        raise NotFound(f"There is no user or organisation {name[:100]!r} here.")
+    return found
 
 
 def _decide(request: AccessRequest, status: str, reason: str = "") -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,18 +11,16 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
 from django.contrib.auth import get_user
-from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, QueryDict
 from django.urls import URLPattern, path
 from django.views.decorators.csrf import csrf_exempt
-from ninja.utils import check_csrf
 
 from hub.accounts import rates
 from hub.accounts.access import Actor
+from hub.accounts.callers import by_header, by_session
 from hub.accounts.models import User
 from hub.accounts.permissions import Action, require
-from hub.accounts.services import authenticate
 from hub.api.blobs import body as body_of
 from hub.errors import BadRequest, Moved, TooLarge
 from hub.repos import retired, services
@@ -33,7 +30,6 @@ from hub.wire.errors import BAD_TOKEN, RepoNotFound, RevisionNotFound, mistake, 
 from hub.wire.paths import raw_path
 from priors.errors import NotAllowed, NotFound, TokenRejected, UserError
 
-_SAFE = frozenset(["GET", "HEAD", "OPTIONS"])
 _TRUE = frozenset(["true", "1", "yes", "on"])
 MAX_BODY = 16 * 1024 * 1024
 _MAX_FIELDS = 2000
@@ -48,16 +44,11 @@ class Call:
     @cached_property
     def actor(self) -> Actor:
         """Whoever asks. Raises TokenRejected for a token that is not one, on public repositories too."""
-        header = self.request.headers.get("Authorization")
-        if header:
-            return _bearer(self.request, header)
-        user: Actor = self.request.user
-        if not user.is_authenticated:
-            return AnonymousUser()
-        # A browser sends its session by itself, so a page elsewhere could use it: only with the site's CSRF token.
-        if self.request.method not in _SAFE and check_csrf(self.request) is not None:
-            raise NotAllowed("This request came without the site's CSRF token. Use the site, or a token.")
-        return user
+        try:
+            token = by_header(self.request, basic=True)
+        except TokenRejected as err:
+            raise TokenRejected(BAD_TOKEN) from err
+        return token.user if token is not None else by_session(self.request)
 
     def anew(self) -> Call:
         """The same request, of which who asks is found out again: a long body gives time to lose a right."""
@@ -232,24 +223,6 @@ def _is_nobody(call: Call) -> bool:
         return not call.actor.is_authenticated
     except NotAllowed:  # a session without the site's CSRF token is somebody's
         return False
-
-
-def _bearer(request: HttpRequest, header: str) -> User:
-    scheme, _, text = header.partition(" ")
-    match scheme.lower():
-        case "bearer":
-            token = text.strip()
-        case "basic":  # git and git-lfs: the token is the password, whatever the name
-            try:
-                token = base64.b64decode(text.strip(), validate=True).decode().partition(":")[2]
-            except ValueError as err:
-                raise TokenRejected(BAD_TOKEN) from err
-        case _:
-            raise TokenRejected(BAD_TOKEN)
-    try:
-        return authenticate(token, address=rates.address_of(request)).user
-    except TokenRejected as err:
-        raise TokenRejected(BAD_TOKEN) from err
 
 
 def _without_body(response: HttpResponseBase) -> HttpResponseBase:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
 
 from django.http import HttpResponse, JsonResponse
 
 from hub.accounts import gating
 from hub.accounts.models import AccessRequest, User
 from hub.errors import BadRequest
-from hub.repos.models import Namespace, Repository
+from hub.repos.models import Repository
 from hub.wire.calls import Call, listed
 from hub.wire.people import page_of
 from hub.wire.shapes import iso
@@ -38,35 +37,23 @@ def handle(call: Call, type: str, ns: str, name: str) -> HttpResponse:
 def grant(call: Call, type: str, ns: str, name: str) -> HttpResponse:
     """Gives somebody the files who did not ask."""
     repository, said = call.repository(type, ns, name, "admin"), call.json()
-    return JsonResponse(_item(gating.grant(repository=repository, by=call.user, to=_holder(said.get("user")))))
+    return JsonResponse(
+        _item(gating.grant(repository=repository, by=call.user, to=gating.find_holder(str(said.get("user")))))
+    )
 
 
 def _request(repository: Repository, said: dict[str, Any]) -> AccessRequest:
     asked, number = said.get("user"), said.get("requestId")
     if (asked is None) == (number is None):
         raise BadRequest("Name either the user or the requestId.")
+    if number is not None:
+        return gating.find_request(repository, str(number))
+    to = gating.find_holder(str(asked))
     rows = repository.access_requests.select_related("user", "organisation", "repository__namespace")
-    if asked is not None:
-        to = _holder(asked)
-        found = rows.filter(user=to).first() if isinstance(to, User) else rows.filter(organisation=to).first()
-    else:
-        try:
-            found = rows.filter(pk=UUID(str(number))).first()
-        except ValueError as err:
-            raise BadRequest(f"{str(number)[:60]!r} is no requestId. Take one from the list.") from err
+    found = rows.filter(user=to).first() if isinstance(to, User) else rows.filter(organisation=to).first()
     if found is None:
-        raise NotFound(f"{asked or number} did not ask for {repository}. Use grant to give access without a request.")
+        raise NotFound(f"{asked} did not ask for {repository}. Use grant to give access without a request.")
     return found
-
-
-def _holder(name: object) -> User | Namespace:
-    """A person or an organisation."""
-    if isinstance(name, str):
-        user = User.objects.filter(username=name, is_active=True).first()
-        found = user or Namespace.objects.filter(name=name, kind=Namespace.Kind.ORG).first()
-        if found is not None:
-            return found
-    raise NotFound(f"There is no user or organisation {str(name)[:100]!r} here.")
 
 
 def _item(request: AccessRequest) -> dict[str, Any]:

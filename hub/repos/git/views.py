@@ -5,7 +5,6 @@ Private repositories ask for a name and a password, which is a token; the name m
 
 from __future__ import annotations
 
-import base64
 import zlib
 from collections.abc import Callable
 from functools import wraps
@@ -20,8 +19,8 @@ from django.views.decorators.http import require_POST, require_safe
 
 from hub.accounts import rates
 from hub.accounts.access import Actor
+from hub.accounts.callers import by_header
 from hub.accounts.permissions import require
-from hub.accounts.services import authenticate
 from hub.errors import BadRequest, TooLarge
 from hub.repos.git.pktline import line
 from hub.repos.git.upload_pack import advertise, answer
@@ -97,7 +96,8 @@ def receive_pack(request: HttpRequest, owner: str, name: str, prefix: str | None
 
 def _find(request: HttpRequest, owner: str, name: str, prefix: str | None) -> Repository | str:
     """The repository, or where it is now. Raises TokenRejected for nobody, who may be somebody that may read it."""
-    actor = _actor(request)
+    token = by_header(request, basic=True)  # a browser's session does not count here
+    actor: Actor = token.user if token is not None else AnonymousUser()
     rates.charge(request, "api", actor)
     type = Repository.TYPE_OF_PREFIX[prefix or "models"]
     found = Repository.objects.visible_to(actor).for_cards()
@@ -112,24 +112,6 @@ def _find(request: HttpRequest, owner: str, name: str, prefix: str | None) -> Re
     require(actor, "read_files", repository)
     servable(repository)
     return repository
-
-
-def _actor(request: HttpRequest) -> Actor:
-    """Raises TokenRejected for a token that is none. A browser's session does not count here."""
-    header = request.headers.get("Authorization", "")
-    scheme, _, text = header.partition(" ")
-    match scheme.lower():
-        case "":
-            return AnonymousUser()
-        case "bearer":
-            return authenticate(text.strip(), address=rates.address_of(request)).user
-        case "basic":
-            try:
-                token = base64.b64decode(text.strip(), validate=True).decode().partition(":")[2]
-            except ValueError as err:
-                raise TokenRejected("The password is not readable. Give a token of this hub.") from err
-            return authenticate(token, address=rates.address_of(request)).user
-    raise TokenRejected("Give any name, and a token of this hub as the password.")
 
 
 def _version(request: HttpRequest) -> int:

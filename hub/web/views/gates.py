@@ -10,7 +10,6 @@ from django.http import HttpResponse
 from django.shortcuts import redirect
 
 from hub.accounts import gating
-from hub.accounts.models import AccessRequest, User
 from hub.accounts.permissions import can, require
 from hub.errors import BadRequest
 from hub.repos import services as repos
@@ -81,26 +80,13 @@ def _decide(request: Any, repository: Repository) -> None:
         case "gate":
             repos.change_settings(repository, gated=request.POST.get("gate", ""), by=request.user)
         case "grant":
-            name = request.POST.get("to", "").strip()
-            to: User | Namespace | None = (
-                User.objects.filter(username=name).first()
-                or Namespace.objects.filter(name=name, kind=Namespace.Kind.ORG).first()
-            )
-            if to is None:
-                raise NotFound(f"There is no user or organisation {name[:100]!r}.")
+            to = gating.find_holder(request.POST.get("to", "").strip())
             gating.grant(repository=repository, by=request.user, to=to)
         case "accepted" | "rejected" as status:
-            made = _request_of(repository, request.POST.get("request", ""))
+            made = gating.find_request(repository, request.POST.get("request", ""))
             gating.handle(made, status=status, by=request.user, reason=request.POST.get("reason", ""))
         case _:
             raise BadRequest("This form has no such button.")
-
-
-def _request_of(repository: Repository, number: str) -> AccessRequest:
-    for made in repository.access_requests.all():
-        if str(made.pk) == number:
-            return made
-    raise NotFound("There is no such request, or it was withdrawn.")
 
 
 _OURS = frozenset(["csrfmiddlewaretoken", "act", "organisation"])
