@@ -94,8 +94,15 @@ def store_task(*, upload: Upload, target: str, user: User) -> Repository:
 
 
 def start(*, task: Repository, user: User) -> Job:
-    """Finds the best priors for the task and fits them: one job does both."""
+    """Finds the best priors for the task and fits them: one job does both. A public model of the name is left alone."""
     push_to = f"{user.username}/{task.name}-model"
+    if (
+        Repository.objects.filter(namespace__owner=user)
+        .named(push_to)
+        .exclude(private=True, kind="composition")
+        .exists()
+    ):
+        push_to += f"-{secrets.token_hex(3)}"
     spec = {"task": task.full_name, "push_to": push_to, "private": True}
     return jobs.submit(kind=Job.Kind.FIT, spec=spec, owner=user)
 
