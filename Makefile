@@ -31,8 +31,8 @@ demo: $(VENV)/.installed ## The main job end to end on real data: TASK=topics|sm
 run: $(VENV)/.installed ## The hub on this machine: make run PORT=8000
 	@$(BIN)/python manage.py up --port $(PORT)
 
-test: $(VENV)/.installed ## The whole test suite
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+test: $(VENV)/.installed ## The test suite; .ci/run adds what takes minutes, and repeats it on PostgreSQL and Redis
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 soak: $(VENV)/.installed ## Races, kills and random draws at full count, into docs/soak.md (an hour or two)
 	$(BIN)/python scripts/soak

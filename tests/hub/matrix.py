@@ -51,7 +51,7 @@ RULES = {
     "hf admin":        "affa ff+ ff+f   anna ff+ ff+n   affa ff+ ff+f   affa ff+ ff+f   affa ff+ ff+f",
     "hf history":      "affa ff+ ff+f   anna ff+ ff+n   affa ff+ ff+f   affa fff ffff   affa ff+ ff+f",
     "hf unknown":      "anna nnn nnnn",
-    "hf copy":         "affa f++ ff+f   anna f++ ff+n   affa f++ ff+f   fffa fff ffff   ggga ggg gggg",
+    "hf copy":         "affa f++ ff+f   anna f++ ff+n   affa f++ ff+f   affa fff ffff   affa fgg ffgf",
     "page":            "++++ +++ ..++   nnnn +++ ..+n   ++++ +++ ..++   ++++ +++ ..++   ++++ +++ ..++",
     "member's page":   "l++l +++ ..++   lnnl +++ ..+n   l++l +++ ..++   l++l +++ ..++   l++l +++ ..++",
     "writer's page":   "lffl f++ ..+f   lnnl f++ ..+n   lffl f++ ..+f   lffl f++ ..+f   lffl f++ ..+f",

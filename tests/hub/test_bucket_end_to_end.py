@@ -34,6 +34,8 @@ from tests.factories import function_manifest, sha256
 from tests.live import LiveHub
 from tests.sigv4 import wrong_with
 
+pytestmark = pytest.mark.slow
+
 Files = dict[str, bytes]
 FAR_LESS = 0.05
 """Of the bytes of a file, what may be said about it: names of chunks, addresses, headers."""

@@ -1,7 +1,4 @@
-"""The stock huggingface_hub client and `hf` against a running hub: 90 checks, with Xet and without.
-
-`make test` runs them with Xet, which is what the client does by itself; `.ci/run` sets CONFORMANCE for both ways.
-"""
+"""The stock huggingface_hub client and `hf` against a running hub: 90 checks, with Xet and without."""
 
 from __future__ import annotations
 
@@ -17,10 +14,11 @@ import pytest
 
 from tests.live import LiveHub
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).with_name("hf_conformance.py")
 CHECKS = re.findall(r"^@OPEN\ndef (\w+)\(c\):", SCRIPT.read_text(encoding="utf-8"), re.MULTILINE)
 WAYS = {"xet": [], "lfs": ["--disable-xet"]}
-MODES = os.environ.get("CONFORMANCE", "xet").split()
 Outcomes = dict[str, dict[str, str]]
 
 
@@ -53,7 +51,7 @@ def test_there_are_ninety_checks() -> None:
 
 
 @pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", WAYS)
 def test_the_stock_client_is_served(runs: Runs, mode: str, check: str) -> None:
     outcome = runs.outcomes(mode)[check]
 
