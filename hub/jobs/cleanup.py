@@ -31,6 +31,7 @@ def delete_repository(repository: Repository, *, by: Actor | None = None) -> Non
     former = repository.former_names.values_list("key", flat=True)
     names = {repository.full_name, *(key.partition("/")[2] for key in former)}
     with transaction.atomic():
+        Repository.objects.lock(repository)
         hashes = set(RepositoryBlob.objects.filter(repository=repository).values_list("blob_id", flat=True))
         for field in ("task", "data"):
             pinned = reduce(or_, (Q(**{f"spec__{field}__istartswith": f"{name}@"}) for name in names))

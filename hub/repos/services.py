@@ -87,6 +87,7 @@ def delete_repository(repository: Repository) -> None:
     Callers use hub/jobs/cleanup.py, which also removes what jobs made of it.
     """
     with transaction.atomic():
+        Repository.objects.lock(repository)  # before the catalogue's, in the order that commits take them
         if repository.head_id is not None or repository.former_names.exists():
             retired.retire(retired.key_of(repository))
         folders = set(repository.commits.values_list("tree", flat=True))
@@ -109,13 +110,14 @@ def move_repository(repository: Repository, to: str, *, by: Actor | None = None)
     new = retired.key_of(repository)
     try:
         with transaction.atomic():
+            Repository.objects.lock(repository)
             repository.save(update_fields=["namespace", "name", "updated_at"])
             if new != old:
                 retired.retire(old, by=repository)
                 retired.require_free(new, for_=repository)
                 repository.team_grants.exclude(team__organisation=namespace).delete()
-                audit.record("repository.moved", by=by, subject=new, namespace=namespace, left=old)
                 catalog.changed(repository)
+                audit.record("repository.moved", by=by, subject=new, namespace=namespace, left=old)
     except IntegrityError as err:
         raise Conflict(f"{to} exists already. Choose another name.") from err
 
