@@ -237,12 +237,13 @@ class Keeper:
             began = time.thread_time()
             # The number is read first: what is written meanwhile has a higher one and is read next time, perhaps twice.
             epoch, revision = _now()
-            if self._epoch != epoch or self._held.revision > revision:  # another database, or one that was put back
-                self._held, self._epoch = _EMPTY, epoch
-            if self._held.revision != revision:
-                made = _refresh(self._held, revision)
+            if self._epoch != epoch or self._held.revision != revision:
+                # From nothing for another database, or one that was put back. What is held is exchanged when it is
+                # whole, so nobody is answered from half a catalogue.
+                known = self._epoch == epoch and self._held.revision < revision
+                made = _refresh(self._held if known else _EMPTY, revision)
                 made.prepare()
-                self._held, cost = made, time.thread_time() - began
+                self._held, self._epoch, cost = made, epoch, time.thread_time() - began
                 self._rests_until = time.monotonic() + min(10 * cost, _MAX_REST) if cost > _QUICK else 0.0
             return self._held
         finally:

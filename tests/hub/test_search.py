@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.test import Client
 
+from hub.catalog import columns
 from hub.catalog import services as catalog
 from hub.catalog.columns import Keeper
 from hub.catalog.fits import connects
@@ -233,3 +235,21 @@ def test_the_name_comes_before_the_text_the_whole_word_before_its_beginning_and_
 
     assert names(ask(q="word")) == ["word-lists", "used", "whole", "begun"]
     assert names(ask(q="many word"))[0] == "word-lists"
+
+
+def test_who_asks_while_the_catalogue_is_first_read_waits_for_it(few: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    keeper, now, read = Keeper(), columns._now(), columns._refresh
+    answers: list[int] = []
+    other = threading.Thread(target=lambda: answers.append(len(keeper.columns())))
+
+    def slowly(held: columns.Columns, revision: int) -> columns.Columns:
+        other.start()
+        other.join(0.2)  # it must not have an answer yet
+        return read(held, revision)
+
+    monkeypatch.setattr(columns, "_now", lambda: now)
+    monkeypatch.setattr(columns, "_refresh", slowly)
+    assert len(keeper.columns()) == 4
+    other.join()
+
+    assert answers == [4]
