@@ -44,6 +44,8 @@ def _bring(
 
     def fill(draft: Draft) -> None:
         nonlocal fetched
+        if fetched:
+            meter.add(-file.size)  # what had been noted as arrived was wrong: all of it comes again
         fetched = True
         meter.check()
         _fill(transport, address_of(repo, f"/files/{commit}/{quote(file.path)}"), pool, meter, file, draft)

@@ -1,7 +1,8 @@
 """A blob on its way: its bytes in a file, and a note of each range that arrived whole.
 
-The note is one line a range, appended after the range's bytes were written; a line that a dying process cut short does
-not read and counts for nothing. The note is never the last word: the whole file is hashed before it is placed.
+The note is one line a range, appended after the range's bytes were written; a line that a dying process or a full disk
+cut short names no range and counts for nothing. The note is never the last word: the whole file is hashed before it is
+placed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 import threading
 from pathlib import Path
 
-_LINE = re.compile(rb"(\d{1,19}) (\d{1,19})\n")
+_LINE = re.compile(rb"^(\d{1,19}) (\d{1,19})\n", re.MULTILINE)
 
 
 class Draft:
@@ -48,7 +49,8 @@ class Draft:
             self._arrived.add((begin, end))
             if self._note is not None:
                 with self._note.open("ab") as note:
-                    note.write(b"%d %d\n" % (begin, end))
+                    # begins a line of its own: the one before may have been cut short, and would run into this one
+                    note.write(b"\n%d %d\n" % (begin, end))
 
     def begin_again(self) -> None:
         """Forgets what arrived: some of it was wrong, and nobody can tell which."""
