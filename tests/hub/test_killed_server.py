@@ -27,7 +27,7 @@ Files = dict[str, bytes]
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveHub]:
     # Without a limit on requests: fifty rounds try again all the time.
     limits = {f"RATE_{name}": "1000000000/60" for name in ("API", "UPLOAD", "CREATE")}
-    hub = LiveHub(tmp_path_factory.mktemp("killed"), extra=limits)
+    hub = LiveHub(tmp_path_factory.mktemp("killed"), extra=limits, workers=1)  # it starts 150 times
     yield hub
     hub.stop()
 

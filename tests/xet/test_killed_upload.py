@@ -45,7 +45,7 @@ def upload_and_be_killed(contents: Sequence[bytes], after_s: float) -> None:
 def test_an_upload_killed_anywhere_leaves_no_promise_without_its_bytes(home: Path) -> None:
     draw = random.Random(0)
     shared = np.random.default_rng(0).bytes(1_000_000)
-    contents = [shared + np.random.default_rng(seed).bytes(500_000) for seed in range(1, 2 * len(ROUNDS) + 1)]
+    contents = [shared + np.random.default_rng(seed).bytes(500_000) for seed in range(1, 2 * ROUNDS.end + 1)]
 
     for turn in ROUNDS:
         upload_and_be_killed(contents[2 * turn : 2 * turn + 2], draw.uniform(0.0, 0.3))
