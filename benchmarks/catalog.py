@@ -196,7 +196,8 @@ def _add(numbers: range) -> None:
 
     from django.db import connection
 
-    from hub.catalog import licenses, terms, words
+    from hub.catalog import terms, words
+    from priors import licenses
     from hub.catalog.models import Item, Revision, Word
     from hub.repos.models import Namespace, Repository
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Protocol, get_args
 
 from priors.errors import BadTask
+from priors.licenses import normalise, permissions
 from priors.manifest import PriorManifest, PriorRef
 
 Kind = Literal["none", "single", "taps", "set"]
@@ -194,7 +195,7 @@ class Limits:
         size = sum(info.size for info in manifest.files.values()) / 1e6
         if self.budget_mb is not None and size > self.budget_mb:
             return False
-        return self.license == "any" or not _noncommercial(manifest.license.spdx)
+        return self.license == "any" or permissions(normalise(manifest.license.spdx)).sell is not False
 
     @classmethod
     def of(cls, given: Limits | Mapping[str, Any] | None) -> Limits:
@@ -215,10 +216,6 @@ class Limits:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _noncommercial(spdx: str) -> bool:
-    return "-NC" in spdx.upper() or "NONCOMMERCIAL" in spdx.upper().replace("-", "")
 
 
 def join_names(members: Sequence[Member], *, columns: bool = False) -> str:

@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from composer import _cli_hub
+from composer import _cli_hub, _cli_terms
 from composer._cli_hub import AsJson, Url
+from composer._cli_terms import Local, Offline
+from composer._cli_terms import open_library as _library
+from composer._cli_terms import write as _write
 from composer._console import benchmark_text, emit, printable, progress, ranking_text, report_text, table
 
 if TYPE_CHECKING:
@@ -33,12 +36,8 @@ app = typer.Typer(
 )
 
 app.add_typer(_cli_hub.app)
+app.add_typer(_cli_terms.app)
 
-Local = Annotated[
-    Path | None,
-    typer.Option("--library", help="Take priors from this folder (<namespace>/<name>/) and not from a hub."),
-]
-Offline = Annotated[bool, typer.Option("--offline", help="Use only priors that were pulled before.")]
 Data = Annotated[
     Path, typer.Option("--data", help="CSV, JSONL or Parquet; a folder of images or audio by class; a saved task.")
 ]
@@ -301,20 +300,6 @@ def export(
 # ---- what several commands need
 
 
-def _library(folder: Path | None, offline: bool, url: str | None, report: Any = None) -> Library:
-    from priors.client import HubLibrary
-    from priors.errors import UnknownPrior
-    from priors.library import LocalLibrary
-
-    if folder is not None:
-        if not folder.is_dir():
-            raise UnknownPrior(
-                f"the library {folder} is not a folder. Give one that holds <namespace>/<name>/prior.json."
-            )
-        return LocalLibrary(folder)
-    return HubLibrary(None if offline else _cli_hub.open_hub(url), report=report)
-
-
 def _task(data: Path, target: str | None, *, kind: Any, group: str | None, ignore: list[str] | None) -> Task:
     from priors.tasks import Task
 
@@ -335,15 +320,6 @@ def _composition(folder: Path, library: Library) -> Any:
 
 def _limits(budget_mb: float | None, license: str) -> dict[str, Any]:
     return ({} if budget_mb is None else {"budget_mb": budget_mb}) | ({} if license == "any" else {"license": license})
-
-
-def _write(path: Path, text: str) -> None:
-    from composer.errors import BadGraph
-
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise BadGraph(f"{path} cannot be written: {error.strerror}. Choose another place with --out.") from error
 
 
 def main() -> None:

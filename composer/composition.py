@@ -4,6 +4,7 @@ composition.json        the graph, as `composer.graph` writes it
 composition.lock.json   every node with its type and hash, and the hash of the parameters
 model.safetensors       what was learned; priors are referenced by content and fetched from a library
 report.json             how it was fitted and what it scored
+README.md, NOTICE       the same for people, and what the licenses of the parts ask for
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from composer.check import check
 from composer.errors import BadLock
 from composer.graph import Graph
+from composer.license import judge, notice
 from composer.lock import FILE_NAME as LOCK_FILE
 from composer.lock import WEIGHTS_FILE, Lock
 from composer.lower import Lowered, lower
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 GRAPH_FILE = "composition.json"
 REPORT_FILE = "report.json"
+NOTICE_FILE = "NOTICE"
 
 
 class Composition:
@@ -80,6 +83,7 @@ class Composition:
             _write(folder / LOCK_FILE, self.lock.to_json())
             _write(folder / REPORT_FILE, json.dumps(self.report, indent=1, ensure_ascii=False) + "\n")
             _write(folder / "README.md", card(self))
+            _write(folder / NOTICE_FILE, notice(self.lock.name, judge(self.lock)))
         except OSError as error:
             raise UserError(f"{folder} cannot be written: {error.strerror or error}. Choose another place.") from error
         return folder
@@ -208,10 +212,10 @@ def card(model: Composition) -> str:
     """README.md of a composition: what it is made of, what it expects, how it scored."""
     lock, facts = model.lock, model.report
     priors = sorted({ref.repo: str(ref) for ref in lock.priors.values()}.items())
-    licenses = sorted({node.attrs["license"] for node in lock.nodes if "license" in node.attrs})
+    whole = judge(lock).license
     lines = [
         "---",
-        f"license: {licenses[0] if len(licenses) == 1 else 'other'}",
+        f"license: {whole if whole and 'NOASSERTION' not in whole else 'other'}",
         "library_name: priorhub",
         "tags: [composition]",
         "---",
@@ -225,7 +229,7 @@ def card(model: Composition) -> str:
         "|---|---|",
         *(f"| {repo} | `{ref.rpartition('@')[2][:23]}…` |" for repo, ref in priors),
         "",
-        f"Licenses of the parts: {', '.join(licenses) or 'not stated'}.",
+        f"Licenses of the parts: {whole or 'not stated'}. NOTICE says what each asks for.",
         "",
     ]
     if "expected" in facts:

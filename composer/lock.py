@@ -3,9 +3,11 @@
     {"lock": 1, "composition": 1, "opset": {...}, "name": "topics", "structure": "sha256:…", "model": null,
      "ready": false, "seed": 7, "adapt": "trainable", "strict": false, "dims": {...}, "fit": {...}, "weights": null,
      "nodes": {"text~encode~deep": {"op": "encode", "in": ["text"], "attrs": {...}, "type": "text.ids[…]", "hash": "…",
-               "auto": true}, …}, "outputs": {"y": "y"}, "frontier": ["deep~pool~both"]}
+               "auto": true}, …}, "outputs": {"y": "y"}, "frontier": ["deep~pool~both"],
+     "seal": "sha256:…"}
 
-`structure` names what is computed, `model` that with the learned parameters. Reading recomputes every hash, so a lock
+`structure` names what is computed, `model` that with the learned parameters, `seal` the whole text: prices, licenses
+and columns too. Reading recomputes every hash, so a lock
 that was edited by hand does not load; `verify` re-checks the graph it claims to be of. Needs no torch.
 """
 
@@ -20,7 +22,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from composer._document import plain, read_json
-from composer._hash import model_hash, node_hash, structure_hash
+from composer._hash import digest, model_hash, node_hash, structure_hash
 from composer._ops import find_op, read_attributes
 from composer.check import Checked, Resolve, TypedNode, check, frozen_frontier
 from composer.errors import BadGraph, BadLock, NotReady
@@ -108,8 +110,16 @@ class Lock:
                 f"{self.name!r} was never fitted: {random.name!r} ({random.op}) has no parameters. Run fit first."
             )
 
+    @property
+    def seal(self) -> str:
+        """`sha256:<hex>` of everything the lock says; what is signed, and what a sale freezes."""
+        return f"sha256:{digest(self._said())}"
+
     def to_dict(self) -> dict[str, Any]:
         """The lock in plain values."""
+        return {**self._said(), "seal": self.seal}
+
+    def _said(self) -> dict[str, Any]:
         return {
             "lock": 1,
             "composition": 1,
@@ -152,6 +162,8 @@ class Lock:
         lock = _as_lock_errors(found.decided)
         if (lock.ready, lock.model) != (found.ready, found.model):
             raise BadLock(f"'model' or 'ready' is not that of the structure and weights. {_AGAIN}")
+        if lock.seal != found.seal:
+            raise BadLock(f"'seal' is not that of the rest: a license, price or name was changed. {_AGAIN}")
         return lock
 
     def verify(self, graph: Graph, resolve: Resolve) -> None:
@@ -254,6 +266,7 @@ class _Document(_Part):
     nodes: Annotated[dict[str, _Node], Field(min_length=1, max_length=_MAX_LOCKED)]
     outputs: Annotated[dict[str, str], Field(min_length=1)]
     frontier: list[str]
+    seal: _Identity
 
     def decided(self) -> Lock:
         """The lock, after checking that its nodes, hashes and frontier agree with each other."""

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hub.catalog import frontmatter, licenses
+from hub.catalog import frontmatter
+from priors import licenses
 from hub.repos.storage import BlobStore
 from hub.repos.trees import FileEntry
 from hub.texts import storable

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from hub.catalog import licenses
+from priors import licenses
 from hub.texts import storable
 from priors.errors import UserError
 

@@ -14,7 +14,8 @@ from django.db import transaction
 from django.db.models import F
 
 from hub.announce import announce
-from hub.catalog import frontmatter, licenses, terms, words
+from hub.catalog import frontmatter, terms, words
+from priors import licenses
 from hub.catalog.facts import Facts
 from hub.catalog.models import Item, Lineage, Removed, Revision
 from hub.repos.models import Commit, Repository

@@ -1,6 +1,6 @@
 """The placeholder priors of the design's test vectors: signatures without weights, under made-up hashes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from priors.errors import UnknownPrior
 from priors.manifest import Definition, License, PriorManifest, PriorRef
@@ -16,12 +16,12 @@ SIGNATURES = {
     "tabmlp-3x128": ({"x": "tab.num[B,C:3]:f32"}, {"penultimate": "vec.feat[B,D:128]:f32"}),
 }
 PRIORS = {
-    "bert-small": ("bert-small", "aaaa"),
-    "minilm": ("minilm", "bbbb"),
-    "vit-s": ("vit-s", "c1c1"),
-    "vit-s-food": ("vit-s", "c2c2"),
-    "tabmlp": ("tabmlp-3x128", "dddd"),
-    "x": ("minilm", "eeee"),
+    "bert-small": ("bert-small", "aaaa", "Apache-2.0", 300),
+    "minilm": ("minilm", "bbbb", "MIT", 200),
+    "vit-s": ("vit-s", "c1c1", "Apache-2.0", 250),
+    "vit-s-food": ("vit-s", "c2c2", "CC-BY-4.0", 250),
+    "tabmlp": ("tabmlp-3x128", "dddd", "Apache-2.0", 150),
+    "x": ("minilm", "eeee", "Apache-2.0", 0),
 }
 
 
@@ -53,6 +53,7 @@ def network(name: str, inputs: dict[str, str], taps: dict[str, str], *, architec
 def resolve(ref: PriorRef) -> PriorManifest:
     if ref.name not in PRIORS:
         raise UnknownPrior(f"no prior is called {ref.name!r}. Use a placeholder.")
-    architecture, sha256 = PRIORS[ref.name]
+    architecture, sha256, spdx, fee_bp = PRIORS[ref.name]
     inputs, taps = SIGNATURES[architecture]
-    return network(ref.name, inputs, taps, architecture=architecture, sha256=sha256)
+    made = network(ref.name, inputs, taps, architecture=architecture, sha256=sha256)
+    return replace(made, license=License(spdx), fee_bp=fee_bp)

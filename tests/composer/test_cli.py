@@ -6,13 +6,13 @@ import sys
 
 import pytest
 
-from composer.cli import main
 from hub.accounts.services import create_token, create_user
 from priors.client.config import config_file
 
 COMMANDS = [
     *("login", "whoami", "search", "show", "pull", "push", "import", "refs", "branch", "tag", "move", "settings"),
     *("delete", "recommend", "fit", "predict", "bench", "check", "lock", "verify", "export"),
+    *("license", "royalty", "sbom", "diff"),
 ]
 SPEC = """
 composition: 1
@@ -31,34 +31,6 @@ def own_home(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("PRIORHUB_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """run(*arguments) -> (exit code, stdout, stderr), through the real entry point."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["priorhub", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            main()
-        out, err = capsys.readouterr()
-        return left.value.code or 0, out, err
-
-    return call
-
-
-@pytest.fixture
-def refused(run):
-    """The one line on stderr of a command that must be refused with exit code 1 and an empty stdout."""
-
-    def call(*arguments):
-        code, out, err = run(*arguments)
-        assert (code, out) == (1, ""), (code, out, err)
-        assert err.startswith("error: ") and err.count("\n") == 1, err
-        return err
-
-    return call
 
 
 # ---- without a hub

@@ -99,7 +99,7 @@ def test_a_card_without_a_block_and_a_space_without_sdk_are_warned_of() -> None:
 
 
 def test_a_license_is_normalised_and_known_for_what_it_permits() -> None:
-    from hub.catalog.licenses import Permissions, normalise, permissions
+    from priors.licenses import Permissions, normalise, permissions
 
     wanted: list[tuple[Any, str, Permissions]] = [
         ("apache-2.0", "Apache-2.0", Permissions(True, True)),
