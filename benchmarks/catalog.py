@@ -197,9 +197,9 @@ def _add(numbers: range) -> None:
     from django.db import connection
 
     from hub.catalog import terms, words
-    from priors import licenses
     from hub.catalog.models import Item, Revision, Word
     from hub.repos.models import Namespace, Repository
+    from priors import licenses
 
     spaces = {n // 50 for n in numbers}
     Namespace.objects.bulk_create([Namespace(name=f"n{n}") for n in spaces], ignore_conflicts=True)

@@ -184,7 +184,7 @@ class Limits:
     """What a candidate may cost. None: no limit.
 
     budget_mb  megabytes of its files
-    license    "sell" leaves out what may not be used commercially
+    license    "sell" keeps only what is known to permit commercial use
     """
 
     budget_mb: float | None = None
@@ -195,7 +195,7 @@ class Limits:
         size = sum(info.size for info in manifest.files.values()) / 1e6
         if self.budget_mb is not None and size > self.budget_mb:
             return False
-        return self.license == "any" or permissions(normalise(manifest.license.spdx)).sell is not False
+        return self.license == "any" or permissions(normalise(manifest.license.spdx)).sell is True
 
     @classmethod
     def of(cls, given: Limits | Mapping[str, Any] | None) -> Limits:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hub.catalog import frontmatter
-from priors import licenses
 from hub.repos.storage import BlobStore
 from hub.repos.trees import FileEntry
 from hub.texts import storable
+from priors import licenses
 from priors.manifest import PriorManifest
 
 MAX_CARD = 64 * 1024

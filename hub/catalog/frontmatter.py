@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from priors import licenses
 from hub.texts import storable
+from priors import licenses
 from priors.errors import UserError
 
 MAX_BYTES = 64 * 1024

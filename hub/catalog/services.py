@@ -15,10 +15,10 @@ from django.db.models import F
 
 from hub.announce import announce
 from hub.catalog import frontmatter, terms, words
-from priors import licenses
 from hub.catalog.facts import Facts
 from hub.catalog.models import Item, Lineage, Removed, Revision
 from hub.repos.models import Commit, Repository
+from priors import licenses
 from priors.manifest import PriorManifest
 
 _BASE_KINDS = {"finetune", "adapter", "merge", "quantized"}
