@@ -11,18 +11,20 @@ from ninja import Router, Status
 
 from hub.accounts import rates
 from hub.api.auth import Somebody
-from hub.api.schemas import BlobOut, HashesIn, Missing
+from hub.api.schemas import BlobOut, HashesIn, MissingBlobs
 from hub.errors import BadRequest, LengthRequired
 from hub.repos import blobs, quotas
 from hub.repos.models import Namespace
+from hub.repos.objects import bucket
 from hub.repos.storage import CHUNK
 
 router = Router(tags=["blobs"])
 
 
-@router.post("/missing", auth=Somebody(), response=Missing, summary="Which of these have to be sent")
-def missing(request: Any, payload: HashesIn) -> Missing:
-    return Missing(missing=blobs.missing_blobs(payload.sha256, by=request.auth))
+@router.post("/missing", auth=Somebody(), response=MissingBlobs, summary="Which of these have to be sent")
+def missing(request: Any, payload: HashesIn) -> MissingBlobs:
+    lacking = blobs.missing_blobs(payload.sha256, by=request.auth)
+    return MissingBlobs(missing=lacking, direct=bucket() is not None)
 
 
 @router.put(

@@ -2,6 +2,8 @@
 
 A client cuts the file where its content says so (priors/chunks), asks which chunks are missing, sends these some at a
 time, and has the file put together. All of it can be asked again after any failure: what arrived is not missing then.
+Where the store is a bucket, the client gets an address there for each run of chunks (uploads.py), and a worker puts the
+file together.
 """
 
 from __future__ import annotations
@@ -9,23 +11,19 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
-from django.conf import settings
 from ninja import Router, Status
 
 from hub.accounts import rates
 from hub.api.auth import Somebody
 from hub.api.blobs import body
 from hub.api.repositories import find
-from hub.api.schemas import BlobOut, ChunksIn, Missing, OfType
+from hub.api.schemas import BlobOut, ChunksIn, Missing, OfType, Waiting
 from hub.errors import BadRequest, TooLarge
-from hub.repos import quotas
 from hub.repos.names import check_sha256
-from hub.xet import known, receive
-from hub.xet.chunkstore import Piece, places
-from hub.xet.models import Xorb
-from hub.xet.shards import Segment, ShardFile
+from hub.repos.objects import bucket
+from hub.xet import direct, known, receive
 from hub.xet.tokens import scope_of
-from priors.chunks import file_hash, from_hex, to_hex
+from priors.chunks import from_hex, to_hex
 from priors.errors import Conflict
 
 router = Router(tags=["chunks"])
@@ -65,7 +63,7 @@ def send(request: Any, ns: str, name: str, xorb: str, type: OfType = None) -> An
 @router.put(
     "/{ns}/{name}/chunks/files/{sha256}",
     auth=Somebody(),
-    response={201: BlobOut},
+    response={201: BlobOut, 202: Waiting},
     summary="Put a file together: its chunks' hashes as the body, 32 bytes each, in their order",
     openapi_extra={
         "requestBody": {
@@ -76,21 +74,16 @@ def send(request: Any, ns: str, name: str, xorb: str, type: OfType = None) -> An
 )
 def assemble(request: Any, ns: str, name: str, sha256: str, type: OfType = None) -> Any:
     repository = find(request, ns, name, "write", type=type)
-    scope = scope_of(request.auth, repository)
+    scope, user = scope_of(request.auth, repository), request.auth
     check_sha256(sha256)
     hashes = _hashes(request)
-    there = known.namable(scope, request.auth, set(hashes))
-    where = places(there)
-    if lacking := set(hashes) - where.keys():
+    if lacking := set(hashes) - known.namable(scope, user, set(hashes)):
         raise Conflict(f"{len(lacking)} of the file's chunks are not here. Ask which, and send those first.")
-    pieces = [Piece(chunk, where[chunk].raw_size) for chunk in hashes]
-    segment = Segment(xorb=b"", start=0, stop=len(pieces), size=sum(piece.raw_size for piece in pieces))
-    if segment.size > settings.BLOB_MAX_BYTES:  # one chunk a million times is soon sent
-        raise TooLarge(f"The file is larger than {settings.BLOB_MAX_BYTES} bytes, the most this hub takes.")
-    made_of = Xorb.objects.filter(pk__in={place.xorb for place in where.values()})
-    with quotas.reserved(repository.namespace, segment.size, sha256=sha256, made_of=made_of) as room:
-        receive.receive_file(ShardFile(file_hash(pieces), (segment,), sha256), pieces, request.auth, room)
-    return Status(HTTPStatus.CREATED, BlobOut(sha256=sha256, size=segment.size))
+    if bucket() is None:
+        size = receive.receive_list(hashes, sha256, user, into=repository.namespace)
+        return Status(HTTPStatus.CREATED, BlobOut(sha256=sha256, size=size))
+    upload = direct.put_list(scope=scope, user=user, payer=repository.namespace, sha256=sha256, chunks=hashes)
+    return Status(HTTPStatus.ACCEPTED, Waiting(waiting=[upload.pk]))
 
 
 def _hashes(request: Any) -> list[bytes]:

@@ -18,6 +18,8 @@ from hub.errors import RangeNotSatisfiable
 from hub.repos.models import Blob
 from hub.repos.storage import store
 
+_PASSED_ON_BYTES = 1024 * 1024
+"""So much of a file that a bucket does not have whole is had from its chunks here, sooner than a worker makes it."""
 _RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})\Z")
 
 
@@ -49,7 +51,8 @@ def send_blob(request: HttpRequest, blob: Blob, *, path: str, oid: str = "") -> 
     oid  its ETag, where that is not its SHA-256
     """
     oid = oid or blob.sha256
-    if (url := store().url(blob.sha256, name=PurePosixPath(path).name)) is not None:
+    patient = request.method == "GET" and _asked(request, f'"{oid}"', blob.size) > _PASSED_ON_BYTES
+    if (url := store().url(blob.sha256, name=PurePosixPath(path).name, patient=patient)) is not None:
         response = _with_headers(HttpResponse(status=HTTPStatus.FOUND), f'"{oid}"', path)
         response["Location"] = url
         response["X-Linked-Size"] = str(blob.size)
@@ -116,6 +119,12 @@ def _with_headers(response: HttpResponseBase, etag: str, path: str) -> HttpRespo
     response["Content-Security-Policy"] = "default-src 'none'; sandbox"
     response["Cache-Control"] = "private, no-cache"  # a branch moves: ask again, by ETag
     return response
+
+
+def _asked(request: HttpRequest, etag: str, size: int) -> int:
+    """How many bytes the answer would have."""
+    start, stop = _range(request, etag, size) or (0, size)
+    return max(stop - start, 0)
 
 
 def _range(request: HttpRequest, etag: str, size: int) -> tuple[int, int] | None:

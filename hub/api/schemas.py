@@ -191,6 +191,40 @@ class Missing(BaseModel):
     missing: list[str]
 
 
+class MissingBlobs(Missing):
+    direct: bool = Field(description="whether bytes go to a bucket: ask /repos/…/uploads for addresses there")
+
+
+class UploadIn(In):
+    kind: Literal["blob", "xorb"]
+    name: Sha256 = Field(description="the SHA-256 of a blob; the hash of a xorb, as Xet writes it")
+    size: int = Field(ge=0, le=1 << 50)
+
+
+class UploadsIn(In):
+    items: list[UploadIn] = Field(max_length=100)
+
+
+class AddressOut(BaseModel):
+    to: Literal["nowhere", "hub", "bucket"] = Field(
+        description="nowhere: it was sent; hub: PUT it to /blobs or …/chunks; bucket: PUT it to `url`"
+    )
+    url: str | None = Field(None, description="signed for an hour and for exactly this size; show no token there")
+    upload: UUID | None = Field(None, description="what to name at …/uploads/arrived")
+
+
+class AddressesOut(BaseModel):
+    items: list[AddressOut] = Field(description="in the order asked")
+
+
+class ArrivedIn(In):
+    uploads: list[UUID] = Field(max_length=100)
+
+
+class Waiting(BaseModel):
+    waiting: list[UUID] = Field(description="uploads that no worker has checked yet: ask …/uploads/arrived again")
+
+
 class BlobOut(BaseModel):
     sha256: str
     size: int

@@ -20,6 +20,7 @@ from hub.api.jobs import router as jobs
 from hub.api.namespaces import router as namespaces
 from hub.api.repositories import router as repositories
 from hub.api.schemas import Health, WhoAmI
+from hub.api.uploads import router as uploads
 from hub.home import hub_id
 from hub.texts import is_storable
 
@@ -46,6 +47,7 @@ api.add_router("/priors", catalog)
 api.add_router("/repos", repositories)
 api.add_router("/repos", holds)
 api.add_router("/repos", chunks)
+api.add_router("/repos", uploads)
 api.add_router("/blobs", blobs)
 api.add_router("/namespaces", namespaces)
 api.add_router("/jobs", jobs)

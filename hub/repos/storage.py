@@ -73,17 +73,19 @@ class BlobStore:
 
     def open_to_send(self, sha256: str) -> BinaryIO:
         """The same as a real file where that is soon to be had, so that the kernel can send it. Raises BlobLost."""
-        chunked = _chunked(sha256) if assembled.cached(sha256) is None else None
+        chunked = _chunked(sha256) if bucket() is None and assembled.cached(sha256) is None else None
         if chunked is not None and chunked.blob.size <= _ASSEMBLE_AT_ONCE:
             return assembled.assemble(sha256).open("rb")
         if chunked is not None:
             assembled.assemble_soon(sha256)
         return self.open(sha256)
 
-    def url(self, sha256: str, *, name: str) -> str | None:
+    def url(self, sha256: str, *, name: str, patient: bool = False) -> str | None:
         """Where a client gets the bytes without this hub, as an attachment called `name`; None where it has to ask us.
 
         That is so without a bucket, and for a chunked blob until a worker has made a whole object of it.
+
+        patient  waits for the worker a few seconds
         """
         if bucket() is None:
             return None
@@ -92,6 +94,8 @@ class BlobStore:
         if (key := bucketed.key_of(sha256)) is not None:
             return objects().url(key, name=name)
         bucketed.assemble_soon(sha256)
+        if patient and (key := bucketed.wait_for(sha256)) is not None:
+            return objects().url(key, name=name)
         return None
 
     def path(self, sha256: str) -> Path:

@@ -42,7 +42,7 @@ def assemble(sha256: str) -> Path:
     """The whole file; made when it is not there, and then checked against its hash. Raises BlobLost, StorageFull."""
     if (path := cached(sha256)) is not None:
         return path
-    with _one_at_a_time(sha256):
+    with one_at_a_time(sha256):
         if (path := cached(sha256)) is not None:
             return path
         return write(sha256, read_blob(sha256))
@@ -128,7 +128,7 @@ def _path(sha256: str) -> Path:
 
 
 @contextmanager
-def _one_at_a_time(sha256: str) -> Iterator[None]:
+def one_at_a_time(sha256: str) -> Iterator[None]:
     """Two who want the same file do not both make it."""
     with (assembled_folder() / f".lock-{sha256[:2]}").open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

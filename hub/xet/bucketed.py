@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import threading
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,11 +16,14 @@ from django.utils import timezone
 
 from hub.announce import announce
 from hub.errors import BlobLost
-from hub.repos.objects import bucket, draft, storage_full
+from hub.repos.objects import bucket, draft, objects, storage_full
+from hub.xet import assembled
 from hub.xet.models import AssembledBlob, ChunkedBlob, DirectUpload
 from hub.xet.reader import read_blob
 
 _TOUCH_EVERY = timedelta(minutes=1)  # a download must not cost a write each
+_WAIT_S, _POLL_S = 8.0, 0.1  # the stock client gives up after 10 seconds
+_waiters = threading.BoundedSemaphore(8)
 
 
 ARRIVING = "arriving/"
@@ -51,12 +56,33 @@ def assemble_soon(sha256: str) -> None:
     announce("xet.assemble", sha256)
 
 
+def wait_for(sha256: str) -> str | None:
+    """The whole file that a worker was asked for, once it is there; None when that takes longer than a few seconds.
+
+    A thread that waits is free sooner than one that passes the file on. Where many wait no worker seems to come.
+    """
+    if not _waiters.acquire(blocking=False):
+        return None
+    try:
+        until = time.monotonic() + _WAIT_S
+        while (key := key_of(sha256)) is None and time.monotonic() < until:
+            time.sleep(_POLL_S)
+        return key
+    finally:
+        _waiters.release()
+
+
 def assemble(sha256: str) -> None:
     """Makes the whole file from its chunks, checked against its hash. Raises BlobLost."""
-    store = bucket()
-    if store is None or key_of(sha256) is not None or not ChunkedBlob.objects.filter(pk=sha256).exists():
+    if bucket() is None:
         return
-    path, hasher = draft(store), hashlib.sha256()
+    with assembled.one_at_a_time(sha256):  # several who ask for ranges of it ask for it several times
+        if key_of(sha256) is None and ChunkedBlob.objects.filter(pk=sha256).exists():
+            _assemble(sha256)
+
+
+def _assemble(sha256: str) -> None:
+    path, hasher = draft(objects()), hashlib.sha256()
     try:
         with storage_full(), path.open("xb") as file:
             for data in read_blob(sha256):

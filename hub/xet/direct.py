@@ -5,9 +5,9 @@
     settle    the worker reads and verifies the object and stores its chunks (taking.py)
     wait      for who needs it now: until the worker is done, or has refused
 
-Files come so by Git LFS. Of Xet's uploads the xorbs do; the shards, which only name chunks, come through the web
-process and wait for a worker in the same way, because the worker reads all those chunks. Without a bucket `begin` gives
-None, and the bytes come to a route of the hub.
+Files come so by Git LFS and by the hub's own API. Of uploads in chunks the xorbs do; what only names chunks, shards and
+lists, comes through the web process and waits for a worker in the same way, because the worker reads all those chunks.
+Without a bucket `begin` gives None, and the bytes come to a route of the hub.
 
 A check that fails by what was sent is a refusal. One that fails by a fault of ours is tried again, later each time, and
 given up after a few attempts: the uploader is told so, and the bytes stay for the operator until `forget_old`.
@@ -23,6 +23,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from django.conf import settings
 from django.db import OperationalError, connection
@@ -34,6 +35,7 @@ from hub.accounts.access import narrow_token
 from hub.accounts.models import User
 from hub.announce import announce
 from hub.errors import BadRequest, BlobLost, CheckFailed, HashMismatch, StillChecking, StorageDown, TooLarge
+from hub.repos import quotas
 from hub.repos.models import Namespace
 from hub.repos.names import check_sha256
 from hub.repos.objects import bucket, draft, storage_full
@@ -59,7 +61,9 @@ MOST_PATIENCE = 60
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 30.0, 1800.0
 _OUTSIDE = (StorageDown, StorageFull, OperationalError)
 Kind, Status = DirectUpload.Kind, DirectUpload.Status
-_REFUSALS: dict[str, type[UserError]] = {Kind.FILE: HashMismatch, Kind.XORB: BadXorb, Kind.SHARD: BadShard}
+_REFUSALS: dict[str, type[UserError]] = {
+    Kind.FILE: HashMismatch, Kind.XORB: BadXorb, Kind.SHARD: BadShard, Kind.LIST: BadShard,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -97,25 +101,41 @@ def begin(*, user: User, sha256: str, size: int, parts: bool) -> Begun | None:
 
 
 def begin_xorb(*, scope: Scope, user: User, payer: Namespace, name: str, size: int) -> Begun:
-    """An address for a xorb. Needs a bucket.
+    """An address for a xorb that the scope does not know. Needs a bucket. Raises OverQuota.
 
     payer  whose quota it counts for, from now on
     """
-    store = _bucket()
-    key = bucketed.arriving_key(name)
-    made = DirectUpload.objects.create(
-        kind=Kind.XORB, user=user, token=scope.token, scope=scope, payer=payer, name=name, size=size, key=key
-    )
+    if (begun := _begun_xorb(scope=scope, name=name, size=size)) is not None:
+        return begun
+    store, key = _bucket(), bucketed.arriving_key(name)
+    with quotas.reserved(payer, size) as room:
+        made = DirectUpload.objects.create(
+            kind=Kind.XORB, user=user, token=scope.token, scope=scope, payer=payer, name=name, size=size, key=key
+        )
+        room.give_back()  # the upload counts by itself from here on
     return Begun(made, (store.put_url(key, size),), None)
 
 
-def begun_xorb(*, scope: Scope, name: str, size: int) -> Begun | None:
+def _begun_xorb(*, scope: Scope, name: str, size: int) -> Begun | None:
     """The same upload, begun before, with a fresh address: a client that asks again takes no more room."""
     rows = DirectUpload.objects.filter(kind=Kind.XORB, scope=scope, name=name, size=size, status=Status.OPEN)
     found = rows.order_by("-pk").first()
     if found is None or not _turn(_rows(found, Status.OPEN), Status.OPEN):
         return None
     return Begun(found, (_bucket().put_url(found.key, size),), None)
+
+
+def xorb_there(scope: Scope, name: str, size: int) -> DirectUpload | None:
+    """An upload of the same xorb that lies in the bucket whole: it need not be sent again."""
+    same = DirectUpload.objects.filter(kind=Kind.XORB, scope=scope, name=name, size=size)
+    found = same.filter(status__in=[Status.OPEN, Status.ARRIVED, Status.CHECKING]).order_by("-pk").first()
+    if found is None or found.status != Status.OPEN:
+        return found
+    try:
+        whole = _bucket().size(found.key) == size
+    except BlobLost:
+        return None
+    return found if whole and _turn(_rows(found, Status.OPEN), Status.OPEN) else None
 
 
 def xorb_arrived(scope: Scope, name: str, upload: str) -> None:
@@ -140,23 +160,38 @@ def put_shard(*, scope: Scope, user: User, payer: Namespace, data: bytes) -> Non
 
     payer  whose quota the files count for
     """
+    wait(_hand_over(Kind.SHARD, scope=scope, user=user, payer=payer, data=data), seconds=_SHARD_WAIT_S)
+
+
+def put_list(*, scope: Scope, user: User, payer: Namespace, sha256: str, chunks: Sequence[bytes]) -> DirectUpload:
+    """Has a worker make a file of chunks, which the caller has seen the user may name. Asked again, it is the same.
+
+    payer  whose quota the file counts for
+    """
+    data = b"".join([bytes.fromhex(sha256), *chunks])
+    return _hand_over(Kind.LIST, scope=scope, user=user, payer=payer, data=data)
+
+
+def _hand_over(kind: str, *, scope: Scope, user: User, payer: Namespace, data: bytes) -> DirectUpload:
+    """Puts what this process was sent where a worker reads it, unless it waits for one there."""
     name = hashlib.sha256(data).hexdigest()
-    same = DirectUpload.objects.filter(kind=Kind.SHARD, user=user, scope=scope, payer=payer, name=name)
+    same = DirectUpload.objects.filter(kind=kind, user=user, scope=scope, payer=payer, name=name)
     upload = same.filter(status__in=[Status.ARRIVED, Status.CHECKING]).order_by("pk").last()
-    if upload is None:
-        store, key = _bucket(), bucketed.arriving_key(name)
-        path = draft(store)
-        try:
-            with storage_full():
-                path.write_bytes(data)
-            store.put(key, path)
-        finally:
-            path.unlink(missing_ok=True)
-        upload = DirectUpload.objects.create(
-            kind=Kind.SHARD, user=user, token=scope.token, scope=scope, payer=payer, name=name, size=len(data), key=key
-        )
-        arrived(upload)
-    wait(upload, seconds=_SHARD_WAIT_S)
+    if upload is not None:
+        return upload
+    store, key = _bucket(), bucketed.arriving_key(name)
+    path = draft(store)
+    try:
+        with storage_full():
+            path.write_bytes(data)
+        store.put(key, path)
+    finally:
+        path.unlink(missing_ok=True)
+    upload = DirectUpload.objects.create(
+        kind=kind, user=user, token=scope.token, scope=scope, payer=payer, name=name, size=len(data), key=key
+    )
+    arrived(upload)
+    return upload
 
 
 def arrived(upload: DirectUpload, etags: Sequence[str] = ()) -> None:
@@ -180,24 +215,39 @@ def latest(user: User, sha256: str) -> DirectUpload | None:
 
 
 def wait(upload: DirectUpload, *, seconds: float) -> None:
-    """Until a worker has taken the upload.
+    """Until a worker has taken the upload. Raises as `unfinished`, and StillChecking when it takes longer."""
+    if unfinished([upload.pk], seconds=seconds):
+        raise StillChecking("The hub is still checking the file. Ask again in a minute; nothing has to be re-sent.")
 
-    Raises HashMismatch, BadXorb or BadShard when it refused, CheckFailed when the hub gave up, StillChecking when it
-    takes longer.
+
+def unfinished(uploads: Sequence[UUID], *, seconds: float) -> list[UUID]:
+    """Waits for workers; those of the uploads that none has taken by then.
+
+    Raises HashMismatch, BadXorb or BadShard when one was refused, CheckFailed when the hub gave one up, NotFound when
+    one is forgotten.
     """
-    until = time.monotonic() + seconds
+    until, left = time.monotonic() + seconds, list(uploads)
     while True:
-        upload.refresh_from_db(fields=["status", "refusal", "attempts"])
-        match upload.status:
-            case Status.DONE:
-                return
-            case Status.REFUSED:
-                raise _REFUSALS[upload.kind](upload.refusal)
-            case Status.FAILED:
-                raise CheckFailed(upload.refusal)
-        if time.monotonic() > until:
-            raise StillChecking("The hub is still checking the file. Ask again in a minute; nothing has to be re-sent.")
+        rows = {row.pk: row for row in DirectUpload.objects.filter(pk__in=left).only("kind", "status", "refusal")}
+        for pk in left:
+            if (row := rows.get(pk)) is None:
+                raise NotFound("This upload is over. Begin it again.")
+            if row.status == Status.REFUSED:
+                raise _REFUSALS[row.kind](row.refusal)
+            if row.status == Status.FAILED:
+                raise CheckFailed(row.refusal)
+        left = [pk for pk in left if rows[pk].status != Status.DONE]
+        if not left or time.monotonic() > until:
+            return left
         time.sleep(_POLL_S)
+
+
+def begun_by(user: User, uploads: Sequence[UUID]) -> list[DirectUpload]:
+    """These uploads, when all were begun by the user with the reach they have now. Raises NotFound."""
+    found = DirectUpload.objects.filter(pk__in=uploads, user=user, token=narrow_token(user), parts_id="")
+    if len(rows := list(found)) != len(set(uploads)):
+        raise NotFound("There is no such upload of yours, or it is over. Begin it again.")
+    return rows
 
 
 def settle(upload_id: str) -> None:

@@ -82,6 +82,7 @@ class DirectUpload(models.Model):
         FILE = "file"
         XORB = "xorb"
         SHARD = "shard"  # small: the web process puts it there, for a worker to read the chunks it names
+        LIST = "list"  # the same: a file's SHA-256 and the hashes of its chunks
 
     class Status(models.TextChoices):
         OPEN = "open"  # the client has the address
@@ -102,9 +103,9 @@ class DirectUpload(models.Model):
     )
     payer = models.ForeignKey(
         "repos.Namespace", null=True, on_delete=models.CASCADE, related_name="+",
-        help_text="whose quota a xorb, or the files of a shard, count for",
+        help_text="whose quota a xorb, or the files of a shard or list, count for",
     )  # fmt: skip
-    name = models.CharField(max_length=64, help_text="SHA-256 of a file or shard, the hash of a xorb, as announced")
+    name = models.CharField(max_length=64, help_text="SHA-256 of what is sent, the hash of a xorb, as announced")
     size = models.PositiveBigIntegerField(help_text="as announced")
     key = models.CharField(max_length=120, unique=True)
     parts_id = models.TextField(blank=True, help_text="what the bucket calls an upload in parts")

@@ -23,13 +23,14 @@ from hub.repos.gitobjects import blob_header
 from hub.repos.models import Namespace
 from hub.repos.objects import bucket, draft, objects, storage_full
 from hub.xet import assembled, bucketed, known
-from hub.xet.chunkstore import ChunksGone, Incoming, Piece, keep
+from hub.xet.chunkstore import ChunksGone, Incoming, Piece, keep, places
 from hub.xet.errors import BadShard, BadXorb
 from hub.xet.models import ChunkedBlob, Scope, Xorb
 from hub.xet.reader import read_chunks
-from hub.xet.shards import MAX_SHARD_BYTES, ShardFile, read_shard
+from hub.xet.shards import MAX_SHARD_BYTES, Segment, ShardFile, read_shard
 from hub.xet.xorbs import MAX_BODY_BYTES, read_frames, unpack
 from priors.chunks import chunk_hash, file_hash, range_hash, to_hex, xorb_hash
+from priors.errors import Conflict
 
 _TRIES = 5
 
@@ -214,6 +215,24 @@ def receive_file(
         return True
     finally:
         path.unlink(missing_ok=True)
+
+
+def receive_list(chunks: Sequence[bytes], sha256: str, user: User, *, into: Namespace, whole: bool = False) -> int:
+    """Makes a blob of chunks, which the caller has seen the user may name; its size. `into`, `whole` as above.
+
+    Raises Conflict for chunks that are not here, TooLarge, OverQuota, and BadShard for other bytes than `sha256`.
+    """
+    where = places(set(chunks))
+    if lacking := set(chunks) - where.keys():
+        raise Conflict(f"{len(lacking)} of the file's chunks are not here. Ask which, and send those first.")
+    pieces = [Piece(chunk, where[chunk].raw_size) for chunk in chunks]
+    segment = Segment(xorb=b"", start=0, stop=len(pieces), size=sum(piece.raw_size for piece in pieces))
+    if segment.size > settings.BLOB_MAX_BYTES:  # one chunk a million times is soon sent
+        raise TooLarge(f"The file is larger than {settings.BLOB_MAX_BYTES} bytes, the most this hub takes.")
+    made_of = Xorb.objects.filter(pk__in={place.xorb for place in where.values()})
+    with quotas.reserved(into, segment.size, sha256=sha256, made_of=made_of) as room:
+        receive_file(ShardFile(file_hash(pieces), (segment,), sha256), pieces, user, room, whole=whole)
+    return segment.size
 
 
 @transaction.atomic

@@ -35,6 +35,11 @@ def take(store: S3Objects, upload: DirectUpload) -> None:
             data = store.read(upload.key, 0, upload.size)
             receive.take_shard(scope, upload.user, data, into=upload.payer, whole=True)
             store.delete(upload.key)
+        case DirectUpload.Kind.LIST, Scope() if upload.payer is not None:
+            data = store.read(upload.key, 0, upload.size)
+            chunks = [data[at : at + 32] for at in range(32, len(data), 32)]
+            receive.receive_list(chunks, data[:32].hex(), upload.user, into=upload.payer, whole=True)
+            store.delete(upload.key)
         case _:
             _take_file(store, upload)
 

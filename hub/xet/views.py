@@ -90,11 +90,8 @@ def xorb_grant(request: HttpRequest, place: str, epoch: str, name: str) -> HttpR
     size = _length(request)
     if known.touch(scope, name):
         return JsonResponse({"was_inserted": False})
-    if (begun := direct.begun_xorb(scope=scope, name=name, size=size)) is None:
-        payer = quotas.payer(who.repository, user)
-        with quotas.reserved(payer, size) as room:
-            begun = direct.begin_xorb(scope=scope, user=user, payer=payer, name=name, size=size)
-            room.give_back()  # the upload counts by itself from here on
+    payer = quotas.payer(who.repository, user)
+    begun = direct.begin_xorb(scope=scope, user=user, payer=payer, name=name, size=size)
     said = {"id": str(begun.upload.pk), "method": "PUT", "url": begun.urls[0], "headers": {}}
     return JsonResponse(said, status=HTTPStatus.CREATED)
 

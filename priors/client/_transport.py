@@ -68,21 +68,25 @@ class Transport:
     def json(self, method: str, path: str, *, body: object = None, query: Query | None = None) -> Any:
         """The JSON answer, None for an empty one. Raises the error the hub's answer stands for."""
         with self.stream(method, path, body=body, query=query) as answer:
-            content = bytearray()
-            for chunk in answer.iter_bytes():
-                content += chunk
-                if len(content) > MAX_JSON_BYTES:
-                    raise HubError(f"{self.address.url} answers with more than {MAX_JSON_BYTES:,} bytes. Is it a hub?")
-            if not content:
-                return None
-            try:
-                return json.loads(content)
-            except ValueError as error:
-                kind = answer.headers.get("content-type", "no type")
-                raise HubError(
-                    f"{self.address.url} answers with {kind} instead of JSON. Is it a Priorhub address, with no "
-                    "proxy in between?"
-                ) from error
+            return self.read_json(answer)
+
+    def read_json(self, answer: httpx.Response) -> Any:
+        """What an answer that `stream` gave says in JSON, None for an empty one."""
+        content = bytearray()
+        for chunk in answer.iter_bytes():
+            content += chunk
+            if len(content) > MAX_JSON_BYTES:
+                raise HubError(f"{self.address.url} answers with more than {MAX_JSON_BYTES:,} bytes. Is it a hub?")
+        if not content:
+            return None
+        try:
+            return json.loads(content)
+        except ValueError as error:
+            kind = answer.headers.get("content-type", "no type")
+            raise HubError(
+                f"{self.address.url} answers with {kind} instead of JSON. Is it a Priorhub address, with no proxy in "
+                "between?"
+            ) from error
 
     @contextmanager
     def stream(
@@ -145,6 +149,28 @@ class Transport:
                 f"no hub answers at {self.address.url} ({_cause(error)}). Start one with `python manage.py up`, or "
                 "name another with --url or PRIORHUB_URL."
             ) from error
+
+    def put_away(self, address: str, content: Iterator[bytes], length: int) -> None:
+        """PUTs bytes to an address that the hub signed, in its bucket: without the token. Raises HubError."""
+        url = httpx.URL(address)
+        if url.scheme not in {"http", "https"} or (self._origin.scheme == "https" and url.scheme == "http"):
+            raise HubError(
+                f"the hub wants the bytes at {url.scheme}://{url.host}, which is not safe. Nothing was sent."
+            )
+        headers = {"Content-Length": str(length), "Content-Type": "application/octet-stream"}
+        try:
+            answer = self._http.put(url, content=content, headers=headers, timeout=TIMEOUT, follow_redirects=False)
+        except httpx.TimeoutException as error:
+            raise HubUnreachable(f"the hub's bucket at {url.host} does not answer in time. Try again later.") from error
+        except httpx.TransportError as error:
+            raise HubUnreachable(f"the hub's bucket at {url.host} does not answer ({_cause(error)}).") from error
+        if answer.status_code >= 500:
+            raise HubUnreachable(f"the hub's bucket at {url.host} answers {answer.status_code}. Try again later.")
+        if not answer.is_success:
+            raise HubError(
+                f"the hub's bucket at {url.host} answers {answer.status_code}. Push again; if that does not help, tell "
+                "the hub's operator."
+            )
 
     def _credentials(self, url: httpx.URL) -> dict[str, str]:
         same = (url.scheme, url.host, _port(url)) == (self._origin.scheme, self._origin.host, _port(self._origin))

@@ -1,6 +1,7 @@
 """Bytes up: small files each as a stream, large ones in chunks of which only those travel that the hub lacks.
 
-Nothing is kept on this machine to go on after a kill: the hub is asked what is missing, and what arrived is not.
+Both are parcels (_parcels.py), which go to the hub or into its bucket. Nothing is kept on this machine to go on after a
+kill: the hub is asked what is missing, and what arrived is not.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from priors.client import _transfer
+from priors.client._parcels import Courier, Parcel
 from priors.client._transfer import PIECE_BYTES, Meter, Report, in_parallel, persistently
 from priors.client._transport import Transport
 from priors.client.paths import address_of
@@ -23,7 +25,7 @@ RUN_BYTES = 8 << 20  # of chunks in one request: what a killed process costs aga
 _FILES = 2  # read and cut at once
 _ASKED = 10_000  # chunks in one question: 640 MB of file
 _FRAME_HEADER = 8
-_SLOWEST = 10_000_000  # bytes a second at which a hub puts a file together, at least
+_TOGETHER = 16  # small files in one question
 _TRIES = 3
 
 
@@ -44,27 +46,45 @@ class _Chunk:
 
 
 def upload(
-    transport: Transport, repo: str, files: Sequence[Outgoing], *, report: Report | None = None, what: str
+    transport: Transport,
+    repo: str,
+    files: Sequence[Outgoing],
+    *,
+    direct: bool,
+    report: Report | None = None,
+    what: str,
 ) -> None:
-    """Sends each file, or those of its chunks that the hub lacks, and starts again where a connection was lost."""
+    """Sends each file, or those of its chunks that the hub lacks, and starts again where a connection was lost.
+
+    direct  whether the hub keeps its files in a bucket, and says where in it they go
+    """
     meter = Meter(sum(file.size for file in files), report, what)
+    courier = Courier(transport, repo, meter, direct=direct)
+    small = [file for file in files if file.size < CHUNKED_BYTES]
+    large = sorted((file for file in files if file.size >= CHUNKED_BYTES), key=lambda file: -file.size)
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(_FILES, "push-file"))
         runs = stack.enter_context(ThreadPoolExecutor(_transfer.CONNECTIONS, "push-run"))
 
         def send(file: Outgoing) -> None:
-            if file.size < CHUNKED_BYTES or not _send_chunks(transport, repo, file, runs, meter):
-                persistently(partial(_put, transport, file, meter))
-                meter.add(file.size)
+            if not _send_chunks(courier, transport, repo, file, runs, meter):
+                courier.deliver([_whole(file, meter)])
 
-        in_parallel(pool, send, sorted(files, key=lambda file: -file.size), meter=meter)
+        def send_whole(some: Sequence[Outgoing]) -> None:
+            courier.deliver([_whole(file, meter) for file in some])
+
+        in_parallel(pool, send, large, meter=meter)
+        together = [small[at : at + _TOGETHER] for at in range(0, len(small), _TOGETHER)]
+        in_parallel(runs, send_whole, together, meter=meter)
 
 
-def _put(transport: Transport, file: Outgoing, meter: Meter) -> None:
-    _stream(transport, f"/blobs/{file.sha256}", _pieces(file, meter), file.size)
+def _whole(file: Outgoing, meter: Meter) -> Parcel:
+    return Parcel("blob", file.sha256, file.size, f"/blobs/{file.sha256}", partial(_pieces, file, meter), file.size)
 
 
-def _send_chunks(transport: Transport, repo: str, file: Outgoing, pool: ThreadPoolExecutor, meter: Meter) -> bool:
+def _send_chunks(
+    courier: Courier, transport: Transport, repo: str, file: Outgoing, pool: ThreadPoolExecutor, meter: Meter
+) -> bool:
     """Sends what is missing of the file and has it put together. False when the hub takes no chunks."""
     chunks = _cut(file, meter)
     for attempt in range(_TRIES):
@@ -78,12 +98,11 @@ def _send_chunks(transport: Transport, repo: str, file: Outgoing, pool: ThreadPo
             meter.add(file.size - sum(chunk.size for chunk in lacking))
 
         def send(run: list[_Chunk]) -> None:
-            persistently(partial(_send_run, transport, repo, file.path, run, meter))
-            meter.add(sum(chunk.size for chunk in run))
+            courier.deliver([_parcel(repo, file.path, run, meter)])
 
         in_parallel(pool, send, _runs(lacking))
         try:
-            persistently(partial(_assemble, transport, repo, file, chunks))
+            courier.assemble(file.sha256, file.size, b"".join(chunk.hash for chunk in chunks))
             return True
         except Conflict:  # the hub swept some meanwhile
             if attempt == _TRIES - 1:
@@ -120,10 +139,13 @@ def _lacking(transport: Transport, repo: str, chunks: Sequence[_Chunk]) -> list[
 
 
 def _runs(chunks: Sequence[_Chunk]) -> list[list[_Chunk]]:
+    """Pieces of about RUN_BYTES. Where one ends does not depend on the next: in a later push it has the same name."""
+    from priors.chunks import MAX_CHUNK
+
     runs: list[list[_Chunk]] = []
     size = 0
     for chunk in chunks:
-        if not runs or size + chunk.size > RUN_BYTES:
+        if not runs or size > RUN_BYTES - MAX_CHUNK:
             runs.append([])
             size = 0
         runs[-1].append(chunk)
@@ -131,12 +153,12 @@ def _runs(chunks: Sequence[_Chunk]) -> list[list[_Chunk]]:
     return runs
 
 
-def _send_run(transport: Transport, repo: str, path: Path, run: Sequence[_Chunk], meter: Meter) -> None:
+def _parcel(repo: str, path: Path, run: Sequence[_Chunk], meter: Meter) -> Parcel:
     from priors.chunks import to_hex, xorb_hash
 
-    name = to_hex(xorb_hash([(chunk.hash, chunk.size) for chunk in run]))
-    length = sum(_FRAME_HEADER + chunk.size for chunk in run)
-    _stream(transport, address_of(repo, f"/chunks/{name}"), _frames(path, run, meter), length)
+    name, raw = to_hex(xorb_hash([(chunk.hash, chunk.size) for chunk in run])), sum(chunk.size for chunk in run)
+    length = raw + _FRAME_HEADER * len(run)
+    return Parcel("xorb", name, length, address_of(repo, f"/chunks/{name}"), partial(_frames, path, run, meter), raw)
 
 
 def _frames(path: Path, run: Sequence[_Chunk], meter: Meter) -> Iterator[bytes]:
@@ -153,20 +175,6 @@ def _frames(path: Path, run: Sequence[_Chunk], meter: Meter) -> Iterator[bytes]:
             size = chunk.size.to_bytes(3, "little")
             yield b"\0" + size + b"\0" + size
             yield data
-
-
-def _assemble(transport: Transport, repo: str, file: Outgoing, chunks: Sequence[_Chunk]) -> None:
-    body = b"".join(chunk.hash for chunk in chunks)
-    seconds = 60 + file.size / _SLOWEST
-    _stream(transport, address_of(repo, f"/chunks/files/{file.sha256}"), iter([body]), len(body), seconds=seconds)
-
-
-def _stream(
-    transport: Transport, address: str, content: Iterator[bytes], length: int, *, seconds: float | None = None
-) -> None:
-    headers = {"Content-Length": str(length), "Content-Type": "application/octet-stream"}
-    with transport.stream("PUT", address, content=content, headers=headers, seconds=seconds):
-        pass
 
 
 def _pieces(file: Outgoing, meter: Meter) -> Iterator[bytes]:

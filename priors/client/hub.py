@@ -252,12 +252,14 @@ class Hub:
         if head and {file.path: file.sha256 for file in head.files} == hashes:
             return head.commit
         wanted = sorted(set(hashes.values()))
-        missing = set(_mapping(self._transport.json("POST", "/blobs/missing", body={"sha256": wanted}))["missing"])
+        told = _mapping(self._transport.json("POST", "/blobs/missing", body={"sha256": wanted}))
+        missing = set(told["missing"])
         by_hash = {sha256: folder / path for path, sha256 in hashes.items()}
         _upload.upload(
             self._transport,
             repo,
             [Outgoing(path, sha256, path.stat().st_size) for sha256, path in by_hash.items() if sha256 in missing],
+            direct=bool(told.get("direct")),
             report=report,
             what=f"pushing {repo}",
         )

@@ -109,6 +109,8 @@ POST    api/v1/repos/lab/{state}/holds/{yank}/lift            admin        200
 POST    api/v1/repos/lab/{state}/chunks/missing               write        200  {"chunks": []}
 PUT     api/v1/repos/lab/{state}/chunks/{hash}                write        400
 PUT     api/v1/repos/lab/{state}/chunks/files/{hash}          write        400
+POST    api/v1/repos/lab/{state}/uploads                      write        200  {"items": []}
+POST    api/v1/repos/lab/{state}/uploads/arrived              write        200  {"uploads": []}
 POST    api/v1/blobs/missing                                  own_writes   200  {"sha256": []}
 PUT     api/v1/blobs/{hash}                                   own_writes   201
 GET     api/v1/jobs                                           own_jobs     200
