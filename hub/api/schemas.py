@@ -209,8 +209,10 @@ class AddressOut(BaseModel):
     to: Literal["nowhere", "hub", "bucket"] = Field(
         description="nowhere: it was sent; hub: PUT it to /blobs or …/chunks; bucket: PUT it to `url`"
     )
-    url: str | None = Field(None, description="signed for an hour and for exactly this size; show no token there")
-    upload: UUID | None = Field(None, description="what to name at …/uploads/arrived")
+    url: str | None = Field(
+        default=None, description="signed for an hour and for exactly this size; show no token there"
+    )
+    upload: UUID | None = Field(default=None, description="what to name at …/uploads/arrived")
 
 
 class AddressesOut(BaseModel):

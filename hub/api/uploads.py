@@ -27,7 +27,7 @@ from hub.xet.xorbs import MAX_BODY_BYTES
 router = Router(tags=["uploads"])
 _DIRECT_FROM = 32 * 1024
 """An address, the headers and the answers are about 2 KB."""
-_WAIT_S = 10.0  # of a web thread; clients ask again
+_WAIT_S = 1.0  # of a web thread, of which a push can have eight; clients ask again
 
 
 @router.post("/{ns}/{name}/uploads", auth=Somebody(), response=AddressesOut, summary="Where to send these bytes")

@@ -19,6 +19,7 @@ from priors.errors import HubError, HubUnreachable
 
 _SLOWEST = 10_000_000  # bytes a second at which a hub reads and puts files together, at least
 _PATIENCE_S = 600.0  # for a queue before it
+_LONGEST_PAUSE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class Courier:
     def _wait(self, uploads: Sequence[str], size: int) -> None:
         """Until a worker has checked them. Raises what it refused them for, HubUnreachable when none does."""
         where, left = address_of(self._repo, "/uploads/arrived"), list(uploads)
-        until = time.monotonic() + _PATIENCE_S + size / _SLOWEST
+        until, pause_s = time.monotonic() + _PATIENCE_S + size / _SLOWEST, 0.1
         while left:
             self._meter.check()
             answer = persistently(partial(self._transport.json, "POST", where, body={"uploads": left}))
@@ -104,3 +105,6 @@ class Courier:
                     "the hub has the bytes and does not come to check them. Are its workers running? Push again later: "
                     "they need not be sent again."
                 )
+            if left:
+                time.sleep(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)

@@ -12,7 +12,7 @@ import pytest
 from hub.accounts.models import User
 from hub.accounts.services import create_token, create_user
 from hub.repos.models import Repository
-from priors.client import Cache, Hub, _upload
+from priors.client import Cache, Hub, _parcels, _upload
 from priors.errors import HubError, HubUnreachable, NotFound
 from priors.tasks import Task
 
@@ -88,16 +88,16 @@ def test_a_large_file_of_a_dataset_goes_up_in_chunks_and_is_resumed(
     live.push(write(tmp_path / "model", MODEL), "ada/x")
     folder = write(tmp_path / "rows", content)
     sent: list[str] = []
-    stream = _upload._stream
+    put = _parcels.Courier._put
 
-    def breaks(transport: Any, address: str, *args: Any, **kwargs: Any) -> None:
+    def breaks(courier: Any, address: str, *args: Any, **kwargs: Any) -> Any:
         sent.append(address)
         if len(sent) == 2:
             raise HubUnreachable("the line went dead")
-        stream(transport, address, *args, **kwargs)
+        return put(courier, address, *args, **kwargs)
 
-    monkeypatch.setattr(_upload, "_stream", breaks)
-    monkeypatch.setattr(_upload, "persistently", lambda call: call())
+    monkeypatch.setattr(_parcels.Courier, "_put", breaks)
+    monkeypatch.setattr(_parcels, "persistently", lambda call: call())
     with pytest.raises(HubUnreachable):
         live.push(folder, "datasets/ada/x")
     live.push(folder, "datasets/ada/x")
