@@ -14,9 +14,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.test.utils import override_settings
 from pytest_django import DjangoDbBlocker, Settings
 
 from tests.live import LiveHub
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_passwords() -> Iterator[None]:
+    """A password is slow to hash, 0.4 s each, and hundreds of tests have a user of their own."""
+    with override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"]):
+        yield
 
 
 @pytest.fixture(scope="session")
