@@ -14,10 +14,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.test import TransactionTestCase
 from django.test.utils import override_settings
 from pytest_django import DjangoDbBlocker, Settings
 
+from tests.emptying import empty_tables
 from tests.live import LiveHub
+
+LONG = (
+    "test_journey.py", "test_conformance.py", "test_bucket_end_to_end.py", "test_matrix.py",
+    "test_private_is_unknown.py", "test_up.py", "test_seed.py", "test_killed_server.py", "test_racing_writers.py",
+    "test_starter.py", "test_transformers.py", "test_hostile_words.py", "test_wire_social.py",
+)  # fmt: skip
+"""Files that take longest; most of them start programs."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files come first: xdist gives whole files to its processes, and a long one that begins last ends alone."""
+    items.sort(key=lambda item: item.path.name not in LONG)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -40,7 +55,9 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
 
     with django_db_blocker.unblock():
         remove_triggers(connection)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", empty_tables)
+        yield
     if connection.vendor == "postgresql":
         with django_db_blocker.unblock(), connection.cursor() as cursor:
             cursor.execute(
@@ -51,7 +68,10 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
 
 @pytest.fixture
 def home(tmp_path: Path, settings: Settings) -> Path:
-    """A hub's home of this test's own: blobs, broker, caches and scratch lie in it."""
+    """A hub's home of this test's own: blobs, broker, caches and scratch lie in it. Nothing of a rate is spent."""
+    from hub.accounts import rates
+
+    rates.forget()
     folder = tmp_path / "home"
     folder.mkdir()
     settings.PRIORHUB_HOME = folder
