@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -38,7 +38,7 @@ class LiveHub:
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self.process: subprocess.Popen[bytes] | None = None
-        self.manage("migrate", "--verbosity", "0")
+        self._database.prepare(lambda: self.manage("migrate", "--verbosity", "0"))
         self.start()
 
     def manage(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -97,12 +97,25 @@ class LiveHub:
 class _Database:
     """SQLite in the home; on a server of the environment's DATABASE_URL a database of its own."""
 
+    _migrated: bytes | None = None
+    """SQLite's file as the first hub of this process got it: migrating takes as long as the rest of a start."""
+
     def __init__(self, home: Path) -> None:
-        self.url, self._server, self._name = f"sqlite:///{home / 'db.sqlite3'}", os.environ.get("DATABASE_URL", ""), ""
+        self._file = home / "db.sqlite3"
+        self.url, self._server, self._name = f"sqlite:///{self._file}", os.environ.get("DATABASE_URL", ""), ""
         if self._server.startswith("postgres"):
             self._name = f"live_{secrets.token_hex(6)}"
             self._execute(f'CREATE DATABASE "{self._name}"')
             self.url = urlsplit(self._server)._replace(path=f"/{self._name}").geturl()
+
+    def prepare(self, migrate: Callable[[], object]) -> None:
+        """Makes the tables."""
+        if self._name or _Database._migrated is None:
+            migrate()
+        else:
+            self._file.write_bytes(_Database._migrated)
+        if not self._name:
+            _Database._migrated = self._file.read_bytes()
 
     def drop(self) -> None:
         if self._name:
