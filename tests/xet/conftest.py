@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
 import httpx
@@ -12,7 +13,6 @@ from moto.server import ThreadedMotoServer
 from pytest_django import Settings
 
 from hub import announce
-from hub.repos import objects as repo_objects
 from hub.xet import bucketed, direct
 
 
@@ -26,15 +26,21 @@ def server() -> Iterator[str]:
     moto.stop()
 
 
+@pytest.fixture(scope="session")
+def s3(server: str) -> Any:
+    """A client of it, which takes as long to make as a short test; the hub under test keeps its own, too."""
+    keys = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
+    return boto3.session.Session().client("s3", endpoint_url=server, region_name="us-east-1", **keys)
+
+
 @pytest.fixture
-def a_bucket(server: str, home: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> str:
+def a_bucket(server: str, s3: Any, home: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> str:
     """An empty bucket as the hub's store."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     httpx.post(f"{server}/moto-api/reset")
-    boto3.session.Session().client("s3", endpoint_url=server, region_name="us-east-1").create_bucket(Bucket="hub")
+    s3.create_bucket(Bucket="hub")
     settings.STORAGE_URL = f"s3://hub/some/where?endpoint={server}"
-    repo_objects._bucket.cache_clear()
     return "hub"
 
 
