@@ -17,6 +17,8 @@ from hub.repos.blobs import put_blob
 from hub.repos.commits import Put
 from hub.repos.models import Blob, Commit, Namespace, Repository
 
+PASSWORD = "correct horse battery"
+"""Of those who sign in."""
 _numbers = itertools.count(1)
 
 

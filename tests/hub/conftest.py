@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from allauth.account.models import EmailAddress
 from django.db import transaction
 from django.test.utils import override_settings
 from pytest_django import DjangoDbBlocker
 
+from hub.accounts.models import User
 from hub.repos.storage import BlobStore
+from tests.factories import PASSWORD, make_user
 from tests.hub.matrix_world import World
 
 
@@ -27,3 +30,11 @@ def matrix(
         patch.setattr(BlobStore, "delete", lambda store, sha256: None)  # a rollback brings no bytes back
         yield World()
         transaction.set_rollback(True)
+
+
+@pytest.fixture
+def ann(db: None) -> User:
+    """She signs in with PASSWORD by her name or her mail address. Files where she only owns things have their own."""
+    user = make_user("ann", password=PASSWORD)
+    EmailAddress.objects.create(user=user, email="ann@example.org", primary=True, verified=True)
+    return user

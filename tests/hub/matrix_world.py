@@ -19,6 +19,7 @@ from hub.repos import discussions
 from hub.repos.models import Namespace, Repository
 from hub.safety import holds
 from tests.factories import (
+    PASSWORD,
     function_manifest,
     make_blob,
     make_commit,
@@ -30,7 +31,6 @@ from tests.factories import (
 from tests.factories import sha256 as sha256_of
 from tests.hub.matrix import PEOPLE, STATES, Row
 
-PASSWORD = "correct horse battery"
 PLAIN = {
     "{state}": "public", "{hash}": sha256_of(b"x"), "{result:state}": "1", "{id}": "1",
     **dict.fromkeys(("{hold}", "{yank}", "{token}", "{invitation}"), "1"),

@@ -19,31 +19,14 @@ from django.http import HttpResponse
 from django.http.response import BadHeaderError
 from django.test import Client
 from django.utils import timezone
-from pytest_django import Settings
 
-from hub.accounts import rates
 from hub.accounts.models import User
 from hub.api.files import _with_headers
 from hub.jobs.models import Job, JobEvent
 from hub.repos.models import Repository
-from tests.factories import bearer, make_commit, make_repository, make_user
+from tests.factories import PASSWORD, bearer, make_commit, make_repository
 
-pytestmark = pytest.mark.django_db
-PASSWORD = "correct horse battery"
-
-
-@pytest.fixture(autouse=True)
-def own_home(home: Path, settings: Settings) -> Path:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # these tests sign in often
-    rates.forget()
-    return home
-
-
-@pytest.fixture
-def ann() -> User:
-    user = make_user("ann", password=PASSWORD)
-    EmailAddress.objects.create(user=user, email="ann@example.org", primary=True, verified=True)
-    return user
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("home")]
 
 
 def signed_in(**options: bool) -> Client:

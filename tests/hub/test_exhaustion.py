@@ -12,7 +12,6 @@ import pytest
 from django.test import Client
 from pytest_django import Settings
 
-from hub.accounts import rates
 from hub.accounts.models import User
 from hub.errors import FileRefused
 from hub.repos.checks import MAX_FILES, check_files
@@ -29,7 +28,6 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def ann(home: Path) -> User:
-    rates.forget()
     return make_user("ann")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 from allauth.account.models import EmailAddress
@@ -16,27 +15,12 @@ from django.test import Client
 from pytest_django import Settings
 
 from hub import env
-from hub.accounts import rates, services
+from hub.accounts import services
 from hub.accounts.models import AuditEntry, User
 from hub.repos.models import Namespace
-from tests.factories import make_user
+from tests.factories import PASSWORD, make_user
 
-pytestmark = pytest.mark.django_db
-PASSWORD = "correct horse battery"
-
-
-@pytest.fixture(autouse=True)
-def own_home(home: Path, settings: Settings) -> Path:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # these tests sign in often
-    rates.forget()
-    return home
-
-
-@pytest.fixture
-def ann() -> User:
-    user = make_user("ann", password=PASSWORD)
-    EmailAddress.objects.create(user=user, email="ann@example.org", primary=True, verified=True)
-    return user
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("home")]
 
 
 def sign_in(client: Client, login: str = "ann", password: str = PASSWORD, **more: str) -> int:

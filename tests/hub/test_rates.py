@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,13 +17,7 @@ from hub.env import env_rate
 from hub.errors import TooManyRequests
 from tests.factories import bearer, make_user
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def own_home(home: Path) -> Path:
-    rates.forget()
-    return home
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("home")]
 
 
 @pytest.fixture
