@@ -1,3 +1,5 @@
+"""What is on each page: home, search, repositories, jobs and results."""
+
 from __future__ import annotations
 
 import re
@@ -5,141 +7,20 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import connection
-from django.http import HttpResponse
-from django.template.loader import render_to_string
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
-from django.urls import URLPattern, get_resolver
 
-from hub.accounts.models import ApiToken, User
-from hub.accounts.services import new_setup_link
+from hub.accounts.models import User
 from hub.catalog.derive import derive
 from hub.jobs.models import Job
 from hub.repos.models import Repository
-from hub.repos.names import RESERVED
 from hub.web.templatetags import show
-from hub.web.urls import urlpatterns
 from tests.factories import make_prior, make_repository, make_task, make_user
-from tests.web.world import make_job, make_result, ranking
-
-World = dict[str, Any]
-KB = 1000
-
-PUBLIC = {
-    "home": "/",
-    "search": "/priors?q=ngrams&modality=text",
-    "prior": "/ada/char-ngrams",
-    "composition": "/ada/topics-model",
-    "task": "/ada/topics",
-    "tasks": "/tasks",
-    "results": "/results",
-    "try": "/try",
-    "import": "/import",
-    "login": "/login",
-    "docs": "/docs",
-    "missing": "/ada/no-such-thing",
-}
-
-
-def body(response: HttpResponse) -> str:
-    return response.content.decode()
-
-
-@pytest.fixture(params=PUBLIC.values(), ids=PUBLIC.keys())
-def public_page(request: pytest.FixtureRequest, client: Client, world: World) -> HttpResponse:
-    return client.get(request.param)  # type: ignore[return-value]
+from tests.web.world import World, body, make_job, make_result, ranking
 
 
 @pytest.fixture
 def job_page(signed_in: Client, world: World) -> Callable[[str], str]:
     return lambda name: body(signed_in.get(f"/jobs/{world[name].pk}"))  # type: ignore[arg-type]
-
-
-# ── every page ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_a_page_is_there_and_small(public_page: HttpResponse) -> None:
-    assert public_page.status_code in {200, 404}
-    assert len(public_page.content) < 60 * KB
-
-
-def test_a_page_asks_nobody_else_for_anything(public_page: HttpResponse) -> None:
-    loaded = re.findall(r'(?:src|href|action|srcset)="([^"]*)"', body(public_page))
-
-    assert not [url for url in loaded if re.match(r"(https?:)?//", url)]
-
-
-def test_a_page_has_no_inline_script_or_style(public_page: HttpResponse) -> None:
-    html = body(public_page)
-
-    assert not re.findall(r"<script(?![^>]*\bsrc=)[^>]*>", html)
-    assert not re.findall(r"<style|\sstyle=|\son[a-z]+=|javascript:", html)
-    assert "unsafe" not in public_page["Content-Security-Policy"]
-
-
-def test_a_page_has_one_heading_a_title_and_landmarks(public_page: HttpResponse) -> None:
-    html = body(public_page)
-
-    assert html.count("<h1") == 1
-    assert html.count("<main") == html.count("<header") == html.count("<footer") == 1
-    assert re.search(r"<title>[^<]+Priorhub|<title>Priorhub", html)
-    assert 'href="#main"' in html
-
-
-def test_every_field_has_a_label(public_page: HttpResponse) -> None:
-    html = body(public_page)
-
-    for field in re.findall(r"<(?:input|select|textarea)\b[^>]*>", html):
-        if re.search(r'type="(hidden|radio|file)"', field):
-            continue
-        name = re.search(r'id="([^"]+)"', field)
-        assert name and f'for="{name[1]}"' in html, field
-
-
-def test_every_first_segment_is_a_name_no_namespace_can_take() -> None:
-    routes = [str(each.pattern) for each in urlpatterns if isinstance(each, URLPattern)]
-    first = {route.split("/")[0] for route in routes if route and not route.startswith("<")}
-
-    assert first <= RESERVED, f"add {sorted(first - RESERVED)} to RESERVED in hub/repos/names.py"
-
-
-def test_the_stylesheet_is_small_and_asks_nobody() -> None:
-    from django.contrib.staticfiles.finders import find
-
-    with open(find("site.css"), "rb") as file:  # noqa: PTH123 -- finders give strings
-        css = file.read()
-
-    assert len(css) < 40 * KB
-    assert b"@import" not in css and b"http" not in css and b"@font-face" not in css
-
-
-# ── queries do not grow with rows ───────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize("address", ["/", "/priors", "/tasks", "/results", "/jobs"])
-def test_the_number_of_queries_is_constant(signed_in: Client, ada: User, world: World, address: str) -> None:
-    with CaptureQueriesContext(connection) as few:
-        signed_in.get(address)
-    for number in range(8):
-        make_prior(ada, f"more-{number}")
-        task = make_task(ada, f"task-{number}").repository
-        make_result(ada, task)
-        make_job(ada, "fit", "running")
-
-    with CaptureQueriesContext(connection) as many:
-        signed_in.get(address)
-
-    assert len(many) <= len(few) + 1 <= 16  # one more where a first page becomes one of several
-
-
-@pytest.mark.parametrize("address", ["/ada/char-ngrams", "/ada/topics", "/ada/topics-model", "/results/{result}"])
-def test_a_page_of_one_thing_takes_few_queries(client: Client, world: World, address: str) -> None:
-    with CaptureQueriesContext(connection) as queries:
-        response = client.get(address.format(result=world["result"].pk))
-
-    assert response.status_code == 200
-    assert len(queries) <= 15
 
 
 # ── home ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -291,6 +172,16 @@ def test_somebody_else_cannot_delete(client: Client, ada: User) -> None:
     assert Repository.objects.exists()
 
 
+def test_a_wrong_address_offers_near_names_that_are_public(client: Client, ada: User) -> None:
+    make_prior(ada, "char-ngrams-large")
+    make_prior(ada, "char-ngrams-secret", private=True)
+
+    html = body(client.get("/ada/char-ngrams"))  # type: ignore[arg-type]
+
+    assert "/ada/char-ngrams-large" in html and "secret" not in html
+    assert "There is nothing here" in body(client.get("/no/such/page/at/all"))  # type: ignore[arg-type]
+
+
 # ── jobs ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -388,99 +279,6 @@ def test_results_on_private_data_are_private(client: Client, ada: User) -> None:
     for address in (f"/results/{result.pk}", f"/results/{result.pk}.json", f"/results/{result.pk}.csv"):
         assert client.get(address).status_code == 404
     assert "ada/topics" not in body(client.get("/results"))  # type: ignore[arg-type]
-
-
-# ── accounts and colors ─────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_the_setup_link_makes_the_first_administrator_once(client: Client, db: None) -> None:
-    secret = new_setup_link()
-    answers = {"token": secret, "name": "root", "password": "correct horse battery"}
-
-    assert "Set up this hub" in body(client.get(f"/setup?token={secret}"))  # type: ignore[arg-type]
-    assert client.post("/setup", answers)["Location"] == "/"
-    assert User.objects.get().is_superuser
-    assert client.get(f"/setup/{secret}").status_code == 404
-
-
-def test_a_weak_password_keeps_the_name_that_was_typed(client: Client, db: None) -> None:
-    answers = {"token": new_setup_link(), "name": "root", "password": "12345"}
-
-    response = client.post("/setup", answers)
-
-    assert response.status_code == 422
-    assert 'value="root"' in body(response) and "12345" not in body(response)  # type: ignore[arg-type]
-    assert not User.objects.exists()
-
-
-def test_a_token_is_shown_once(signed_in: Client, ada: User) -> None:
-    html = body(signed_in.post("/account", {"name": "laptop", "role": "write", "days": "30"}))  # type: ignore[arg-type]
-    token = re.search(r"ph_\w{38}", html)
-
-    assert token and ApiToken.objects.get().expires_at is not None
-    assert token[0] not in body(signed_in.get("/account"))  # type: ignore[arg-type]
-    assert token[0][:8] in body(signed_in.get("/account"))  # type: ignore[arg-type]
-
-    signed_in.post(f"/account/tokens/{ApiToken.objects.get().pk}/revoke")
-    assert not ApiToken.objects.get().is_usable
-
-
-def test_tokens_of_others_cannot_be_revoked(client: Client, signed_in: Client, ada: User) -> None:
-    signed_in.post("/account", {"name": "laptop", "role": "read", "days": "0"})
-    client.force_login(make_user("eve"))
-
-    assert client.post(f"/account/tokens/{ApiToken.objects.get().pk}/revoke").status_code == 404
-    assert ApiToken.objects.get().is_usable
-
-
-def test_colors_are_kept_in_a_cookie_and_in_the_first_byte(client: Client, db: None) -> None:
-    response = client.post("/account/theme", {"theme": "dark", "next": "/docs"})
-
-    assert response["Location"] == "/docs"
-    assert 'data-theme="dark"' in body(client.get("/docs"))  # type: ignore[arg-type]
-
-
-def test_the_color_switch_leads_nowhere_else(client: Client, db: None) -> None:
-    assert client.post("/account/theme", {"theme": "dark", "next": "https://evil.example/"})["Location"] == "/"
-
-
-def test_sign_in_comes_back_to_where_it_was_asked(client: Client, ada: User) -> None:
-    answers = {"login": "ada", "password": "correct horse battery", "next": "/jobs"}
-
-    assert client.post("/login", answers)["Location"] == "/jobs"
-    client.post("/logout")
-    assert "not correct" in body(client.post("/login", {"login": "ada", "password": "wrong"}))  # type: ignore[arg-type]
-
-
-def test_a_page_of_ours_answers_an_old_form(ada: User) -> None:
-    strict = Client(enforce_csrf_checks=True)
-    strict.force_login(ada)
-
-    response = strict.post("/account", {"name": "x"})
-
-    assert response.status_code == 403
-    assert "This form is too old" in body(response)  # type: ignore[arg-type]
-
-
-def test_every_page_is_reachable_by_its_name() -> None:
-    assert {"home", "priors", "repository", "job", "result", "own", "account"} <= set(get_resolver().reverse_dict)
-
-
-def test_a_wrong_address_offers_near_names_that_are_public(client: Client, ada: User) -> None:
-    make_prior(ada, "char-ngrams-large")
-    make_prior(ada, "char-ngrams-secret", private=True)
-
-    html = body(client.get("/ada/char-ngrams"))  # type: ignore[arg-type]
-
-    assert "/ada/char-ngrams-large" in html and "secret" not in html
-    assert "There is nothing here" in body(client.get("/no/such/page/at/all"))  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("status", [400, 500])
-def test_the_page_of_last_resort_needs_nothing(status: int) -> None:
-    html = render_to_string(f"{status}.html")
-
-    assert "<h1>" in html and "/static/site" in html
 
 
 @pytest.mark.parametrize(

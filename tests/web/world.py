@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from django.http import HttpResponse
 from django.utils import timezone
 
 from composer.check import check
@@ -17,6 +18,9 @@ from hub.jobs.models import Job, JobEvent
 from hub.repos.models import Repository
 from priors.manifest import parse_manifest
 from tests.factories import make_commit, make_prior, make_repository, make_task
+
+World = dict[str, Any]
+"""What `make_world` made, by a short name."""
 
 CURVE = [
     {"labels": 4, "none": 0.381, "best_single": 0.522, "recommended": 0.561},
@@ -134,7 +138,7 @@ def make_result(owner: User, task: Repository) -> Result:
     return Result.objects.create(job=job, task=task, commit="0" * 40, report=report(task.full_name))
 
 
-def make_world(owner: User) -> dict[str, Any]:
+def make_world(owner: User) -> World:
     """All of it."""
     card = "# Character n-grams\n\nHashes **pieces** of words.\n\n| n | share |\n|---|---|\n| 3 | .4 |\n"
     make_prior(owner, "char-ngrams", card=card)
@@ -155,3 +159,8 @@ def make_world(owner: User) -> dict[str, Any]:
             result={"repo": f"{owner.username}/topics-model", "report": {"accuracy": 0.74, "ranking": ranking()}},
         ),
     }  # fmt: skip
+
+
+def body(response: HttpResponse) -> str:
+    """The text of an answer."""
+    return response.content.decode()
