@@ -189,13 +189,15 @@ def test_progress_is_written_at_most_once_a_tick(job: Job) -> None:
     held = services.claim(str(job.pk))
     assert held is not None
 
+    began = time.monotonic()
     with reporter.Reporter(held, tick_s=0.2) as reports:
         for step in range(1000):
             reports.report(step, 1000, "working")
             time.sleep(0.0005)
+    ticks = (time.monotonic() - began) / 0.2
 
     events = list(job.events.filter(kind="progress"))
-    assert 2 <= len(events) <= 8
+    assert 2 <= len(events) <= ticks + 2
     assert events[-1].data["step"] == 999
 
 

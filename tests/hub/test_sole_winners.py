@@ -111,13 +111,14 @@ def test_a_commit_beside_a_move_or_a_deletion_is_whole_or_not_there() -> None:
             make_commit(each, {"a.txt": b"1"}, by=ann)
 
         def put(repository: Repository, k: int, blobs: list = blobs, ann: User = ann) -> Callable[[], object]:  # type: ignore[type-arg]
-            changes = [Put(f"{k}.txt", blobs[k].sha256)]
-            return lambda: commit(repository=repository, changes=changes, message="", by=ann)
+            changes, own = [Put(f"{k}.txt", blobs[k].sha256)], Repository.objects.get(pk=repository.pk)
+            return lambda: commit(repository=own, changes=changes, message="", by=ann)
 
+        doomed = Repository.objects.get(pk=gone.pk)  # what is deleted loses its number
         ended = race(
             *(put(moved, k) for k in range(3)),
             lambda moved=moved, lab=lab: repos.move_repository(moved, f"{lab}/moved"),
-            *(put(gone, k) for k in range(3, 6)), lambda gone=gone: delete_repository(gone),
+            *(put(gone, k) for k in range(3, 6)), lambda own=doomed: delete_repository(own),
         )  # fmt: skip
 
         assert ended[:4] == [None] * 4
