@@ -5,18 +5,19 @@ from __future__ import annotations
 import re
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.http import HttpResponse
 from django.template.loader import render_to_string
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
+from django.test.utils import CaptureQueriesContext, override_settings
 from django.urls import URLPattern, get_resolver
+from pytest_django import DjangoDbBlocker
 
 from hub.accounts.models import User
 from hub.repos.names import RESERVED
 from hub.web.urls import urlpatterns
-from tests.factories import make_prior, make_task
-from tests.web.world import World, body, make_job, make_result
+from tests.factories import make_prior, make_task, make_user
+from tests.web.world import World, body, make_job, make_result, make_world
 
 KB = 1000
 
@@ -36,9 +37,23 @@ PUBLIC = {
 }
 
 
-@pytest.fixture(params=PUBLIC.values(), ids=PUBLIC.keys())
-def public_page(request: pytest.FixtureRequest, client: Client, world: World) -> HttpResponse:
-    return client.get(request.param)  # type: ignore[return-value]
+@pytest.fixture(scope="module")
+def public_pages(
+    django_db_setup: None, django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, HttpResponse]:
+    """Each as nobody gets it. Asked once, since five tests read them."""
+    folder = tmp_path_factory.mktemp("public")
+    own = override_settings(PRIORHUB_HOME=folder, STORAGE_URL=f"file://{folder / 'blobs'}")
+    with django_db_blocker.unblock(), own, transaction.atomic():
+        make_world(make_user("ada"))
+        found = {name: Client().get(address) for name, address in PUBLIC.items()}
+        transaction.set_rollback(True)
+    return found  # type: ignore[return-value]
+
+
+@pytest.fixture(params=PUBLIC)
+def public_page(request: pytest.FixtureRequest, public_pages: dict[str, HttpResponse]) -> HttpResponse:
+    return public_pages[request.param]
 
 
 def test_a_page_is_there_and_small(public_page: HttpResponse) -> None:
