@@ -191,13 +191,7 @@ def branch(
     as_json: AsJson = False,
 ) -> None:
     """Begin a branch, or take one away."""
-    with open_hub(url) as hub:
-        if delete:
-            hub.delete_branch(repo, name)
-            emit({"repo": repo, "deleted": name}, f"{repo} has no branch {name} any more", as_json=as_json)
-            return
-        made = hub.branch(repo, name, rev)
-    emit({"repo": repo, **vars(made)}, f"{repo}: branch {name} begins at {made.commit}", as_json=as_json)
+    _name_commit("branch", repo, name, rev, delete, url, as_json)
 
 
 @app.command()
@@ -210,13 +204,7 @@ def tag(
     as_json: AsJson = False,
 ) -> None:
     """Name a commit for good, or take such a name away."""
-    with open_hub(url) as hub:
-        if delete:
-            hub.delete_tag(repo, name)
-            emit({"repo": repo, "deleted": name}, f"{repo} has no tag {name} any more", as_json=as_json)
-            return
-        made = hub.tag(repo, name, rev)
-    emit({"repo": repo, **vars(made)}, f"{repo}: tag {name} names {made.commit}", as_json=as_json)
+    _name_commit("tag", repo, name, rev, delete, url, as_json)
 
 
 @app.command()
@@ -294,6 +282,20 @@ def import_(
     text = f"{source} copied to {result['repo']}: {result['files']} files at {result['source_commit']}"
     text += "".join(f"\nLeft out: {why}" for why in result["skipped"].values())
     emit({"source": source, "job": job.id, **result}, printable(text), as_json=as_json)
+
+
+def _name_commit(
+    kind: Literal["branch", "tag"], repo: str, name: str, rev: str, delete: bool, url: str | None, as_json: bool
+) -> None:
+    """Makes a branch or a tag, or takes it away."""
+    with open_hub(url) as hub:
+        if delete:
+            (hub.delete_branch if kind == "branch" else hub.delete_tag)(repo, name)
+            emit({"repo": repo, "deleted": name}, f"{repo} has no {kind} {name} any more", as_json=as_json)
+            return
+        made = (hub.branch if kind == "branch" else hub.tag)(repo, name, rev)
+    means = "begins at" if kind == "branch" else "names"
+    emit({"repo": repo, **vars(made)}, f"{repo}: {kind} {name} {means} {made.commit}", as_json=as_json)
 
 
 def _source_token(ask: bool) -> str | None:

@@ -92,7 +92,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "hub.wire.paths.UndecodedPath",
+    "hub.addresses.UndecodedPath",
     "csp.middleware.CSPMiddleware",
     "hub.accounts.middleware.PrivateAnswers",  # outside of sessions: it sees the cookie that a sign-in sets
     "django.contrib.sessions.middleware.SessionMiddleware",

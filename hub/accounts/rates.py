@@ -18,7 +18,7 @@ from django.db import transaction
 from django.http import HttpRequest
 
 from hub.accounts.access import Actor
-from hub.accounts.models import RateWindow
+from hub.accounts.models import RateWindow, User
 from hub.errors import TooManyRequests
 
 Kind = Literal["api", "login", "create", "upload", "reset"]
@@ -52,7 +52,7 @@ def charge(request: HttpRequest, kind: Kind, actor: Actor | None = None, *, name
     if name:
         who = f"name:{name.lower()[:150]}"
     elif actor is not None and actor.is_authenticated:
-        who = f"user:{actor.pk}"
+        who = _of(actor)
     else:
         who = f"ip:{address_of(request)}"
     try:
@@ -61,6 +61,11 @@ def charge(request: HttpRequest, kind: Kind, actor: Actor | None = None, *, name
         request.rate = refused.headers  # type: ignore[attr-defined]
         raise
     request.rate = spent  # type: ignore[attr-defined]
+
+
+def charge_user(kind: Kind, user: User) -> None:
+    """Counts one use by the user, where no request is at hand. Raises TooManyRequests."""
+    spend(kind, _of(user))
 
 
 def spend(kind: Kind, who: str) -> dict[str, str]:
@@ -118,6 +123,10 @@ def forget() -> None:
 def clean() -> int:
     """Removes windows that are long over. How many."""
     return RateWindow.objects.filter(started__lt=time.time() - _KEPT_S).delete()[0]
+
+
+def _of(user: Actor) -> str:
+    return f"user:{user.pk}"
 
 
 def _spent(lease: _Lease) -> tuple[_Lease, bool]:

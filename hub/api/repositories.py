@@ -12,6 +12,7 @@ from ninja import Router, Status
 from hub.accounts import rates
 from hub.accounts.access import Actor
 from hub.accounts.permissions import Action, require
+from hub.addresses import unquoted
 from hub.api.auth import Anyone, Somebody
 from hub.api.files import send_blob
 from hub.api.schemas import (
@@ -34,7 +35,6 @@ from hub.repos.commits import Put
 from hub.repos.history import ancestors
 from hub.repos.models import Ref, Repository
 from hub.safety.holds import servable
-from hub.wire.paths import unquoted
 
 router = Router(tags=["repositories"])
 MAX_COMMITS = 200

@@ -19,6 +19,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
+from hub.accounts import rates
 from hub.accounts.models import User
 from hub.accounts.permissions import require
 from hub.boards import services as boards
@@ -87,17 +88,21 @@ def submit(
     """The job for this request: a new one, or the live or done one that was asked for before.
 
     Revisions are pinned to commits first, so the same names over other content are another job. `again` starts a new
-    one although one is done; a live one is shared even then. Raises BadSpec, NotFound, NotAllowed.
+    one although one is done; a live one is shared even then. One that will make a repository counts as making it now.
+    Raises BadSpec, NotFound, NotAllowed, TooManyRequests.
 
     source_token  what an import shows to the hub it copies from; kept sealed, and only until the job ends
     """
     pinned = _pin(parse_spec(kind, spec), owner)
+    makes_repository = "push_to" in pinned and _require_push(pinned, owner) is None
     if source_token is not None:
         secret.check(kind, pinned, source_token)
     key = job_key(kind, pinned, owner.pk)
+    same = Job.objects.filter(key=key, status__in=Job.LIVE if again else [*Job.LIVE, Status.DONE])
+    if makes_repository and not same.exists():
+        rates.charge_user("create", owner)  # before the transaction: taken back with it, a lease would be spent twice
     try:
         with transaction.atomic():
-            same = Job.objects.filter(key=key, status__in=Job.LIVE if again else [*Job.LIVE, Status.DONE])
             if job := same.order_by("-id").first():
                 secret.keep(job, source_token)
                 return job
@@ -327,8 +332,6 @@ def _pin(spec: dict[str, Any], owner: User) -> dict[str, Any]:
             raise BadSpec(f"{full_name} is a {repository.kind}; `{name}` needs a {kind}. Name one of that kind.")
         require(owner, "read_files", repository)
         pinned[name] = f"{full_name}@{repos.resolve(repository, rev).oid}"
-    if "push_to" in spec:
-        _require_push(spec, owner)
     return pinned
 
 

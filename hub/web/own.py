@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.files.uploadedfile import UploadedFile
 
+from hub.accounts import rates
 from hub.accounts.models import User
 from hub.home import scratch
 from hub.jobs import services as jobs
@@ -203,6 +204,7 @@ def _column(raw: RawTable, name: str, modality: str) -> Seen:
 
 
 def _private_task(user: User, name: str, folder: Path, message: str) -> Repository:
+    rates.charge_user("create", user)
     for attempt in ("", *(f"-{secrets.token_hex(2)}" for _ in range(3))):
         try:
             repository = repos.create_repository(

@@ -16,18 +16,19 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonRespons
 from django.urls import URLPattern, path
 from django.views.decorators.csrf import csrf_exempt
 
+import hub.wire.paths  # noqa: F401 -- registers the converters that routes name
 from hub.accounts import rates
 from hub.accounts.access import Actor
 from hub.accounts.callers import by_header, by_session
 from hub.accounts.models import User
 from hub.accounts.permissions import Action, require
+from hub.addresses import raw_path
 from hub.api.blobs import body as body_of
 from hub.errors import BadRequest, Moved, TooLarge
 from hub.repos import retired, services
 from hub.repos.models import Commit, Repository
 from hub.texts import is_storable
 from hub.wire.errors import BAD_TOKEN, RepoNotFound, RevisionNotFound, mistake, refusal
-from hub.wire.paths import raw_path
 from priors.errors import NotAllowed, NotFound, TokenRejected, UserError
 
 _TRUE = frozenset(["true", "1", "yes", "on"])

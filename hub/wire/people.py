@@ -9,7 +9,8 @@ from django.http import HttpResponse, JsonResponse
 
 from hub.accounts.access import Actor
 from hub.accounts.models import Membership, User
-from hub.repos import likes
+from hub.errors import Moved
+from hub.repos import likes, retired
 from hub.repos.models import Discussion, Like, Namespace, Repository
 from hub.wire.calls import Call, listed
 from hub.wire.shapes import iso
@@ -119,12 +120,21 @@ def _counts(actor: Actor, whose: Q) -> dict[str, int]:
 def _person(name: str) -> User:
     found = User.objects.filter(username=name, is_active=True).first()
     if found is None:
+        _lead_on("users", name, Namespace.Kind.USER)
         raise NotFound(f"There is no user {name[:100]!r} here.")
     return found
+
+
+def _lead_on(place: str, name: str, kind: str) -> None:
+    """Raises Moved where somebody had this name and has another now."""
+    now = retired.renamed_to(name)
+    if now is not None and now.kind == kind:
+        raise Moved(f"{place}/{name}", f"{place}/{now.name}")
 
 
 def _organisation(name: str) -> Namespace:
     found = Namespace.objects.filter(name=name, kind=Namespace.Kind.ORG).first()
     if found is None:
+        _lead_on("organizations", name, Namespace.Kind.ORG)
         raise NotFound(f"There is no organisation {name[:100]!r} here.")
     return found

@@ -15,7 +15,8 @@ from hub.accounts import rates
 from hub.accounts.models import RateWindow
 from hub.env import env_rate
 from hub.errors import TooManyRequests
-from tests.factories import bearer, make_user
+from hub.jobs.models import Job
+from tests.factories import bearer, make_repository, make_task, make_user
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("home")]
 
@@ -208,6 +209,30 @@ def test_creating_has_a_limit_of_its_own(settings: Settings, client: Client) -> 
         return client.post("/api/v1/repos", body, "application/json", headers=headers).status_code
 
     assert [create(name) for name in ("a", "b", "c")] == [201, 201, 429]
+
+
+def test_jobs_that_make_a_repository_count_as_making_it(settings: Settings, client: Client) -> None:
+    limit(settings, create=(3, 3600))
+    settings.IMPORT_ENDPOINTS = {"hf": "https://hub.example.org"}
+    ann = make_user("ann")
+    headers = bearer(ann)
+    make_task(ann, "topics")
+    make_repository(ann, "old", kind="composition")
+
+    def ask(kind: str, **spec: str) -> int:
+        body = {"kind": kind, "spec": spec, "again": True}
+        return client.post("/api/v1/jobs", body, "application/json", headers=headers).status_code
+
+    assert ask("import", source="hf:org/model", push_to="ann/a") == 202
+    assert ask("import", source="hf:org/model", push_to="ann/a") == 202  # the same job, which makes nothing more
+    assert ask("fit", task="ann/topics", push_to="ann/b") == 202
+    assert ask("fit", task="ann/topics", push_to="ann/old") == 202  # another version of what is there
+    assert ask("fit", task="ann/topics", push_to="ann/c") == 202
+    assert [ask("fit", task="ann/topics", push_to="ann/d"), ask("import", source="hf:o/m", push_to="ann/e")] == [
+        429
+    ] * 2
+    assert ask("recommend", task="ann/topics") == 202
+    assert Job.objects.filter(spec__push_to__in=["ann/d", "ann/e"]).count() == 0
 
 
 @pytest.mark.parametrize(

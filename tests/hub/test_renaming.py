@@ -95,6 +95,25 @@ def test_old_addresses_lead_to_the_same_repositories_through_a_chain_of_three(an
     assert {row.repository_id for row in RetiredName.objects.filter(key__endswith="/mail")} == {mail.pk}
 
 
+def test_old_addresses_of_people_and_organisations_lead_on_in_the_protocol(ann: User, client: Client) -> None:
+    lab = make_organisation("lab", admin=ann)
+    published(ann, "mail")
+    renamed("ann", "walter", ann)
+    rename_namespace(lab, "works", by=User.objects.get(pk=ann.pk))
+
+    for old, new in (
+        ("/api/users/ann/overview?a=b", "/api/users/walter/overview?a=b"),
+        ("/api/users/ann/likes", "/api/users/walter/likes"),
+        ("/api/organizations/lab/overview", "/api/organizations/works/overview"),
+        ("/api/organizations/lab/members", "/api/organizations/works/members"),
+    ):
+        answer = client.get(old)
+        assert (answer.status_code, answer["Location"]) == (307, new)
+        assert client.get(new).status_code == 200
+    for wrong in ("/api/users/lab/overview", "/api/organizations/ann/overview", "/api/users/nobody/overview"):
+        assert client.get(wrong).status_code == 404
+
+
 @pytest.mark.parametrize("name", ["ann", "Ann", "ANN"])
 def test_the_old_name_is_nobodys_again(ann: User, name: str) -> None:
     renamed("ann", "walter", ann)

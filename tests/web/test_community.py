@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -53,6 +54,23 @@ def test_a_question_is_asked_answered_and_closed(signed_in: Client, bob: Client,
     listed = text(bob.get("/ada/notes/discussions"))
     assert "Nobody has said anything that is still open" in listed and "1 closed" in listed
     assert "Odd result" in text(bob.get("/ada/notes/discussions?status=closed"))
+
+
+def test_a_title_that_turns_its_text_around_turns_nothing_else(
+    signed_in: Client, repository: Repository, ada: User
+) -> None:
+    turned = "see \u202egpj.exe"
+    thread = discussions.open_discussion(repository=repository, by=ada, title=turned, description="x")
+    act(signed_in, thread.number, "rename", title=f"{turned} 2")
+    change = Put("b.txt", make_blob(b"b", by=ada).sha256)
+    made = commits.commit(repository=repository, changes=[change], message=turned, by=ada)
+
+    for address in (
+        f"discussions/{thread.number}", "discussions", f"commit/{made.oid}", "commits/main", "tree/main", "refs",
+    ):  # fmt: skip
+        shown = text(signed_in.get(f"/ada/notes/{address}"))
+        assert "\u202e" in shown
+        assert "\u202e" not in re.sub("<bdi>[^<]*</bdi>|<input[^>]*>", "", shown), address
 
 
 def test_a_comment_is_changed_by_its_author_and_hidden_by_a_writer(

@@ -10,7 +10,9 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.http import HttpResponse
 from django.test import Client
+from pytest_django import Settings
 
+from hub.accounts import rates
 from hub.accounts.models import User
 from hub.jobs.models import Job
 from hub.repos.models import Blob, Repository
@@ -167,6 +169,23 @@ def test_uploads_nobody_came_back_to_are_forgotten(ada: User, home: Path) -> Non
 )
 def test_names_of_uploads_are_made_safe(given: str, kept: str) -> None:
     assert safe_name(given) == kept
+
+
+def test_a_table_counts_as_a_new_repository_and_so_does_its_model(
+    signed_in: Client, ada: User, settings: Settings
+) -> None:
+    rates.forget()
+    settings.RATES = {**settings.RATES, "create": (1, 3600)}
+    shown = upload(signed_in)
+
+    answer = signed_in.post(shown["Location"], {"target": "topic"})
+
+    assert answer.status_code == 429 and "more than 1 in 60 minutes" in text(answer)  # type: ignore[arg-type]
+    assert Job.objects.count() == 0
+    assert Repository.objects.get(namespace__owner=ada).full_name == "ada/my-rows"  # fitted from its own page later
+    more = upload(signed_in, name="more.csv")
+    assert "more than 1 in 60 minutes" in text(signed_in.post(more["Location"], {"target": "topic"}))  # type: ignore[arg-type]
+    assert Repository.objects.filter(namespace__owner=ada).count() == 1
 
 
 def test_two_tables_of_one_name_are_two_tasks(signed_in: Client, ada: User) -> None:

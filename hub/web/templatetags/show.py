@@ -15,6 +15,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from hub.web.icons import PATHS
+from hub.web.svg_marks import clean
 
 register = template.Library()
 
@@ -198,6 +199,12 @@ def subject(job: Any) -> str:
 def short_hash(value: object) -> str:
     """The first 12 digits, enough to find it by."""
     return str(value).removeprefix("sha256:")[:12]
+
+
+@register.filter
+def one_line(text: object) -> str:
+    """What somebody wrote, where `<bdi>` cannot hold it: without the marks that turn the text behind it around."""
+    return clean(text, 200)
 
 
 @register.filter

@@ -48,10 +48,11 @@ def target(request: HttpRequest, number: UUID) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         try:
             task = own.store_task(upload=kept, target=form.cleaned_data["target"], user=request.user)  # type: ignore[arg-type]
-            uploads.forget(kept)
-            return redirect(own.start(task=task, user=request.user))  # type: ignore[arg-type]
         except UserError as error:
             form.add_error("target", str(error))
+        else:
+            uploads.forget(kept)
+            return redirect(own.start(task=task, user=request.user))  # type: ignore[arg-type]
     context = {"upload": kept, "preview": preview, "form": form, "chosen": form["target"].value()}
     return page(request, "own/target.html", context, section="own", status=422 if form.errors else 200)
 
