@@ -2,6 +2,7 @@
 
     from kernels.gated_fusion import gated_fusion
 
-Each operation has a reference in plain torch, which is its specification, and may have a CPU kernel (plain C, compiled
-on first use) and a Triton kernel. `KERNELS=reference|cpu|triton` in the environment forces one for every operation.
+Each operation has a reference in plain torch, or in NumPy where it works on files, which is its specification, and may
+have a CPU kernel (plain C, compiled on first use) and a Triton kernel. `KERNELS=reference|cpu|triton` in the
+environment forces one for every operation.
 """

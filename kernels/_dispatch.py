@@ -1,10 +1,9 @@
 """Which backend computes an operation: decided here, by device, dtype and what this machine has, and nowhere else."""
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from typing import Literal, cast, get_args
-
-import torch
 
 from kernels.errors import BackendUnavailable
 
@@ -24,7 +23,8 @@ def choose(op: str, refusals: Mapping[Backend, Refusal]) -> Backend:
     traces (compile or export) the answer is always the reference: the compiler fuses it by itself, and an exported file
     must not need this package.
     """
-    if torch.compiler.is_compiling():
+    torch = sys.modules.get("torch")  # what never imported it is not traced by it
+    if torch is not None and torch.compiler.is_compiling():
         return "reference"
     asked = os.environ.get("KERNELS", "").strip().lower()
     if not asked:
