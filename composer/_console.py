@@ -94,3 +94,17 @@ def _shown(cell: object) -> str:
     if isinstance(cell, int) and not isinstance(cell, bool):
         return f"{cell:,}"
     return printable(str(cell)).replace("\n", " ")
+
+
+def preview_text(preview: dict[str, Any]) -> str:
+    """What `check --data` found: values, what pairs have in common as bars, adapters, warnings."""
+    values = [(v["node"], v["features"], f"{v['effective_rank']:.1f}", f"{v['length']:.3g}") for v in preview["values"]]
+    lines = [f"On {preview['rows']} rows:", table(("frozen value", "features", "directions", "length"), values)]
+    overlaps = [(o["first"], o["second"], f"{o['cka']:.2f}", "█" * round(20 * o["cka"])) for o in preview["overlaps"]]
+    if overlaps:
+        lines += ["", table(("in common", "", "CKA", ""), overlaps)]
+    adapters = [(a["node"], a["op"], a["cost"], a["parameters"]) for a in preview["adapters"]]
+    if adapters:
+        lines += ["", table(("adapter", "op", "cost", "parameters"), adapters)]
+    lines += ["", *(f"! {warning}" for warning in preview["warnings"])] if preview["warnings"] else []
+    return "\n".join(lines)

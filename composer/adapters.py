@@ -65,10 +65,15 @@ class Repair:
     gives: PortType
 
     def cost(self, *, strict: bool) -> Cost:
-        """What inserting it costs; a `strict` composition counts a pool over time as lossy."""
-        if strict and self.op == "pool" and self.attrs["axis"] == "T":
-            return "lossy"
-        return _COST[self.op]
+        """What inserting it costs."""
+        return cost_of(self.op, self.attrs, strict=strict)
+
+
+def cost_of(op: str, attrs: Mapping[str, Any], *, strict: bool) -> Cost:
+    """What an adapter costs; a `strict` composition counts a pool over time as lossy."""
+    if strict and op == "pool" and attrs["axis"] == "T":
+        return "lossy"
+    return _COST[op]
 
 
 def next_repair(edge: Edge) -> Repair | None:

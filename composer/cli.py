@@ -19,7 +19,7 @@ from composer._cli_hub import AsJson, Url
 from composer._cli_terms import Local, Offline
 from composer._cli_terms import open_library as _library
 from composer._cli_terms import write as _write
-from composer._console import benchmark_text, emit, printable, progress, ranking_text, report_text, table
+from composer._console import benchmark_text, emit, preview_text, printable, progress, ranking_text, report_text, table
 
 if TYPE_CHECKING:
     from composer.graph import Graph
@@ -204,25 +204,42 @@ def bench(
 @app.command()
 def check(
     spec: Annotated[Path, typer.Argument(help="composition.yaml or .json")],
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Also preview on these rows how the frozen parts lie to each other.")
+    ] = None,
+    target: Target = None,
     library: Local = None,
     offline: Offline = False,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check a composition's types and say which adapters it needs."""
+    """Check a composition's types and say which adapters it needs; with rows also what its parts have in common."""
     from composer.check import check as check_graph
     from priors.library import resolver
 
-    checked = check_graph(_graph(spec), resolver(_library(library, offline, url)))
+    priors = _library(library, offline, url)
+    checked = check_graph(_graph(spec), resolver(priors))
+    previewed = None
+    if data is not None:
+        from composer.preview import preview
+
+        with progress() as report:
+            previewed = preview(
+                checked.graph,
+                _task(data, target, kind=None, group=None, ignore=None),
+                priors,
+                report=report,
+            ).to_dict()
     nodes = [
         {"name": node.name, "op": node.op, "type": node.shown_type, "inserted": node.auto} for node in checked.nodes
     ]
     rows = [(node["name"], node["op"], node["type"], "inserted" if node["inserted"] else "") for node in nodes]
-    emit(
-        {"structure": checked.structure, "nodes": nodes, "needs_fit": checked.needs_fit},
-        table(("node", "op", "type", ""), rows),
-        as_json=as_json,
-    )
+    result = {"structure": checked.structure, "nodes": nodes, "needs_fit": checked.needs_fit}
+    text = table(("node", "op", "type", ""), rows)
+    if previewed is not None:
+        result["preview"] = previewed
+        text += "\n\n" + preview_text(previewed)
+    emit(result, text, as_json=as_json)
 
 
 @app.command()
