@@ -16,6 +16,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from priors.errors import UnknownArchitecture, UnknownFunction
+from priors.families import FAMILY_IDS, config_class
+from priors.families._config import ArchitectureConfig
 from priors.functions.signatures import FUNCTION_IDS as FUNCTION_IDS
 from priors.functions.signatures import find_signature as find_signature
 from priors.functions.signatures import function_signature as function_signature
@@ -23,7 +25,7 @@ from priors.functions.signatures import function_signature as function_signature
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-ARCHITECTURE_IDS = ("bert", "bert-directions", "efficientnet-lite", "lexicon", "lstm-speaker", "mlp")
+ARCHITECTURE_IDS = tuple(sorted(FAMILY_IDS))
 """What `priors.architectures` registers, known without torch so that a manifest can be checked; a test compares."""
 
 
@@ -94,6 +96,12 @@ def require_architecture(name: str) -> None:
     """Raises UnknownArchitecture unless this version ships `name`. Imports nothing."""
     if name not in ARCHITECTURE_IDS:
         raise UnknownArchitecture(f"no architecture is called {name!r}. {_near(name, ARCHITECTURE_IDS)}")
+
+
+def architecture_schema(name: str) -> dict[str, Any]:
+    """The JSON schema of an architecture's config. Raises UnknownArchitecture. Imports pydantic, and no torch."""
+    require_architecture(name)
+    return config_class(name, ArchitectureConfig).model_json_schema()
 
 
 def architectures() -> Mapping[str, type[Architecture]]:

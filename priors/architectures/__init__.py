@@ -1,9 +1,9 @@
 """The closed set of network families: each module registers one family under an architecture id.
 
 A manifest names an id and a JSON config; nothing of a prior's own code is ever run. To add a family, write one module
-with a class under `@architecture("<id>")` (or a row in `transformers_.FAMILIES`) and import it here.
+with a class under `@architecture("<id>")` (or a row in `transformers_text.FAMILIES`) and import it here.
 """
 
-from priors.architectures import directions, efficientnet_lite, lexicon, lstm_speaker, mlp, transformers_
+from priors.architectures import directions, efficientnet_lite, lexicon, lstm_speaker, mlp, transformers_text
 
-__all__ = ["directions", "efficientnet_lite", "lexicon", "lstm_speaker", "mlp", "transformers_"]
+__all__ = ["directions", "efficientnet_lite", "lexicon", "lstm_speaker", "mlp", "transformers_text"]

@@ -1,21 +1,14 @@
 """Directions in an encoder's latent spaces: how far along each a text lies. What two priors know, strung together."""
 
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from priors.architectures._config import check_taps, read_config
-from priors.architectures.transformers_ import Bert, EncoderConfig
-from priors.registry import architecture
-
-
-class DirectionsConfig(EncoderConfig):
-    """An encoder's config, and the layers a direction was found in."""
-
-    layers: Annotated[list[Annotated[int, Field(ge=0, le=128)]], Field(min_length=1, max_length=64)]
+from priors.families._config import check_taps, read_config
+from priors.families.small import DirectionsConfig
+from priors.registry import architecture, find_architecture
 
 
 @architecture("bert-directions")
@@ -27,11 +20,11 @@ class BertDirections:
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = read_config(DirectionsConfig, config, "bert-directions")
-        self.encoder = Bert({key: value for key, value in config.items() if key != "layers"})
+        self.encoder: Any = find_architecture("bert")({key: value for key, value in config.items() if key != "layers"})
         self._layers = check_taps([f"layer_{i}" for i in self.config.layers], self.encoder.taps(), "bert-directions")
 
     def inputs(self) -> dict[str, str]:
-        return self.encoder.inputs()
+        return dict(self.encoder.inputs())
 
     def taps(self) -> dict[str, str]:
         return {"along": f"vec.feat[B,D:{len(self._layers)}]:f32"}

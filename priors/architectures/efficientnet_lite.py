@@ -6,29 +6,18 @@ squeeze-and-excite, ReLU6 for swish. The stages are in priors/_lite_plan.py.
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from priors._lite_plan import HEAD, STEM, Block, inputs, plan, taps
-from priors.architectures._config import ArchitectureConfig, check_taps, read_config
+from priors.families._config import check_taps, read_config
+from priors.families.small import EfficientNetLiteConfig
 from priors.registry import architecture
 
 BATCH_NORM_EPS = 1e-3  # the reference code's; PyTorch's default is 1e-5
-
-
-class EfficientNetLiteConfig(ArchitectureConfig):
-    """Lite0 is width 1.0, depth 1.0 at 224 pixels; Lite1 1.0, 1.1, 240; Lite2 1.1, 1.2, 260."""
-
-    width: Annotated[float, Field(gt=0, le=8)] = 1.0
-    depth: Annotated[float, Field(gt=0, le=8)] = 1.0
-    image_size: Annotated[int, Field(ge=32, le=2_048)] = 224
-    classes: Annotated[int, Field(ge=1, le=100_000)] = 1000
-    norm: Literal["mean127-std128", "mean127h-std127h"] = "mean127-std128"
-    """How pixels were scaled in training: (value - 127) / 128, or (value - 127.5) / 127.5."""
 
 
 @architecture("efficientnet-lite")

@@ -1,29 +1,16 @@
 """A lexicon: what single words are worth on a scale that people rated, summed over a text, negation turned around."""
 
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from priors.architectures._config import ArchitectureConfig, check_taps, read_config
+from priors.families._config import check_taps, read_config
+from priors.families.small import LexiconConfig
 from priors.registry import architecture
 
 FEATURES = 6
-
-
-class LexiconConfig(ArchitectureConfig):
-    """`vocab_size` words of vocabulary `vocab`, rated up to `largest` in size.
-
-    A word within `window` words after a negation counts `negation` times its rating.
-    """
-
-    vocab: str
-    vocab_size: Annotated[int, Field(ge=1, le=1_000_000)]
-    largest: Annotated[float, Field(gt=0)] = 4.0
-    window: Annotated[int, Field(ge=1, le=16)] = 3
-    negation: Annotated[float, Field(ge=-1, le=1)] = -0.74
 
 
 @architecture("lexicon")

@@ -3,34 +3,15 @@
 Wan et al. 2018, "Generalized end-to-end loss for speaker verification", arXiv:1710.10467, section 2 and 3.2 (windows).
 """
 
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from priors.architectures._config import ArchitectureConfig, check_taps, read_config
+from priors.families._config import check_taps, read_config
+from priors.families.small import LstmSpeakerConfig
 from priors.registry import architecture
-
-Size = Annotated[int, Field(ge=1, le=8_192)]
-
-
-class LstmSpeakerConfig(ArchitectureConfig):
-    """Sizes of the network, and the windows its training used: `window` frames, a new one every `step` frames.
-
-    77 frames are 1.3 windows a second at 10 ms a frame, the rate the published weights are used with. The last window
-    counts when at least `min_coverage` of it is sound.
-    """
-
-    mels: Size = 40
-    hidden: Size = 256
-    layers: Annotated[int, Field(ge=1, le=16)] = 3
-    embedding: Size = 256
-    rate: Annotated[int, Field(ge=1, le=1_000_000)] = 16_000
-    window: Annotated[int, Field(ge=1, le=4_096)] = 160
-    step: Annotated[int, Field(ge=1, le=4_096)] = 77
-    min_coverage: Annotated[float, Field(gt=0, le=1)] = 0.75
 
 
 @architecture("lstm-speaker")

@@ -1,26 +1,15 @@
 """Tabular multi-layer perceptron: rows of numbers through hidden layers to outputs."""
 
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import Field
 from torch import Tensor, nn
 
-from priors.architectures._config import ArchitectureConfig, check_taps, read_config
+from priors.families._config import check_taps, read_config
+from priors.families.tables import MlpConfig
 from priors.registry import architecture
 
-Width = Annotated[int, Field(ge=1, le=65_536)]
-
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
-
-
-class MlpConfig(ArchitectureConfig):
-    """`columns` numbers in, hidden layers of `widths`, `outputs` numbers out."""
-
-    columns: Width
-    widths: list[Width] = Field(min_length=1, max_length=64)
-    outputs: Width
-    activation: Literal["relu", "gelu", "silu", "tanh"] = "relu"
 
 
 @architecture("mlp")

@@ -20,6 +20,7 @@ class Network:
     copied       further files of the prior's folder, byte for byte
     made         further files that are made from the package file of the weights
     parameters   of the network with all its taps, as it is run
+    left_out     taps of the family that say nothing in this network
     pipeline     the task name that model hubs file it under
     """
 
@@ -40,6 +41,7 @@ class Network:
     parents: tuple[str, ...] = ()
     copied: Mapping[str, PackageFile] = field(default_factory=dict)
     made: Mapping[str, Callable[[Path, Path], None]] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -112,6 +114,7 @@ NETWORKS = (
         architecture="bert",
         config=_MINILM,
         default_tap="layer_6",
+        left_out=("cls",),  # it was trained for the mean of its tokens
         host={"encoder": "tokenizer", "file": "tokenizer.json", "max_tokens": 256},
         parameters=22_565_376,
         license="Apache-2.0",

@@ -11,7 +11,7 @@ from typing import Any
 
 from priors.errors import BadManifest
 from priors.manifest import FileInfo, PriorManifest, parse_manifest
-from priors.sources import _plain_bert, _plain_timm
+from priors.sources import _plain_timm, _plain_transformers
 from priors.weights import Header
 
 
@@ -29,7 +29,7 @@ def manifest_of(
     name   of the repository, in lower case
     files  at least model.safetensors, and tokenizer.json for text
     """
-    for family in (_plain_bert, _plain_timm):
+    for family in (_plain_transformers, _plain_timm):
         if (described := family.describe(config, header, files)) is not None:
             break
     else:

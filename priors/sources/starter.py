@@ -141,7 +141,7 @@ def _network(prior: Network) -> dict[str, Any]:
         "kind": "network",
         "architecture": {"id": prior.architecture, "config": dict(prior.config)},
         "inputs": family.inputs(),
-        "taps": family.taps(),
+        "taps": {tap: t for tap, t in family.taps().items() if tap not in prior.left_out},
         "averages": family.averages(),
         "default_tap": prior.default_tap,
         "host": dict(prior.host),

@@ -26,7 +26,7 @@ def read_config(schema: type[C], config: Mapping[str, Any], architecture: str) -
         first = err.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "config"
         raise BadManifest(
-            f"architecture {architecture!r}: config {where!r} is wrong ({first['msg']}). "
+            f"architecture {architecture!r}: config {where!r} is wrong ({first['msg'].removeprefix('Value error, ')}). "
             f"Its keys are: {', '.join(schema.model_fields)}."
         ) from err
 

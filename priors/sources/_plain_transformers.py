@@ -1,0 +1,176 @@
+"""Plain models of the transformers library: config.json as it writes it, model.safetensors, and what reads raw values.
+
+One row a model type. A config that asks for something a row does not allow is not described: nothing is guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from priors.families import config_class
+from priors.families.text import ModernBertConfig, Shapes, TextConfig
+from priors.manifest import FileInfo
+from priors.weights import WEIGHTS, Header
+
+TOKENIZER = "tokenizer.json"
+_MAX_TOKENS = 512
+"""The longest text a derived prior encodes: what is beyond it costs more than it says (priors/host/text.py)."""
+
+Config = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One model type.
+
+    family   the architecture id
+    classes  how the names of its classes begin
+    title    what it is, for the summary
+    must     keys that may have no other value than these
+    read     the config with keys as the family has them, for what the library writes in another way
+    """
+
+    family: str
+    classes: str
+    title: str
+    must: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    read: Callable[[Config], dict[str, Any]] = dict
+
+
+def describe(config: Config, header: Header, files: Mapping[str, FileInfo]) -> dict[str, Any] | None:
+    """What a manifest says of the network; None for anything but a family that is known, with its tokenizer."""
+    row = _TEXT.get(str(config.get("model_type")))
+    if row is None or not _is(row, config) or not {WEIGHTS, TOKENIZER} <= files.keys():
+        return None
+    vocab = f"tokenizer-{files[TOKENIZER].sha256[:16]}"  # two models of one vocabulary have the same file
+    read = _read(row, config, vocab=vocab)
+    if read is None or not _fits(read, header):
+        return None
+    return {
+        "summary": f"{row.title}, {read.depth} layers of {read.width}.",
+        "architecture": {"id": row.family, "config": read.model_dump(mode="json")},
+        "inputs": read.inputs(),
+        "taps": read.taps(),
+        "averages": read.averages(),
+        "default_tap": "last" if read.summary == "last" else "final" if read.final else f"layer_{read.depth}",
+        "host": {"encoder": "tokenizer", "file": TOKENIZER, "max_tokens": min(_MAX_TOKENS, _longest(read))},
+        "files": (TOKENIZER, WEIGHTS),
+    }
+
+
+def _is(row: _Row, config: Config) -> bool:
+    named = config.get("architectures")
+    return (
+        isinstance(named, list)
+        and any(isinstance(one, str) and one.startswith(row.classes) for one in named)
+        and all(config.get(key, allowed[0]) in allowed for key, allowed in row.must.items())
+    )
+
+
+def _read(row: _Row, config: Config, **more: str) -> TextConfig | None:
+    """The family's config: of the file's keys those that the family has, and none that is null."""
+    schema = config_class(row.family, TextConfig)
+    try:
+        found = {key: value for key, value in row.read(config).items() if key in schema.model_fields}
+        return schema.model_validate({key: value for key, value in found.items() if value is not None} | more)
+    except (ValidationError, TypeError, ValueError, AttributeError, KeyError):
+        return None
+
+
+def _fits(config: TextConfig, header: Header) -> bool:
+    """Whether the tensors have the sizes that the config says, in as many layers."""
+    shapes = {_bare(name, config.prefixes): info.shape for name, info in header.tensors.items()}
+    wanted: Shapes = dict(config.shapes())
+    for layer in range(config.depth):
+        wanted |= {f"{config.layer_path}.{layer}.{name}": shape for name, shape in config.layer_shapes().items()}
+    deeper = f"{config.layer_path}.{config.depth}."
+    return all(shapes.get(name) == shape for name, shape in wanted.items()) and not any(
+        name.startswith(deeper) for name in shapes
+    )
+
+
+def _bare(name: str, prefixes: tuple[str, ...]) -> str:
+    return next((name.removeprefix(prefix) for prefix in prefixes if name.startswith(prefix)), name)
+
+
+def _longest(config: TextConfig) -> int:
+    """How many positions the network has. RoBERTa and MPNet count from the one after their padding's."""
+    sizes = config.model_dump()
+    positions: int = sizes.get("max_position_embeddings") or sizes.get("n_positions") or _MAX_TOKENS
+    from_pad = config.prefixes in (("roberta.",), ("mpnet.",))
+    return max(positions - (sizes["pad_token_id"] + 1 if from_pad else 0), 4)
+
+
+def _deberta(config: Config) -> dict[str, Any]:
+    kinds = config.get("pos_att_type") or []
+    return {**config, "pos_att_type": kinds.lower().split("|") if isinstance(kinds, str) else list(kinds)}
+
+
+def _rotary(config: Config) -> dict[str, Any]:
+    """`rope_parameters` of the library's fifth version, or `rope_theta` and `rope_scaling` of those before."""
+    rope = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
+    theta = rope.pop("rope_theta", config.get("rope_theta"))
+    kind = rope.pop("rope_type", rope.pop("type", "default"))
+    scaling = None if kind == "default" else {key: _number(value) for key, value in rope.items()} | {"rope_type": kind}
+    heads = config.get("num_key_value_heads") or config.get("num_attention_heads")
+    return {**config, "rope_theta": theta, "rope_scaling": scaling, "num_key_value_heads": heads}
+
+
+def _number(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() and value > 1_000 else value
+
+
+def _modernbert(config: Config) -> dict[str, Any]:
+    read = dict(config)
+    for kind, key in (("full_attention", "global_rope_theta"), ("sliding_attention", "local_rope_theta")):
+        if rope := (config.get("rope_parameters") or {}).get(kind):
+            if rope.get("rope_type", "default") != "default":
+                raise ValueError(f"{kind} has other positions")
+            read[key] = rope.get("rope_theta")
+    if (types := config.get("layer_types")) is not None:
+        full = [i for i, kind in enumerate(types) if kind == "full_attention"]
+        read["global_attn_every_n_layers"] = full[1] if len(full) > 1 else len(types)
+        sizes = {
+            key: value for key, value in read.items() if key in ModernBertConfig.model_fields and value is not None
+        }
+        if ModernBertConfig(**{**sizes, "vocab": "any"}).layer_types(len(types)) != types:
+            raise ValueError("layer_types is no regular pattern")
+    return read
+
+
+_ENCODER = {"is_decoder": (False, None), "add_cross_attention": (False, None)}
+_LEARNED = {**_ENCODER, "position_embedding_type": ("absolute", None)}
+
+_TEXT = {
+    "bert": _Row("bert", "Bert", "BERT encoder", _LEARNED),
+    "roberta": _Row("roberta", "Roberta", "RoBERTa encoder", _LEARNED),
+    "xlm-roberta": _Row("xlm-roberta", "XLMRoberta", "XLM-RoBERTa encoder", _LEARNED),
+    "distilbert": _Row("distilbert", "DistilBert", "DistilBERT encoder", _ENCODER),
+    "mpnet": _Row("mpnet", "MPNet", "MPNet encoder", _ENCODER),
+    "deberta-v2": _Row(
+        "deberta-v2",
+        "DebertaV2",
+        "DeBERTa encoder",
+        {**_ENCODER, "embedding_size": (None,), "attention_head_size": (None,), "conv_groups": (1, None)},
+        _deberta,
+    ),
+    "modernbert": _Row("modernbert", "ModernBert", "ModernBERT encoder", _ENCODER, _modernbert),
+    "gpt2": _Row(
+        "gpt2",
+        "GPT2",
+        "GPT-2 decoder",
+        {
+            "scale_attn_weights": (True,),
+            "scale_attn_by_inverse_layer_idx": (False,),
+            "reorder_and_upcast_attn": (False,),
+            "add_cross_attention": (False,),
+        },
+    ),
+    "llama": _Row("llama", "Llama", "Llama decoder", {}, _rotary),
+    "qwen2": _Row("qwen2", "Qwen2", "Qwen2 decoder", {"use_sliding_window": (False,)}, _rotary),
+    "t5": _Row("t5-encoder", "T5", "T5 encoder"),
+}

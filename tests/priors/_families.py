@@ -1,0 +1,47 @@
+"""A tiny config for every architecture: what the tests of families build."""
+
+from typing import Any
+
+_SIZES = {"vocab": "tiny", "vocab_size": 50, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
+_BERT = {**_SIZES, "num_hidden_layers": 3, "max_position_embeddings": 40}
+_ROTARY = {**_BERT, "num_key_value_heads": 1}
+
+TEXT: dict[str, dict[str, Any]] = {
+    "bert": _BERT,
+    "roberta": _BERT,
+    "xlm-roberta": _BERT,
+    "distilbert": {
+        "vocab": "tiny", "vocab_size": 50, "dim": 16, "n_layers": 3, "n_heads": 2, "hidden_dim": 24,
+        "max_position_embeddings": 40,
+    },
+    "mpnet": _BERT,
+    "deberta-v2": {
+        **_BERT, "relative_attention": True, "position_buckets": 8, "norm_rel_ebd": "layer_norm",
+        "share_att_key": True, "pos_att_type": ["p2c", "c2p"], "position_biased_input": False, "conv_kernel_size": 3,
+    },
+    "modernbert": {**_BERT, "local_attention": 6, "global_attn_every_n_layers": 2},
+    "gpt2": {"vocab": "tiny", "vocab_size": 50, "n_embd": 16, "n_layer": 3, "n_head": 2, "n_positions": 40},
+    "llama": {
+        **_ROTARY,
+        "head_dim": 8,
+        "rope_scaling": {
+            "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 16,
+        },
+    },
+    "qwen2": _ROTARY,
+    "t5-encoder": {
+        "vocab": "tiny", "vocab_size": 50, "d_model": 16, "d_kv": 4, "d_ff": 24, "num_layers": 3, "num_heads": 2,
+        "feed_forward_proj": "gated-gelu",
+    },
+}  # fmt: skip
+
+TINY: dict[str, dict[str, Any]] = {
+    "bert": _BERT,
+    "bert-directions": {**_BERT, "layers": [1, 3]},
+    "lexicon": {"vocab": "tiny", "vocab_size": 50},
+    "efficientnet-lite": {"width": 0.25, "depth": 0.5, "image_size": 64, "classes": 5},
+    "lstm-speaker": {"mels": 6, "hidden": 8, "layers": 2, "embedding": 7, "window": 16, "step": 6},
+    "mlp": {"columns": 3, "widths": [8, 4], "outputs": 2, "activation": "gelu"},
+}
+"""Families that are no row of the transformers library's table, and bert for what they share."""
