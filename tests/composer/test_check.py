@@ -105,12 +105,12 @@ def test_a_rejected_vector_is_refused_with_cause_and_fix(name: str, kind: type[E
 
 def test_checking_the_examples_takes_less_than_a_tenth_of_a_second() -> None:
     graphs = [Graph.load(IR / f"{name}.yaml") for name in EXAMPLES]
-    start = time.perf_counter()
+    start = time.process_time()
 
     for graph in graphs:
         check(graph, resolve)
 
-    assert time.perf_counter() - start < 0.1
+    assert time.process_time() - start < 0.1
 
 
 TEXT = {"op": "input", "type": "text.raw[B]:str", "column": "text"}

@@ -203,12 +203,12 @@ def test_a_lock_that_is_not_one_is_refused(path: tuple[str, ...], value: Any) ->
     ["", "[]", "{}", "null", '{"lock": 1', '{"lock": ' + "[" * 100_000, '{"lock": 1, "lock": 1}', '{"lock": NaN}'],
 )
 def test_hostile_texts_are_refused_quickly(text: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
 
     with pytest.raises(BadLock):
         Lock.from_json(text)
 
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5
 
 
 def test_a_lock_with_a_flipped_character_never_loads_as_another_composition() -> None:

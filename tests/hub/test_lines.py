@@ -73,8 +73,8 @@ def test_a_file_that_appears_or_goes_has_the_ranges_of_git() -> None:
 def test_texts_without_anything_in_common_take_no_time() -> None:
     old, new = [f"old {i}" for i in range(20_000)], [f"new {i}" for i in range(20_000)]
 
-    start = time.perf_counter()
+    start = time.process_time()
     found = hunks(["same", *old], ["same", *new])
 
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert sum(line.sign != " " for line in found[0].lines) == 40_000 > MAX_DIFFERENCES
