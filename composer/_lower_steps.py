@@ -18,10 +18,10 @@ from composer._lower_ops import Cast, Concat, Expand, Gate, Head, Layout, Pool, 
 from composer._lower_priors import PriorCache
 from composer._lower_wiring import Slot, Step
 from composer.check import TypedNode
+from composer.delta import Delta
 from composer.errors import BadGraph
 from composer.lock import Lock
 from priors.functions.signatures import find_signature
-from priors.library import Library
 from priors.registry import find_function
 from priors.types import PortType
 
@@ -41,9 +41,9 @@ class Plan:
     learned: dict[str, nn.Module] = field(default_factory=dict)
 
 
-def lower_nodes(lock: Lock, library: Library) -> Plan:
+def lower_nodes(lock: Lock, priors: PriorCache) -> Plan:
     """Lower every node. Raises BadGraph for what this version cannot run."""
-    lowering = _Lowering(lock, PriorCache(library))
+    lowering = _Lowering(lock, priors)
     for node in lock.nodes:
         lowering.add(node)
     lowering.join_networks()
@@ -60,7 +60,8 @@ class _Lowering:
         self._masks: dict[str, tuple[str, Slot]] = {}  # node -> the axis that is masked, where the mask lies
         self._values: dict[str, str] = {}  # node -> what its value is made of; equal texts are equal values
         self._made: dict[str, str] = {}  # the same text -> the first node that has it
-        self._nets: dict[tuple[str, tuple[Slot, ...]], list[tuple[int, TypedNode]]] = {}
+        self._weights: dict[str, tuple[str, tuple[str, ...]]] = {}  # node of weights -> the prior, and deltas in order
+        self._nets: dict[tuple[str, tuple[str, ...], tuple[Slot, ...]], list[tuple[int, TypedNode]]] = {}
 
     def add(self, node: TypedNode) -> None:
         if node.op not in _OPS:
@@ -69,6 +70,8 @@ class _Lowering:
         first = self._made.setdefault(value, node.name)
         if first == node.name:
             _OPS[node.op](self, node)
+        elif first in self._weights:
+            self._weights[node.name] = self._weights[first]
         elif first in self.plan.slots:
             self.plan.slots[node.name] = self.plan.slots[first]
             if first in self._masks:
@@ -117,14 +120,14 @@ class _Lowering:
                 return
 
     def net(self, node: TypedNode) -> None:
-        weights = self.nodes[dict(node.inputs)["w"]]
-        if weights.op != "load" or node.attrs.get("train", "frozen") != "frozen":
-            raise _cannot(node, "a network that is trained or changed", "frozen networks of a load node")
+        if node.attrs.get("train", "frozen") not in ("frozen", "delta"):
+            raise _cannot(node, "a network whose own weights are trained", "a delta of kind full, with train: delta")
+        ref, deltas = self._weights[dict(node.inputs)["w"]]
         takes: list[Slot] = []
         for source in (source for port, source in node.inputs if port != "w"):
             takes.append(self.plan.slots[source])
             takes += [slot for axis, slot in (self._masks[source],)] if source in self._masks else []
-        users = self._nets.setdefault((weights.attrs["prior"], tuple(takes)), [])
+        users = self._nets.setdefault((ref, deltas, tuple(takes)), [])
         users.append((len(self.plan.steps), node))
         self.plan.slots[node.name] = node.name
         self._keep_mask(node)
@@ -132,21 +135,42 @@ class _Lowering:
     def join_networks(self) -> None:
         """One step a network and input, at the place of its first user, with all taps that are read."""
         # Backwards: an insertion moves only what comes after it, and one network may read another's value.
-        for (ref, takes), users in reversed(self._nets.items()):
+        for (ref, deltas, takes), users in reversed(self._nets.items()):
             taps = {node.name: node.attrs["tap"] for _, node in users}
-            self.plan.steps.insert(users[0][0], Step(takes, tuple(taps), partial(self._network, ref, taps)))
+            self.plan.steps.insert(users[0][0], Step(takes, tuple(taps), partial(self._network, ref, deltas, taps)))
 
-    def _network(self, ref: str, taps: Mapping[str, str], gives: tuple[Slot, ...]) -> nn.Module:
-        return self.priors.network(ref, tuple(taps[node] for node in gives))
+    def _network(
+        self, ref: str, deltas: tuple[str, ...], taps: Mapping[str, str], gives: tuple[Slot, ...]
+    ) -> nn.Module:
+        wanted = tuple(taps[node] for node in gives)
+        if not deltas:
+            return self.priors.network(ref, wanted)
+        changes = [self.plan.learned[name] for name in deltas]
+        return self.priors.changed(ref, wanted, [delta for delta in changes if isinstance(delta, Delta)])
+
+    def load(self, node: TypedNode) -> None:
+        """Weights are read by the nets that use them."""
+        self._weights[node.name] = node.attrs["prior"], ()
+
+    def delta(self, node: TypedNode) -> None:
+        if len(node.inputs) != 1:
+            raise _cannot(node, "a delta between two sets of weights", "a delta of one, which is learned")
+        ref, deltas = self._weights[node.sources[0]]
+        attrs = node.attrs
+        self.plan.learned[node.name] = Delta.of(
+            self.priors.shapes(ref),
+            kind=attrs["kind"],
+            targets=attrs.get("targets"),
+            r=attrs.get("r"),
+            alpha=attrs.get("alpha"),
+            seed=int(node.hash[:12], 16) ^ self.seed,
+        )
+        self._weights[node.name] = ref, (*deltas, node.name)
 
 
 def _input(low: _Lowering, node: TypedNode) -> None:
     if not low.type(node.name).is_raw:
         low.host(node, node.name)
-
-
-def _load(low: _Lowering, node: TypedNode) -> None:
-    """Weights are read by the nets that use them."""
 
 
 def _encode(low: _Lowering, node: TypedNode) -> None:
@@ -233,7 +257,8 @@ def _expand(low: _Lowering, node: TypedNode) -> None:
 
 _OPS: Mapping[str, Callable[[_Lowering, TypedNode], None]] = {
     "input": _input,
-    "load": _load,
+    "load": _Lowering.load,
+    "delta": _Lowering.delta,
     "net": _Lowering.net,
     "fn": _fn,
     "encode": _encode,

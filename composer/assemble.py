@@ -125,17 +125,31 @@ def block_graph(
     return Graph.from_dict(_document(name, wiring.nodes, outputs, seed=0)), ends
 
 
+ADAPTED_DELTA = "delta"
+"""The node of the delta that a set is adapted by."""
+
+
 def set_graph(
-    task: Task, members: Sequence[Member], offered: Offer, *, seed: int = 0, fusion: Fusion = "concat"
+    task: Task,
+    members: Sequence[Member],
+    offered: Offer,
+    *,
+    seed: int = 0,
+    fusion: Fusion = "concat",
+    adapted: Candidate | None = None,
+    delta: Mapping[str, Any] | None = None,
 ) -> Graph:
     """The composition of `members` for `task`: blocks normalized by their weight, fused, and a head.
 
     "concat" puts blocks side by side (the head is then a closed form); "gate" projects each to GATE_WIDTH features
-    and mixes them row by row, which is trained by gradient descent.
+    and mixes them row by row, which is trained by gradient descent. With `adapted` the last block is that tap of its
+    network with a delta of the attributes `delta`, at the node ADAPTED_DELTA.
     """
     wiring = _Wiring(offered.manifests)
     ordered = sorted(members, key=lambda member: -member.weight)
     ends = [wiring.block(member.candidate, 1.0 if fusion == "gate" else member.weight) for member in ordered]
+    if adapted is not None:
+        ends.append(wiring.adapted(adapted, delta or {}))
     if fusion == "gate":
         joined = wiring.add(
             "gate", {"op": "gate", "in": ends, "type": f"vec.feat[B,D:{GATE_WIDTH}]:f32", "init": "first"}
@@ -187,14 +201,31 @@ class _Wiring:
             f"{source}_block", {"op": "fn", "fn": "block_norm", "in": [source], "config": config, "fit": "train"}
         )
 
+    def adapted(self, candidate: Candidate, delta: Mapping[str, Any]) -> str:
+        """The normalized block of a network with a delta; its last node."""
+        manifest = next(m for one, m in self._manifests.items() if one.ref == candidate.ref)
+        loaded = self._load(candidate, manifest)
+        weights = self.add(ADAPTED_DELTA, {"op": "delta", "in": [loaded], **delta, "train": "full"})
+        source = self._input(candidate.column, manifest)
+        net = {"op": "net", "in": {"w": weights, next(iter(manifest.inputs)): source}, "tap": candidate.tap}
+        node = self.add(f"{candidate.ref.name}_adapted", {**net, "train": "delta"})
+        config = {"mode": "columns" if _width(manifest, candidate.tap) <= NARROW else "rows", "weight": 1.0}
+        return self.add(
+            f"{node}_block", {"op": "fn", "fn": "block_norm", "in": [node], "config": config, "fit": "train"}
+        )
+
+    def _load(self, candidate: Candidate, manifest: PriorManifest) -> str:
+        ref, arch = candidate.ref, manifest.architecture.id if manifest.architecture else None
+        paid = {"license": manifest.license.spdx, "fee_bp": manifest.fee_bp}
+        load = {"op": "load", "prior": str(ref), "arch": arch, **paid}
+        return self.once(("load", ref), f"{ref.name}_weights", load)
+
     def _features(self, candidate: Candidate, manifest: PriorManifest) -> str:
         ref, column = candidate.ref, candidate.column
         source = self._input(column, manifest)
         paid = {"license": manifest.license.spdx, "fee_bp": manifest.fee_bp}
         if manifest.function is None:
-            arch = manifest.architecture.id if manifest.architecture else None
-            load = {"op": "load", "prior": str(ref), "arch": arch, **paid}
-            weights = self.once(("load", ref), f"{ref.name}_weights", load)
+            weights = self._load(candidate, manifest)
             port = next(iter(manifest.inputs))
             net = {"op": "net", "in": {"w": weights, port: source}, "tap": candidate.tap, "train": "frozen"}
             return self.once(candidate, f"{ref.name}_{candidate.tap}", net)

@@ -4,6 +4,7 @@ labelled."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from composer.assemble import Offer, block_graph
 from composer.cache import FeatureCache, data_hash
-from composer.check import check
+from composer.check import check, frozen_frontier
 from composer.choices import Cancelled, Candidate, Report, never, silent
 from composer.errors import Cancelled as Stopped
 from composer.lock import Lock
@@ -124,6 +125,17 @@ def frozen_values(
         if node.name in columns and node.type is not None and not node.type.is_raw:
             found[node.name] = torch.as_tensor(np.asarray(columns[node.name], dtype=np.float32))
     return found
+
+
+def adapted_values(lowered: Lowered, task: Task) -> dict[str, Tensor]:
+    """What the nets of trained deltas give for every row, up to where something else learns; never cached."""
+    still = tuple(
+        replace(node, attrs={**node.attrs, "train": "frozen"}) if node.op in ("delta", "net") else node
+        for node in lowered.lock.nodes
+    )
+    wanted = [name for name in frozen_frontier(still, lowered.lock.outputs) if name not in set(lowered.lock.frontier)]
+    found = lowered.features(column_values(lowered.lock, task), wanted)
+    return {name: torch.from_numpy(value) for name, value in found.items()}
 
 
 def fit_functions(lowered: Lowered, values: Mapping[str, Tensor], labelled: Rows) -> None:

@@ -50,6 +50,13 @@ Group = Annotated[str | None, typer.Option("--group", help="Column whose equal v
 Ignore = Annotated[list[str] | None, typer.Option("--ignore", help="Column to leave out; may be given again.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Same data, lock and seed: the same model, bit for bit.")]
 Fusion = Annotated[Literal["concat", "gate"], typer.Option("--fusion", help="How the parts of a set are joined.")]
+Adapt = Annotated[
+    Literal["auto", "none", "lora", "full"],
+    typer.Option("--adapt", help="auto: adapt a network to the rows if cross-validation says so; lora, full: do so."),
+]
+Budget = Annotated[
+    float | None, typer.Option("--budget", min=0, help="Most seconds that adapting may take, comparison included.")
+]
 Remote = Annotated[bool, typer.Option("--remote", help="Send the rows to the hub and run there.")]
 BudgetMb = Annotated[float | None, typer.Option("--budget-mb", min=0, help="Leave out priors of more megabytes.")]
 License = Annotated[
@@ -102,6 +109,8 @@ def fit(
     ] = None,
     seed: Seed = 0,
     fusion: Fusion = "concat",
+    adapt: Adapt = "none",
+    budget: Budget = None,
     kind: Kind = None,
     group: Group = None,
     ignore: Ignore = None,
@@ -117,18 +126,17 @@ def fit(
     """Fit a composition to labelled rows and save it."""
     task = _task(data, target, kind=kind, group=group, ignore=ignore)
     graph = _graph(spec) if spec else None
+    options: dict[str, Any] = {"seed": seed, "fusion": fusion, "adapt": adapt, "budget_seconds": budget}
     with progress() as report:
         if remote:
             from composer import remote as far
 
             with _cli_hub.open_hub(url) as hub:
-                result = far.fit(hub, task, graph, out, push_to=push_to, seed=seed, fusion=fusion, report=report)
+                result = far.fit(hub, task, graph, out, push_to=push_to, options=options, report=report)
         else:
             from composer.fit import fit as fit_here
 
-            model = fit_here(
-                task, graph, library=_library(library, offline, url, report), seed=seed, fusion=fusion, report=report
-            )
+            model = fit_here(task, graph, library=_library(library, offline, url, report), report=report, **options)
             model.save(out)
             result = {"structure": model.structure, "model": model.model, "report": model.report}
     emit({"folder": str(out), **result}, f"{report_text(result['report'])}\nSaved in {out}.", as_json=as_json)

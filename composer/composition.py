@@ -232,12 +232,16 @@ def card(model: Composition) -> str:
         f"Licenses of the parts: {whole or 'not stated'}. NOTICE says what each asks for.",
         "",
     ]
+    adaptation = facts.get("adaptation", {})
     if "expected" in facts:
+        judged = "leave-one-out" if adaptation.get("chosen", "frozen") == "frozen" else "cross-validated"
         lines += [
-            f"Fitted on {facts['rows']:,} labelled rows; leave-one-out {facts['metric']} "
+            f"Fitted on {facts['rows']:,} labelled rows; {judged} {facts['metric']} "
             f"{facts['expected']:.3f} (95 % interval {facts['low']:.3f} to {facts['high']:.3f}).",
             "",
         ]
+    if adaptation:
+        lines += [f"Adaptation: {adaptation['chosen']}. {adaptation['why'][:1].upper()}{adaptation['why'][1:]}.", ""]
     return "\n".join(lines)
 
 

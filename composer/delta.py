@@ -96,10 +96,15 @@ class Delta(nn.Module):
 
     @contextmanager
     def live(self, network: nn.Module) -> Iterator[None]:
-        """While open, `network` (frozen, of the architecture this was made for) runs with the difference."""
+        """While open, `network` (frozen, of the architecture this was made for) runs with the difference.
+
+        A network that was built no deeper than its taps lacks the modules above them; they are passed over.
+        """
+        modules = dict(network.named_modules())
         with ExitStack() as undo:
             for path, part in self._parts.items():
-                undo.callback(part.attach(network.get_submodule(path)))
+                if path in modules:
+                    undo.callback(part.attach(modules[path]))
             yield
 
     def folded(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -108,11 +113,26 @@ class Delta(nn.Module):
         with torch.no_grad():
             for path, part in self._parts.items():
                 names = {"weight": f"{path}.weight", "bias": f"{path}.bias"}
+                if names["weight"] not in state:
+                    continue  # above the taps, as in `live`
                 weight, bias = part.fold(state[names["weight"]], state.get(names["bias"]))
                 found[names["weight"]] = weight
                 if bias is not None:
                     found[names["bias"]] = bias
         return found
+
+
+def upper_half(network: nn.Module) -> list[str]:
+    """Globs for the upper half of a network's longest row of layers, and for what stands after it.
+
+    Few labels hardly move the lower half, and what nothing changes is computed once for all steps.
+    """
+    rows = [(path, row) for path, row in network.named_modules() if isinstance(row, nn.ModuleList | nn.Sequential)]
+    if not rows:
+        return ["*"]
+    path, row = max(rows, key=lambda found: len(found[1]))
+    prefix = f"{path}." if path else ""
+    return [f"{prefix}{name}.*" for name, _ in list(row.named_children())[len(row) // 2 :]]
 
 
 def load_folded(network: nn.Module, deltas: Sequence[Delta]) -> nn.Module:

@@ -19,6 +19,7 @@ from composer.choices import Cancelled, Report, never, silent
 from composer.errors import Cancelled as Stopped
 from composer.rank.head import ridge
 from composer.rank.probe import Targets
+from composer.rank.rows import folds
 
 CHECKPOINTS = (0, 10, 25, 50, 100, 200)
 """Numbers of steps compared."""
@@ -45,12 +46,12 @@ def descend(
     """Trains `learners` inside `body` (values -> (features (n, D),)) in place; the number of steps that were best."""
     align(body, learners, values)
     start = [{name: value.clone() for name, value in one.state_dict().items()} for one in learners]
-    folds = _folds(targets, seed)
-    count = int(folds.max()) + 1
+    numbers = folds(targets, FOLDS, seed)
+    count = int(numbers.max()) + 1
     legs = [after - before for before, after in pairwise((0, *CHECKPOINTS))]
     losses = np.zeros(len(CHECKPOINTS))
     for k in range(count):
-        train, held = np.flatnonzero(folds != k), np.flatnonzero(folds == k)
+        train, held = np.flatnonzero(numbers != k), np.flatnonzero(numbers == k)
         _restore(learners, start)
         for i, more in enumerate(legs):
             _steps(body, learners, values, targets, train, more, cancelled=cancelled)
@@ -151,15 +152,3 @@ def _held_out(
 def _restore(learners: Sequence[nn.Module], states: Sequence[dict[str, Tensor]]) -> None:
     for one, state in zip(learners, states, strict=True):
         one.load_state_dict(state)
-
-
-def _folds(targets: Targets, seed: int) -> np.ndarray:
-    """(n,) fold of each row, FOLDS or one a group where these are fewer; groups stay whole, classes spread evenly."""
-    groups = np.arange(len(targets)) if targets.groups is None else targets.groups
-    names, first, numbers = np.unique(groups, return_index=True, return_inverse=True)
-    order = np.random.default_rng(seed).permutation(len(names))
-    if targets.labels is not None:  # a group counts as the class of its first row
-        order = order[np.argsort(targets.labels[first][order], kind="stable")]
-    folds = np.empty(len(names), dtype=np.int64)
-    folds[order] = np.arange(len(names)) % FOLDS
-    return np.asarray(folds[numbers])

@@ -9,6 +9,7 @@ the best known part, for as many steps as cross-validation says.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -18,19 +19,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from composer.assemble import Fusion, offer, plain_members, set_graph
-from composer.blocks import fit_functions, frozen_values
+from composer.adapt import PENALTY, Adapted, Budget, Mode, Workplace, decide, finish
+from composer.adapt_graph import fit_deltas
+from composer.assemble import ADAPTED_DELTA, Fusion, Offer, offer, plain_members, set_graph
+from composer.blocks import adapted_values, fit_functions, frozen_values
 from composer.cache import FeatureCache
 from composer.check import check
 from composer.choices import Cancelled, Choice, Member, Report, never, silent, within
 from composer.composition import Composition
+from composer.delta import Delta
 from composer.descent import descend
 from composer.errors import BadGraph
 from composer.graph import Graph
 from composer.lock import Lock
 from composer.lower import Lowered, lower
-from composer.rank.head import ridge
-from composer.rank.probe import Probe, Targets
+from composer.rank.head import ridge, ridge_at
+from composer.rank.probe import Array, Probe, Targets
 from composer.recommend import open_library, read_targets, recommend, to_learn_from
 from priors.errors import BadTask
 from priors.library import Library, resolver
@@ -51,16 +55,23 @@ def fit(
     cache: FeatureCache | Path | str | None = None,
     seed: int = 0,
     fusion: Fusion = "concat",
+    adapt: Mode = "none",
+    budget_seconds: float | None = None,
     report: Report = silent,
     cancelled: Cancelled = never,
 ) -> Composition:
     """The composition `choice` fitted to `task`'s labelled rows; without a choice, the recommended one.
 
-    seed    of projections and folds; 0 keeps the one a graph names
-    fusion  how the members of a choice are joined (composer.assemble.set_graph); a graph says so itself
+    seed            of projections, folds and deltas; 0 keeps the one a graph names
+    fusion          how the members of a choice are joined (composer.assemble.set_graph); a graph says so itself
+    adapt           "auto" adapts the choice's leading network to the rows where cross-validation on them is for it;
+                    "lora" and "full" do so anyway; "none" leaves every network as it is
+    budget_seconds  what adapting may take, comparison included. Steps are planned from it by the clock; without one,
+                    nothing depends on time
 
-    Same task, same graph, same seed: the same bits on the same machine. Raises BadTask, BadGraph, PortMismatch or
-    UnknownPrior for what cannot be fitted; Cancelled when stopped.
+    Same task, same graph, same seed: the same bits on the same machine. A run that adapts and is killed goes on where
+    it was when it is called again. Raises BadTask, BadGraph, PortMismatch or UnknownPrior for what cannot be fitted;
+    Cancelled when stopped.
     """
     library = open_library(library, hub)
     cache = FeatureCache.of(cache)
@@ -71,10 +82,25 @@ def fit(
     if choice is None:
         ranking = recommend(task, library=library, cache=cache, report=report, cancelled=cancelled)
         choice, facts["ranking"] = ranking.best, ranking.to_dict()
+    adapted: Adapted | None = None
+    place = Workplace(
+        cache, task=task.fingerprint, choice=_named(choice), adapt=adapt, seed=seed, budget=budget_seconds
+    )
     if isinstance(choice, Graph):
+        if adapt not in ("auto", "none"):
+            raise BadGraph(
+                f"adapt={adapt} changes a choice, and a graph says itself what is adapted. Add a delta node."
+            )
         graph = Graph.from_dict({**choice.to_dict(), "fit": {**choice.fit, "seed": seed}}) if seed else choice
     else:
-        graph = _graph_of(task, choice, library, seed=seed, fusion=fusion)
+        offered = offer(task, library.entries())
+        choice = _with_members(task, choice, offered)
+        if adapt != "none":
+            adapted, facts["adaptation"] = _decide(
+                task, choice, offered, library, cache, targets, adapt, fusion, Budget(budget_seconds), place, seed,
+                within(report, 1, STEPS), cancelled,
+            )  # fmt: skip
+        graph = _graph_of(task, choice, offered, adapted, seed=seed, fusion=fusion)
     report(1, STEPS, f"checking {graph.name}: {len(graph.nodes)} nodes")
     lock = Lock.of(check(graph, resolver(library)))
     _fits_task(lock, task)
@@ -83,7 +109,25 @@ def fit(
     values = frozen_values(lowered, task, cache, report=within(report, 2, STEPS), cancelled=cancelled)
     computed = perf_counter() - started
     report(3, STEPS, "fitting")
-    found, steps = train(lowered, values, targets, report=within(report, 3, STEPS), cancelled=cancelled)
+    if adapted is not None:
+        delta = lowered.learned[ADAPTED_DELTA]
+        if not isinstance(delta, Delta):
+            raise BadGraph(f"node {ADAPTED_DELTA!r} of {graph.name} is no delta. Fit the choice again.")
+        finish(
+            adapted, delta, task, library, targets, place=place, seed=seed, report=within(report, 3, STEPS),
+            cancelled=cancelled,
+        )  # fmt: skip
+        values |= adapted_values(lowered, task)
+        found, steps = fit_mixture(lowered, values, targets, adapted), adapted.recipe.steps
+    elif any(node.op == "delta" and node.learns for node in lock.nodes):
+        (found, weight, bias), steps = fit_deltas(
+            lowered, task, targets, values, place=place, report=within(report, 3, STEPS), cancelled=cancelled
+        )
+        _set_head(lowered.learned[next(iter(lock.outputs.values()))], weight, bias, found, targets)
+        facts["adaptation"] = {"chosen": "as the graph says", "why": "its delta nodes were trained on the rows"}
+    else:
+        found, steps = train(lowered, values, targets, report=within(report, 3, STEPS), cancelled=cancelled)
+    place.clear()
     low, high = found.interval
     facts |= {
         "task": task.name,
@@ -99,7 +143,8 @@ def fit(
         "seconds": {"features": round(computed, 3), "fit": round(perf_counter() - started - computed, 3)},
         "labels": list(task.labels),
     }
-    report(4, STEPS, f"leave-one-out {task.metric} {found.score:.3f}", expected=found.score)
+    judged = "cross-validated" if facts.get("adaptation", {}).get("chosen", "frozen") != "frozen" else "leave-one-out"
+    report(4, STEPS, f"{judged} {task.metric} {found.score:.3f}", expected=found.score)
     return Composition(graph, lock, lowered, facts)
 
 
@@ -118,7 +163,9 @@ def train(
     head = lowered.lock.node(next(iter(lowered.lock.outputs.values())))
     source = head.sources[0]
     given = list(values)
-    learners = [node.name for node in lowered.lock.nodes if node.learns and node.op != "fn" and node is not head]
+    learners = [
+        node.name for node in lowered.lock.nodes if node.learns and node.op not in ("fn", "delta", "net", "head")
+    ]
     steps = 0
     if learners:
         body = lowered.part(given, [source])
@@ -145,27 +192,83 @@ def fit_head(head: nn.Module, features: NDArray[np.float32], targets: Targets) -
     Probabilities of a class head are softmax(y / temperature).
     """
     found = ridge(features, targets)
-    weight, bias = found.weight, found.bias
+    _set_head(head, found.weight, found.bias, found.probe, targets)
+    return found.probe
+
+
+def _set_head(head: nn.Module, weight: Array, bias: Array, judged: Probe, targets: Targets) -> None:
     if targets.labels is None:
         weight, bias = weight * targets.spread, bias * targets.spread + targets.mean
     state = {
         "weight": torch.from_numpy(weight).float(),
         "bias": torch.from_numpy(bias).float(),
-        "temperature": torch.tensor(1.0 / found.probe.sharpness, dtype=torch.float32),
+        "temperature": torch.tensor(1.0 / judged.sharpness, dtype=torch.float32),
     }
     head.load_state_dict(state)
-    return found.probe
 
 
-def _graph_of(task: Task, choice: Choice, library: Library, *, seed: int, fusion: Fusion) -> Graph:
-    offered = offer(task, library.entries())
+def fit_mixture(lowered: Lowered, values: Mapping[str, Tensor], targets: Targets, adapted: Adapted) -> Probe:
+    """The head over frozen blocks and, last, the adapted one: a ridge head for each, mixed as cross-validation says.
+
+    A linear head over blocks side by side holds both. The adapted rows were trained on with their labels, so its head
+    has a given penalty, and scores and temperature are the cross-validated ones.
+    """
+    fit_functions(lowered, values, np.arange(len(targets)))
+    head = lowered.lock.node(next(iter(lowered.lock.outputs.values())))
+    joined = lowered.lock.node(head.sources[0])
+    ends = list(joined.sources) if joined.op == "concat" else [joined.name]
+    with torch.inference_mode():
+        blocks = [block.numpy() for block in lowered.part(list(values), ends)(*values.values())]
+    weight, bias = ridge_at(blocks[-1], targets, PENALTY)
+    if len(blocks) > 1:
+        frozen = ridge(np.hstack(blocks[:-1]), targets)
+        weight = np.hstack([(1 - adapted.part) * frozen.weight, adapted.part * weight])
+        bias = (1 - adapted.part) * frozen.bias + adapted.part * bias
+    _set_head(lowered.learned[head.name], weight, bias, adapted.probe, targets)
+    return adapted.probe
+
+
+def _decide(
+    task: Task, choice: Choice, offered: Offer, library: Library, cache: FeatureCache, targets: Targets, mode: Mode,
+    fusion: Fusion, budget: Budget, place: Workplace, seed: int, report: Report, cancelled: Cancelled,
+) -> tuple[Adapted | None, dict[str, Any]]:  # fmt: skip
+    if fusion != "concat":
+        if mode != "auto":
+            raise BadTask(f"adapt={mode} and fusion={fusion} do not go together. Use fusion='concat'.")
+        return None, {"chosen": "frozen", "why": f"sets fused by {fusion} are not adapted"}
+    verdict = decide(
+        task, choice, offered, library, cache, targets, mode=mode, budget=budget, place=place, seed=seed,
+        report=report, cancelled=cancelled,
+    )  # fmt: skip
+    return verdict.adapted, dict(verdict.facts)
+
+
+def _named(choice: Choice | Graph) -> Any:
+    """What of a choice decides the bits of its adaptation."""
+    return choice.to_dict() if isinstance(choice, Graph) else [member.to_dict() for member in choice.members]
+
+
+def _with_members(task: Task, choice: Choice, offered: Offer) -> Choice:
+    """The choice with members this library has; plain ones where it names none. Raises BadTask."""
     members: Sequence[Member] = choice.members or plain_members(offered)
     if not members:
         raise BadTask(f"nothing was recommended for {task.name}, and the library has no plain features. Name a set.")
     for member in members:
         if member.candidate not in offered.manifests:
             raise BadTask(f"{member.candidate.name} cannot read {task.name}. Recommend again with this library.")
-    return set_graph(task, members, offered, seed=seed, fusion=fusion)
+    return replace(choice, members=tuple(members))
+
+
+def _graph_of(
+    task: Task, choice: Choice, offered: Offer, adapted: Adapted | None, *, seed: int, fusion: Fusion
+) -> Graph:
+    if adapted is None:
+        return set_graph(task, choice.members, offered, seed=seed, fusion=fusion)
+    recipe = adapted.recipe
+    delta: dict[str, Any] = {"kind": recipe.kind, "targets": list(recipe.targets)}
+    delta |= {key: value for key, value in {"r": recipe.r, "alpha": recipe.alpha}.items() if value is not None}
+    members = choice.members if adapted.part < 1 else ()
+    return set_graph(task, members, offered, seed=seed, adapted=adapted.candidate, delta=delta)
 
 
 def _fits_task(lock: Lock, task: Task) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from composer._lower_batches import batches
 from composer._lower_host import HostInput, HostStep
+from composer._lower_priors import PriorCache
 from composer._lower_steps import lower_nodes
 from composer._lower_wiring import Wiring, needed
 from composer.errors import BadGraph
@@ -52,11 +53,13 @@ class Lowered:
     inputs   the module's positional inputs: the host steps' tensors, a mask right after its value
     outputs  output name -> node; the module returns a tuple in this order
     learned  node -> module, for the nodes with parameters or fitted buffers; shared by all parts
+    priors   the priors it uses, verified, each loaded once
     """
 
     def __init__(self, lock: Lock, library: Library) -> None:
         self.lock = lock
-        plan = lower_nodes(lock, library)
+        self.priors = PriorCache(library)
+        plan = lower_nodes(lock, self.priors)
         self.host: tuple[HostStep, ...] = tuple(plan.host)
         self.inputs: tuple[HostInput, ...] = tuple(given for step in plan.host for given in step.inputs)
         self.outputs = dict(lock.outputs)
@@ -151,6 +154,7 @@ class Lowered:
         with torch.no_grad():
             for name, value in wanted.items():
                 value.copy_(state[name])
+        self.__dict__.pop("module", None)  # it may hold networks with the deltas as they were
 
     def _check_rows(self, node: str) -> None:
         t = self.lock.node(node).type

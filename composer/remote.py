@@ -28,20 +28,19 @@ def fit(
     out: Path,
     *,
     push_to: str | None,
-    seed: int,
-    fusion: str,
+    options: Mapping[str, Any],
     report: Report,
 ) -> dict[str, Any]:
     """Fits on the hub, pulls the model into `out`, and returns the job's result with `repo` and `commit`.
 
-    The model is kept as `push_to`, by default <me>/<task name>-model.
+    The model is kept as `push_to`, by default <me>/<task name>-model. `options` are those of `composer.fit.fit`: seed,
+    fusion, adapt, budget_seconds.
     """
     spec = {
         "task": send_task(hub, task, report=report),
         "composition": None if graph is None else graph.to_dict(),
         "push_to": push_to or f"{hub.whoami()['name']}/{_slug(task.name)}-model",
-        "seed": seed,
-        "fusion": fusion,
+        **options,
         "private": True,
     }
     result = dict(hub.wait(hub.submit("fit", spec), report))

@@ -186,7 +186,7 @@ def _run(prior: Prior, values: Sequence[Any], taps: tuple[str, ...], progress: P
     with torch.inference_mode():
         for start in range(0, len(order), at_once):
             rows = np.array(order[start : start + at_once])
-            for at, inputs, masks in _batches(prior.manifest, encoder.encode([values[i] for i in rows])):
+            for at, inputs, masks in batches(prior.manifest, encoder.encode([values[i] for i in rows])):
                 for (tap, t), out in zip(types.items(), module(*inputs), strict=True):
                     found[tap][rows[at]] = pooled(out, t, masks).numpy()
                 done += len(at)
@@ -202,7 +202,7 @@ def _width(t: PortType) -> int:
     return width
 
 
-def _batches(
+def batches(
     manifest: PriorManifest, tensors: tuple[Tensor, ...]
 ) -> Iterator[tuple[list[int], tuple[Tensor, ...], dict[str, Tensor]]]:
     """Cuts encoded rows into batches: (which rows, the inputs for them, the mask of each axis that has one).

@@ -32,12 +32,19 @@ def ridge(features: NDArray[np.floating], targets: Targets) -> Ridge:
     block = np.asarray(features, dtype=np.float64)
     rows = sample(targets, MAX_ROWS)
     found = probe(gram(block[rows]), targets.take(rows))
+    weight, bias = ridge_at(block, targets, found.penalty)
+    return Ridge(weight, bias, found)
+
+
+def ridge_at(features: NDArray[np.floating], targets: Targets, penalty: float) -> tuple[Array, Array]:
+    """Weight (C, D) and bias (C,) at a given penalty, in units of the features' mean squared row length."""
+    block = np.asarray(features, dtype=np.float64)
     mean, intercept = block.mean(axis=0), targets.matrix.mean(axis=0)
     centered, wanted = block - mean, targets.matrix - intercept
     n, width = centered.shape
-    penalty = found.penalty * (float(np.square(centered).sum()) / n or 1.0)
+    absolute = penalty * (float(np.square(centered).sum()) / n or 1.0)
     if n <= width:
-        weight = np.linalg.solve(centered @ centered.T + penalty * np.eye(n), wanted).T @ centered
+        weight = np.linalg.solve(centered @ centered.T + absolute * np.eye(n), wanted).T @ centered
     else:
-        weight = np.linalg.solve(centered.T @ centered + penalty * np.eye(width), centered.T @ wanted).T
-    return Ridge(weight, intercept - weight @ mean, found)
+        weight = np.linalg.solve(centered.T @ centered + absolute * np.eye(width), centered.T @ wanted).T
+    return weight, intercept - weight @ mean

@@ -200,7 +200,7 @@ def probe(kernel: Array, targets: Targets, penalties: Array = PENALTIES) -> Prob
     prior around 1.
     """
     predictions = press(kernel, targets.matrix, penalties * _scale(kernel), targets.together)
-    found = [_judge(scores, targets) for scores in predictions]
+    found = [judge(scores, targets) for scores in predictions]
     means = np.array([losses.mean() for _, losses in found])
     cost = len(targets) * means / TEMPER + 0.5 * (np.log(penalties) / PENALTY_SPREAD) ** 2
     chosen = int(cost.argmin())
@@ -237,7 +237,7 @@ def _scale(kernel: Array) -> float:
     return float(np.trace(kernel)) / max(len(kernel), 1) or 1.0
 
 
-def _judge(scores: Array, targets: Targets) -> tuple[float, Array]:
+def judge(scores: Array, targets: Targets) -> tuple[float, Array]:
     """The sharpness that reads `scores` (n, C) best as probabilities, and each row's loss with it."""
     if targets.labels is None:
         return 1.0, (scores[:, 0] - targets.matrix[:, 0]) ** 2

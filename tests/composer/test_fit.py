@@ -18,12 +18,12 @@ from composer.check import check
 from composer.choices import Member
 from composer.cli import main
 from composer.composition import Composition
-from composer.descent import _folds
 from composer.errors import BadGraph, BadLock, Cancelled, NoBackend
 from composer.fit import fit
 from composer.graph import Graph
 from composer.lock import Lock
 from composer.rank.probe import Targets, gram, probe, solve
+from composer.rank.rows import folds
 from composer.recommend import recommend
 from priors.errors import BadTable, BadTask, UserError
 from priors.library import resolver
@@ -280,13 +280,13 @@ def test_folds_keep_groups_whole_and_classes_even():
     targets = Targets.of_classes(labels, 4)
     groups = np.repeat(np.arange(10), 4)
 
-    plain, whole = _folds(targets, 0), _folds(targets.grouped(groups), 0)
+    plain, whole = folds(targets, 4, 0), folds(targets.grouped(groups), 4, 0)
 
     assert all(set(np.bincount(labels[plain == k], minlength=4)) <= {2, 3} for k in range(4))
     assert sorted(np.bincount(plain)) == [10, 10, 10, 10]
     assert all(len(set(whole[groups == g])) == 1 for g in range(10))
     assert sorted(set(whole)) == [0, 1, 2, 3]
-    assert set(_folds(targets.grouped(np.arange(40) // 20), 0)) == {0, 1}
+    assert set(folds(targets.grouped(np.arange(40) // 20), 4, 0)) == {0, 1}
 
 
 # ---- seeds, projections and the cache

@@ -28,6 +28,8 @@ def run(work: Work) -> Outcome:
         cache=FeatureCache(feature_cache()),
         seed=spec["seed"],
         fusion=spec["fusion"],
+        adapt=spec["adapt"],
+        budget_seconds=spec["budget_seconds"],
         report=work.report,
         cancelled=work.cancelled,
     )
