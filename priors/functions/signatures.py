@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
-from priors.errors import BadManifest, BadType, UnknownFunction
+from priors.errors import BadType, UnknownFunction
 from priors.functions import _ports as ports
+from priors.functions._formulas import formula_gives, ode_gives
 from priors.functions._ports import Config
 from priors.types import PortType, parse
 
@@ -61,12 +62,6 @@ def _host(raw: str, length: Callable[[Config], int]) -> Signature:
     return Signature(host=True, fitted=False, takes=lambda _: wanted, gives=gives)
 
 
-def _formula(config: Config, in_type: PortType) -> PortType:
-    if not isinstance(config.get("out"), str):
-        raise BadManifest("function 'formula': config 'out' is not a port type. Write what the expression gives.")
-    return parse(config["out"])
-
-
 TEXT, IMAGE, AUDIO = "text.raw[B]:str", "image.raw[B]:u8", "audio.raw[B]:f32"
 
 _ROWS = Signature(host=False, fitted=False, takes=ports.row, gives=ports.columns)
@@ -94,7 +89,8 @@ _SIGNATURES: Mapping[str, Signature] = {
     "spline": replace(_FITTED, gives=ports.a_row(ports.bumps)),
     "positional": replace(_ROWS, gives=ports.a_row(ports.waves)),
     "spherical_harmonics": replace(_ROWS, gives=ports.a_row(ports.harmonics)),
-    "formula": replace(_ROWS, gives=_formula),
+    "formula": replace(_ROWS, gives=formula_gives),
+    "ode_step": replace(_ROWS, gives=ode_gives),
 }
 
 FUNCTION_IDS = tuple(_SIGNATURES)
