@@ -102,6 +102,7 @@ class Fn(Attributes):
     config: dict[str, JsonValue] = Field(default_factory=dict)
     prior: Ref | None = None
     fit: Literal["train"] | None = None
+    train: Own | None = None
     license: License | None = None
     fee_bp: BasisPoints | None = None
 

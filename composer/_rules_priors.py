@@ -67,6 +67,10 @@ def fn_rule(node: Node, scope: Scope) -> Typed:
         attrs["fit"] = "train"
     elif "fit" in attrs:
         raise BadGraph(f"node {node.name!r}: function {attrs['fn']!r} learns nothing. Remove 'fit'.")
+    if signature.trained(attrs["config"]):
+        attrs.setdefault("train", "full")
+    elif "train" in attrs:
+        raise BadGraph(f"node {node.name!r}: function {attrs['fn']!r} has no constants to train. Remove 'train'.")
     if len(node.inputs) != 1:
         raise BadGraph(f"node {node.name!r}: function {attrs['fn']!r} takes one input. Correct 'in'.")
     [(port, source)] = node.inputs

@@ -142,7 +142,7 @@ def fit_functions(lowered: Lowered, values: Mapping[str, Tensor], labelled: Rows
     """Fits every function of the composition that learns from rows, in order, on the labelled rows alone."""
     given = {name: value[labelled] for name, value in values.items()}
     for node in lowered.lock.nodes:
-        if node.op == "fn" and node.learns:
+        if node.op == "fn" and node.attrs.get("fit") == "train":
             source = node.sources[0]
             if source not in given:
                 with torch.inference_mode():

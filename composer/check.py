@@ -62,7 +62,7 @@ class TypedNode:
         """Whether fitting changes it: it is trained, or learns from the training rows."""
         match self.op:
             case "fn":
-                return self.attrs.get("fit") == "train"
+                return self.attrs.get("fit") == "train" or self.attrs.get("train") == "full"
             case "net":
                 return bool(self.attrs.get("train", "frozen") != "frozen")
             case _:
@@ -75,7 +75,7 @@ class TypedNode:
             case "proj" | "bridge" | "gate" | "attend" | "head" | "delta" | "retok":
                 return True
             case "fn":
-                return self.attrs.get("fit") == "train"
+                return "fit" in self.attrs or "train" in self.attrs
             case "net":
                 return self.attrs.get("train", "frozen") not in ("frozen", "delta")  # a delta node holds its own
             case "sum":

@@ -164,7 +164,9 @@ def train(
     source = head.sources[0]
     given = list(values)
     learners = [
-        node.name for node in lowered.lock.nodes if node.learns and node.op not in ("fn", "delta", "net", "head")
+        node.name
+        for node in lowered.lock.nodes
+        if node.learns and node.op not in ("delta", "net", "head") and node.attrs.get("fit") != "train"
     ]
     steps = 0
     if learners:

@@ -182,3 +182,8 @@ def ode_gives(config: Mapping[str, Any], in_type: PortType) -> PortType:
     if read.path:
         return PortType("series", "num", (Axis("B"), Axis("T", read.steps + 1), Axis("C", count)), "f32")
     return PortType("vec", "feat", (Axis("B"), Axis("D", count)), "f32")
+
+
+def learns_constants(config: Mapping[str, Any]) -> bool:
+    """Whether it names constants that are trained."""
+    return bool(config.get("learn"))

@@ -49,7 +49,7 @@ class _Waves(nn.Module):
 
     def __init__(self, config: PositionalConfig) -> None:
         super().__init__()
-        self._size = config.m**-0.5
+        self._size: float = config.m**-0.5
         constant(self, "frequencies", 2 * np.pi / np.geomspace(config.shortest, config.longest, config.m))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ class _Features(nn.Module):
     def __init__(self, config: RandomFeaturesConfig, columns: int) -> None:
         super().__init__()
         self._relu = config.kind == "relu"
-        self._size = (2.0 / config.m) ** 0.5
+        self._size: float = (2.0 / config.m) ** 0.5
         match config.kind:
             case "gaussian":
                 weight = _orthogonal(config.seed, columns, config.m) * (config.scale / columns**0.5)

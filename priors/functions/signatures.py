@@ -12,7 +12,7 @@ from difflib import get_close_matches
 
 from priors.errors import BadType, UnknownFunction
 from priors.functions import _ports as ports
-from priors.functions._formulas import formula_gives, ode_gives
+from priors.functions._formulas import formula_gives, learns_constants, ode_gives
 from priors.functions._ports import Config
 from priors.types import PortType, parse
 
@@ -25,12 +25,14 @@ class Signature:
     fitted   whether it learns buffers from the training rows
     takes    what must arrive, given what is there: adapters make one from the other
     gives    what comes out, given the config and what arrives
+    trained  whether, with this config, it has constants that are trained with what comes after it
     """
 
     host: bool
     fitted: bool
     takes: Callable[[PortType], PortType]
     gives: Callable[[Config, PortType], PortType]
+    trained: Callable[[Config], bool] = lambda config: False
 
 
 def function_signature(function: str, config: Config, in_type: PortType) -> PortType:
@@ -89,8 +91,8 @@ _SIGNATURES: Mapping[str, Signature] = {
     "spline": replace(_FITTED, gives=ports.a_row(ports.bumps)),
     "positional": replace(_ROWS, gives=ports.a_row(ports.waves)),
     "spherical_harmonics": replace(_ROWS, gives=ports.a_row(ports.harmonics)),
-    "formula": replace(_ROWS, gives=formula_gives),
-    "ode_step": replace(_ROWS, gives=ode_gives),
+    "formula": replace(_ROWS, gives=formula_gives, trained=learns_constants),
+    "ode_step": replace(_ROWS, gives=ode_gives, trained=learns_constants),
 }
 
 FUNCTION_IDS = tuple(_SIGNATURES)
