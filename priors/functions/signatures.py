@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from priors.errors import BadType, UnknownFunction
+from priors.functions import _grids as grids
 from priors.functions import _ports as ports
 from priors.functions._formulas import formula_gives, learns_constants, ode_gives
 from priors.functions._ports import Config
@@ -54,17 +55,22 @@ def find_signature(function: str) -> Signature:
 
 def _host(raw: str, length: Callable[[Config], int]) -> Signature:
     """A function of raw values that gives `length` features."""
+    return _grid_of(raw, lambda config, in_type: ports.features(length(config)))
+
+
+def _grid_of(raw: str, made: Callable[[Config, PortType], PortType]) -> Signature:
+    """A function of raw values that gives what `made` says."""
     wanted = parse(raw)
 
     def gives(config: Config, in_type: PortType) -> PortType:
         if in_type.kind != wanted.kind:
             raise BadType(f"{in_type} is not {wanted}. Feed this function a {wanted.modality} column.")
-        return ports.features(length(config))
+        return made(config, in_type)
 
     return Signature(host=True, fitted=False, takes=lambda _: wanted, gives=gives)
 
 
-TEXT, IMAGE, AUDIO = "text.raw[B]:str", "image.raw[B]:u8", "audio.raw[B]:f32"
+TEXT, IMAGE, AUDIO, SERIES = "text.raw[B]:str", "image.raw[B]:u8", "audio.raw[B]:f32", "series.raw[B]:f32"
 
 _ROWS = Signature(host=False, fitted=False, takes=ports.row, gives=ports.columns)
 _FITTED = replace(_ROWS, fitted=True)
@@ -91,6 +97,19 @@ _SIGNATURES: Mapping[str, Signature] = {
     "spline": replace(_FITTED, gives=ports.a_row(ports.bumps)),
     "positional": replace(_ROWS, gives=ports.a_row(ports.waves)),
     "spherical_harmonics": replace(_ROWS, gives=ports.a_row(ports.harmonics)),
+    "spectral_moments": _host(AUDIO, lambda _: 27),
+    "image_grid": _grid_of(IMAGE, grids.image_grid),
+    "series_grid": _grid_of(SERIES, grids.series_grid),
+    "dct": Signature(False, False, grids.takes_grid("image.pixels", "series.num", "vec.feat"), grids.dct),
+    "wavelet_scattering": Signature(False, False, grids.takes_grid("image.pixels", "series.num"), grids.scattering),
+    "group_average": Signature(
+        False, False, grids.takes_grid("image.pixels", "series.num", "vec.feat"), grids.group_average
+    ),
+    "canonicalize": Signature(
+        False, False, grids.takes_grid("image.pixels", "series.num", "vec.feat"), grids.canonicalize
+    ),
+    "series_statistics": Signature(False, False, grids.takes_grid("series.num"), grids.series_statistics),
+    "rocket": Signature(False, True, grids.takes_grid("series.num"), grids.rocket),
     "formula": replace(_ROWS, gives=formula_gives, trained=learns_constants),
     "ode_step": replace(_ROWS, gives=ode_gives, trained=learns_constants),
 }

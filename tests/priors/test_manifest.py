@@ -364,6 +364,11 @@ GIVEN = {
     "spherical_harmonics": "tab.num[B,C:3]:f32",
     "formula": "tab.num[B,C:1]:f32{cols=x}",
     "ode_step": "tab.num[B,C:1]:f32{cols=x}",
+    "wavelet_scattering": "image.pixels[B,C:1,H:16,W:16]:f32",
+    "group_average": "vec.feat[B,D:4]:f32",
+    "canonicalize": "vec.feat[B,D:4]:f32",
+    "series_statistics": "series.num[B,T:20,C:2]:f32",
+    "rocket": "series.num[B,T:20,C:2]:f32",
 }
 """What a function is given that does not read just any five features."""
 
