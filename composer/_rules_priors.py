@@ -54,7 +54,9 @@ def net_rule(node: Node, scope: Scope) -> Typed:
         for port, source in node.inputs
     ]
     gives = scope.solved(rename_symbols(manifest.tap(tap), prefix))
-    space = f"{weights.architecture}/{tap}/{weights.identity}"
+    # A space that several networks share is named by the file they were taken from; changed weights leave it.
+    unchanged = weights.identity == _short(manifest.identity())
+    space = gives.space if gives.space and unchanged else f"{weights.architecture}/{tap}/{weights.identity}"
     return Typed(tuple(given), {**node.attrs, "tap": tap}, gives.in_space(space))
 
 

@@ -400,6 +400,13 @@ class _Document(_Part):
                 raise ValueError(f"averages.{name} is the mean of taps of other types")
         if self.kind == "network" and not any(path.endswith(".safetensors") for path in self.files):
             raise ValueError("a network needs a .safetensors file under 'files'")
+        held = {info.sha256[:16] for path, info in self.files.items() if path.endswith(".safetensors")}
+        for name, text in self.taps.items():
+            space = parse(text).space
+            if space and (self.kind == "function" or space.rpartition("/")[2] not in held):
+                raise ValueError(
+                    f"taps.{name} lies in space {space}, which ends in the hash of none of its weight files"
+                )
         host_file = (self.host or {}).get("file")
         if host_file is not None and host_file not in self.files:
             raise ValueError(f"host.file {host_file!r} is not listed under 'files'")

@@ -110,6 +110,7 @@ def _manifest(item: Item, weights: Weights, files: Files, blobs: BlobStore) -> P
         return None
     try:
         config = json.loads(text_of(files, "config.json", blobs, limit=MAX_CONFIG))
+        preprocessor = json.loads(text_of(files, "preprocessor_config.json", blobs, limit=MAX_CONFIG) or "null")
         PriorRef.parse(item.repository.full_name)  # references are in lower case: another name cannot be one
     except (ValueError, RecursionError, BadManifest):
         return None
@@ -117,7 +118,13 @@ def _manifest(item: Item, weights: Weights, files: Files, blobs: BlobStore) -> P
         return None
     known = {path: FileInfo(entry.sha256, entry.size) for path, entry in files.items()}
     return plain.manifest_of(
-        name=item.repository.name, config=config, header=header, files=known, spdx=item.license, summary=item.summary
+        name=item.repository.name,
+        config=config,
+        header=header,
+        files=known,
+        spdx=item.license,
+        summary=item.summary,
+        preprocessor=preprocessor if isinstance(preprocessor, dict) else None,
     )
 
 

@@ -4,6 +4,22 @@ A manifest names an id and a JSON config; nothing of a prior's own code is ever 
 with a class under `@architecture("<id>")` (or a row in `transformers_text.FAMILIES`) and import it here.
 """
 
-from priors.architectures import directions, efficientnet_lite, lexicon, lstm_speaker, mlp, transformers_text
+from priors.architectures import (
+    directions,
+    efficientnet_lite,
+    lexicon,
+    lstm_speaker,
+    mlp,
+    transformers_text,
+    transformers_vision,
+)
 
-__all__ = ["directions", "efficientnet_lite", "lexicon", "lstm_speaker", "mlp", "transformers_text"]
+__all__ = [
+    "directions",
+    "efficientnet_lite",
+    "lexicon",
+    "lstm_speaker",
+    "mlp",
+    "transformers_text",
+    "transformers_vision",
+]

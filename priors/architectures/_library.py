@@ -1,27 +1,29 @@
 """Layers of the transformers library from a checked config: built offline, never from code that came with a model."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+_NO_SDPA = ("deberta-v2", "mpnet", "resnet", "convnext", "mobilenet_v2")
+"""Model types that have no attention, or one that the library writes out."""
+
 
 def library_model(model_type: str, settings: Mapping[str, object], *, auto: str = "AutoModel") -> Any:
     """The library's own model with `settings`, attention by torch's `scaled_dot_product_attention` where it has that.
 
-    auto  which of the library's doors: `AutoModelForTextEncoding` gives T5's encoder alone
+    auto  which of the library's doors: `AutoModelForTextEncoding` gives T5's encoder alone, a class's name that class
     """
     # Imported here: reading a family's ports must not cost the seconds transformers takes to import.
     import transformers
 
     config = transformers.AutoConfig.for_model(model_type, **settings)
-    from_config: Callable[..., Any] = getattr(transformers, auto).from_config  # the library leaves it untyped
-    return from_config(config, attn_implementation=_attention(model_type), trust_remote_code=False)
-
-
-def _attention(model_type: str) -> str:
-    return "eager" if model_type in ("deberta-v2", "mpnet") else "sdpa"  # whose attention the library writes out
+    attention = "eager" if model_type in _NO_SDPA else "sdpa"
+    door: Any = getattr(transformers, auto)  # the library leaves its doors untyped
+    if hasattr(door, "from_config"):
+        return door.from_config(config, attn_implementation=attention, trust_remote_code=False)
+    return door._from_config(config, attn_implementation=attention)  # a class of the library itself
 
 
 def drop_buffers(module: nn.Module) -> nn.Module:
@@ -31,10 +33,16 @@ def drop_buffers(module: nn.Module) -> nn.Module:
     return module
 
 
-def renamed(state: Mapping[str, Tensor], prefixes: tuple[str, ...], parts: Mapping[str, str]) -> dict[str, Tensor]:
+def renamed(
+    state: Mapping[str, Tensor],
+    prefixes: tuple[str, ...],
+    parts: Mapping[str, str],
+    inside: Sequence[tuple[str, str]] = (),
+) -> dict[str, Tensor]:
     """A published state under our names: one of `prefixes` is left out, then each part's path becomes its name.
 
-    parts  our name -> the path in the file; the longest path that fits counts
+    parts   our name -> the path in the file; the longest path that fits counts
+    inside  what a layer's tensors were called -> what the library calls them today, the first that fits
     """
     ways = sorted(parts.items(), key=lambda item: -len(item[1]))
     named = {}
@@ -44,6 +52,8 @@ def renamed(state: Mapping[str, Tensor], prefixes: tuple[str, ...], parts: Mappi
             if key == theirs or key.startswith(f"{theirs}."):
                 key = ours + key.removeprefix(theirs)
                 break
+        if key.startswith("layers."):
+            key = next((key.replace(old, new) for old, new in inside if old in key), key)
         named[key] = tensor
     return named
 

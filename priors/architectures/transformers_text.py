@@ -10,11 +10,13 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from priors.architectures._library import blocked, blocked_pairs, drop_buffers, library_model, renamed
 from priors.families import config_class
 from priors.families._config import check_taps, read_config
 from priors.families.text import ModernBertConfig, TextConfig
+from priors.families.text_towers import ClipTextConfig, SiglipTextConfig
 from priors.registry import architecture
 
 Step = Callable[[int, nn.Module, Tensor], Tensor]
@@ -27,12 +29,14 @@ class Family:
 
     begin    (our module, ids, mask) -> the first state, and the step through one layer
     parts    our name -> the library's path, for what is kept beside the layers
+    library  the library's model type, where it is not the family's name
     auto     the library's class for it
     rotary   the path of a module that holds computed frequencies
     """
 
     begin: Callable[[Any, Tensor, Tensor], tuple[Tensor, Step]]
     parts: Mapping[str, str] = field(default_factory=lambda: {"embeddings": "embeddings"})
+    library: str | None = None
     auto: str = "AutoModel"
     rotary: str | None = None
 
@@ -67,6 +71,7 @@ class _TextModule(nn.Module):
     """`layers` and the parts of the family, under the same names whatever the family."""
 
     norm: nn.Module
+    projection: nn.Module
 
     def __init__(self, name: str, config: TextConfig, taps: tuple[str, ...]) -> None:
         super().__init__()
@@ -79,18 +84,33 @@ class _TextModule(nn.Module):
             else last
             for tap in taps
         )
-        model = library_model(name.removesuffix("-encoder"), config.settings(max(depth, 1)), auto=self._family.auto)
+        model = library_model(self._family.library or name, config.settings(max(depth, 1)), auto=self._family.auto)
         self._ends = any(not tap.startswith("layer") for tap in taps)  # whether something is read after the last layer
         for ours, theirs in self._family.parts.items():
             part = _part(model, theirs)
-            if part is not None and (ours != "norm" or self._ends):
+            if part is not None and (ours not in ("norm", "projection") or self._ends):
                 self.add_module(ours, part)
         self.layers = model.get_submodule(config.layer_path)[:depth]
+        if self._ends and isinstance(config, ClipTextConfig):
+            self.projection = nn.Linear(config.width, config.projection_dim, bias=False)
         if self._family.rotary is not None:
             with torch.device("cpu"):  # computed, in no file: real numbers even where weights are only to come
                 self.rotary = type(model.get_submodule(self._family.rotary))(config=model.config)
 
     def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        if isinstance(self.config, SiglipTextConfig):
+            return self._padded(ids, mask, self.config)
+        return self._read(ids, mask)
+
+    def _padded(self, ids: Tensor, mask: Tensor, config: SiglipTextConfig) -> tuple[Tensor, ...]:
+        """Read at all positions, as it was trained; tokens are cut back to the length that was given."""
+        length, all_of_it = ids.shape[1], config.max_position_embeddings
+        ids = F.pad(ids.masked_fill(~mask, config.pad_token_id), (0, all_of_it), value=config.pad_token_id)
+        ids = ids[:, :all_of_it]
+        found = self._read(ids, torch.ones_like(ids, dtype=torch.bool))
+        return tuple(out[:, :length] if out.dim() == 3 else out for out in found)
+
+    def _read(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         state, step = self._family.begin(self, ids, mask)
         states = {"layer_0": state}
         for i, layer in enumerate(self.layers):
@@ -101,6 +121,8 @@ class _TextModule(nn.Module):
             states["cls"] = states["final"][:, 0]
             if self.config.summary == "last":
                 states["last"] = _at_last(states["final"], mask)
+            if self.config.embeds:
+                states["embedding"] = self.projection(states["last"] if self.config.summary else states["final"][:, -1])
         return tuple(
             torch.stack([states[one] for one in self._averages[tap]]).mean(0) if tap in self._averages else states[tap]
             for tap in self._taps
@@ -227,6 +249,17 @@ def _t5(module: Any, ids: Tensor, mask: Tensor) -> tuple[Tensor, Step]:
     return state, lambda i, layer, x: layer(x, hidden, bias)[0]
 
 
+def _clip(module: Any, ids: Tensor, mask: Tensor) -> tuple[Tensor, Step]:
+    positions = _positions(ids)
+    state = module.embeddings(ids, position_ids=positions)
+    hidden = _causal(mask, positions, state.dtype)
+    return state, lambda i, layer, x: layer(x, hidden)
+
+
+def _siglip(module: Any, ids: Tensor, mask: Tensor) -> tuple[Tensor, Step]:
+    return module.embeddings(ids, position_ids=_positions(ids)), lambda i, layer, x: layer(x, None)
+
+
 _ROTARY = {"embeddings": "embed_tokens", "norm": "norm"}
 
 FAMILIES = {
@@ -249,7 +282,21 @@ FAMILIES = {
     "llama": Family(_llama, _ROTARY, rotary="rotary_emb"),
     "qwen2": Family(_llama, _ROTARY, rotary="rotary_emb"),
     "t5-encoder": Family(
-        _t5, {"embeddings": "shared", "norm": "encoder.final_layer_norm"}, auto="AutoModelForTextEncoding"
+        _t5,
+        {"embeddings": "shared", "norm": "encoder.final_layer_norm"},
+        library="t5",
+        auto="AutoModelForTextEncoding",
+    ),
+    "clip-text": Family(
+        _clip,
+        {"embeddings": "embeddings", "norm": "final_layer_norm", "projection": "text_projection"},
+        library="clip_text_model",
+    ),
+    "siglip-text": Family(
+        _siglip,
+        {"embeddings": "embeddings", "norm": "final_layer_norm", "projection": "head"},
+        library="siglip_text_model",
+        auto="SiglipTextModel",
     ),
 }
 

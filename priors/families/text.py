@@ -35,12 +35,14 @@ class TextConfig(ArchitectureConfig):
     prefixes  what a published file may put before every tensor's name
     layer_path  the path of the list of layers in the file
     final     whether a normalization follows the last layer: it makes the tap `final`
+    embeds    whether the family has the tap `embedding`, in a space it shares with images
     summary   the tap that stands for the whole text, or none: `cls` (the first token) or `last` (the last one)
     """
 
     prefixes: ClassVar[tuple[str, ...]]
     layer_path: ClassVar[str] = "encoder.layer"
     final: ClassVar[bool] = False
+    embeds: ClassVar[bool] = False
     summary: ClassVar[Literal["cls", "last"] | None] = "cls"
     heads_divide: ClassVar[bool] = True
     keys: ClassVar[Mapping[str, str]] = {}
@@ -88,7 +90,11 @@ class TextConfig(ArchitectureConfig):
         """`layer_0` after the embeddings, one after each layer, their mean, `final`, and the family's summary."""
         tokens = [*self.layer_taps(), *self.averages(), *(["final"] if self.final else [])]
         summary = {self.summary: f"vec.feat[B,D:{self.width}]:f32"} if self.summary else {}
-        return dict.fromkeys(tokens, f"text.tokens[B,T,D:{self.width}]:f32") | summary
+        return dict.fromkeys(tokens, f"text.tokens[B,T,D:{self.width}]:f32") | summary | self.embedding()
+
+    def embedding(self) -> dict[str, str]:
+        """The tap in a space that other networks share; few families have one."""
+        return {}
 
     def averages(self) -> dict[str, list[str]]:
         if self.depth <= FIRST_AVERAGED:

@@ -92,12 +92,16 @@ def _from_array(array: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 class ImageConfig(HostConfig):
-    """`size` pixels a side; `crop` of the shorter side is kept; `mean` and `std` on the scale of 0 to 255."""
+    """`size` pixels a side; `mean` and `std` on the scale of 0 to 255.
+
+    fit   `crop` keeps the middle square, of `crop` times the shorter side; `stretch` squeezes all of it into one
+    """
 
     encoder: Literal["image"]
     size: Annotated[int, Field(ge=8, le=1_024)]
     resize: Literal["bicubic", "bilinear", "box"] = "bicubic"
     crop: Annotated[float, Field(gt=0, le=1)] = 1.0
+    fit: Literal["crop", "stretch"] = "crop"
     mean: list[float] = Field(default=[0.0, 0.0, 0.0], min_length=3, max_length=3)
     std: list[Annotated[float, Field(gt=0)]] = Field(default=[255.0, 255.0, 255.0], min_length=3, max_length=3)
 
@@ -122,7 +126,7 @@ class ImageEncoder:
             **self.config.model_dump(),
             "color": "RGB",
             "transparent": "white",
-            "crop_at": "center, of the shorter side, before the resize",
+            "crop_at": f"center, of {'the shorter' if self.config.fit == 'crop' else 'each'} side, before the resize",
             "antialias": True,
         }
 
@@ -139,11 +143,13 @@ class ImageEncoder:
 
     def _square(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         height, width = image.shape[:2]
-        side = self.config.crop * min(height, width)
-        left, top = (width - side) / 2, (height - side) / 2
+        across = down = self.config.crop * min(height, width)
+        if self.config.fit == "stretch":
+            across, down = self.config.crop * width, self.config.crop * height
+        left, top = (width - across) / 2, (height - down) / 2
         resized = Image.fromarray(image).resize(
             (self.config.size, self.config.size),
             RESIZE[self.config.resize],
-            box=(left, top, left + side, top + side),
+            box=(left, top, left + across, top + down),
         )
         return np.asarray(resized)

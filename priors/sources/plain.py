@@ -11,7 +11,7 @@ from typing import Any
 
 from priors.errors import BadManifest
 from priors.manifest import FileInfo, PriorManifest, parse_manifest
-from priors.sources import _plain_timm, _plain_transformers
+from priors.sources import _plain_timm, _plain_transformers, _plain_vision
 from priors.weights import Header
 
 
@@ -23,16 +23,20 @@ def manifest_of(
     files: Mapping[str, FileInfo],
     spdx: str = "",
     summary: str = "",
+    preprocessor: Mapping[str, Any] | None = None,
 ) -> PriorManifest | None:
     """The manifest of a transformers or timm model of a family that is known; None for anything else.
 
     name   of the repository, in lower case
     files  at least model.safetensors, and tokenizer.json for text
+    preprocessor  preprocessor_config.json, which says how images and recordings are read
     """
-    for family in (_plain_transformers, _plain_timm):
-        if (described := family.describe(config, header, files)) is not None:
-            break
-    else:
+    described = (
+        _plain_transformers.describe(config, header, files)
+        or _plain_vision.describe(config, header, files, preprocessor)
+        or _plain_timm.describe(config, header, files)
+    )
+    if described is None:
         return None
     document = {
         "prior": 1,

@@ -34,7 +34,22 @@ TEXT: dict[str, dict[str, Any]] = {
         "vocab": "tiny", "vocab_size": 50, "d_model": 16, "d_kv": 4, "d_ff": 24, "num_layers": 3, "num_heads": 2,
         "feed_forward_proj": "gated-gelu",
     },
+    "clip-text": {**_BERT, "projection_dim": 8},
+    "siglip-text": {**_BERT, "projection_size": 12},
 }  # fmt: skip
+
+_PATCHES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+
+VISION: dict[str, dict[str, Any]] = {
+    "vit": {**_PATCHES, "intermediate_size": 24, "image_size": 32},
+    "dinov2": {**_PATCHES, "mlp_ratio": 2, "image_size": 56, "input_size": 42},
+    "clip-image": {**_PATCHES, "intermediate_size": 24, "image_size": 32, "patch_size": 16, "projection_dim": 8},
+    "siglip-image": {**_PATCHES, "intermediate_size": 24, "image_size": 32},
+    "resnet": {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 2], "image_size": 37},
+    "convnext": {"hidden_sizes": [8, 16], "depths": [1, 2], "image_size": 37},
+    "swin": {"embed_dim": 8, "depths": [2, 1], "num_heads": [2, 2], "window_size": 4, "image_size": 33},
+    "mobilenet-v2": {"depth_multiplier": 0.35, "image_size": 37},
+}
 
 TINY: dict[str, dict[str, Any]] = {
     "bert": _BERT,

@@ -22,7 +22,11 @@ from priors.types import parse
 from priors.weights import check_header, load_weights, save_weights
 from tests.priors._families import TEXT
 
+LIBRARY = {"t5-encoder": "t5", "clip-text": "clip_text_model", "siglip-text": "siglip_text_model"}
+
 FAMILIES = pytest.mark.parametrize("name", TEXT)
+SINGLE = pytest.mark.parametrize("name", [name for name in TEXT if name not in ("clip-text", "siglip-text")])
+"""Those that are no half of a model of images and texts: see test_transformers_vision.py."""
 
 
 def library_model(name: str) -> Any:
@@ -31,10 +35,15 @@ def library_model(name: str) -> Any:
 
     family = find_architecture(name)(TEXT[name])
     settings = family.config.settings(family.config.depth)
-    config = transformers.AutoConfig.for_model(name.removesuffix("-encoder"), **settings)
-    door = transformers.AutoModelForTextEncoding if name == "t5-encoder" else transformers.AutoModel
+    config = transformers.AutoConfig.for_model(LIBRARY.get(name, name), **settings)
+    doors = {
+        "t5-encoder": transformers.AutoModelForTextEncoding.from_config,
+        "clip-text": transformers.CLIPTextModelWithProjection,
+        "siglip-text": transformers.SiglipTextModel,
+    }
     torch.manual_seed(0)
-    model = door.from_config(config).eval().requires_grad_(False)
+    own = doors.get(name, transformers.AutoModel.from_config)(config)
+    model = own.eval().requires_grad_(False)
     for parameter in model.parameters():  # larger than a network's start, so that a mistake in a layer shows
         parameter.add_(torch.randn_like(parameter) * 0.2)
     return model
@@ -59,7 +68,7 @@ def texts(rows: int, length: int) -> tuple[Tensor, Tensor]:
     return ids.masked_fill(~mask, 1 if length else 0), mask
 
 
-@FAMILIES
+@SINGLE
 def test_the_hidden_states_are_those_of_the_library(name: str, tmp_path: Path) -> None:
     model = library_model(name)
     model.save_pretrained(tmp_path)
@@ -80,7 +89,7 @@ def test_the_hidden_states_are_those_of_the_library(name: str, tmp_path: Path) -
         )
 
 
-@FAMILIES
+@SINGLE
 def test_a_plain_repository_of_the_library_becomes_a_prior(name: str, tmp_path: Path) -> None:
     model = library_model(name)
     model.save_pretrained(tmp_path)
