@@ -103,6 +103,8 @@ def frozen_values(
     keys = data_keys(lock, {name: data_hash({"": values}) for name, values in columns.items()})
     by_data: dict[str, list[str]] = {}
     for name in lock.frontier:
+        if nodes[name].op == "encode":
+            continue  # what a network that learns reads: as long as each row is, and cheap to make again
         by_data.setdefault(keys[name], []).append(name)
     found: dict[str, Tensor] = {}
     for data, names in by_data.items():

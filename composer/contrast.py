@@ -53,9 +53,9 @@ class Recipe:
     targets: tuple[str, ...] = ()
     r: int | None = None
     alpha: float | None = None
-    steps: int = 24
+    steps: int = 16
     lr: float = 1e-3
-    warm_up: int = 4
+    warm_up: int = 3
     temperature: float = 0.1
     weight_decay: float = 0.01
 

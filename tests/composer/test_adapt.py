@@ -30,13 +30,13 @@ RECIPE = Recipe(kind="lora", r=2, steps=8, lr=1e-2, warm_up=2)
 
 
 def tiny_task(rows: int = 24) -> Task:
-    """Sentences about animals or things, in words that `tiny/words` knows; their label is in one word of four."""
+    """Sentences about animals or things, of two to six words that say nothing and one that says which."""
     rng = np.random.default_rng(0)
     texts, labels = [], []
     for i in range(rows):
         label = sorted(NOUNS)[i % 2]
         words = [
-            *rng.choice(["a", "the", "sat", "ran", "on", "under", "very", "not"], size=3),
+            *rng.choice(["a", "the", "sat", "ran", "on", "under", "very", "not"], size=2 + i % 5),
             rng.choice(NOUNS[label]),
         ]
         texts.append(" ".join(rng.permutation(words)))
@@ -113,7 +113,7 @@ def test_tuning_pulls_labels_apart_and_leaves_the_network_as_it_was(subject, kin
 
     tune(subject, delta, rows, alike(targets(task)), recipe, report=lambda *a, **m: losses.append(m["loss"]))
 
-    assert losses[-1] < 0.8 * losses[0]
+    assert losses[-1] < 0.95 * losses[0]
     assert all(torch.equal(value, before[name]) for name, value in subject.network.state_dict().items())
     assert not np.allclose(subject.features(rows), subject.features(rows, delta), atol=1e-3)
 
