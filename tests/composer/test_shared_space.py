@@ -41,9 +41,8 @@ def half(name: str, sha256: str) -> PriorManifest:
 def operations(images: str, texts: str) -> list[str]:
     halves = {"clip-image": half("clip-image", images), "clip-text": half("clip-text", texts)}
 
-    def resolve(ref: PriorRef) -> tuple[PriorRef, PriorManifest]:
-        manifest = halves[ref.name]
-        return ref.pinned(manifest.identity()), manifest
+    def resolve(ref: PriorRef) -> PriorManifest:
+        return halves[ref.name]
 
     return [node.op for node in check(Graph.from_yaml(DOCUMENT), resolve).nodes if node.auto]
 
