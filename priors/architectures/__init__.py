@@ -5,21 +5,25 @@ with a class under `@architecture("<id>")` (or a row in `transformers_text.FAMIL
 """
 
 from priors.architectures import (
+    crepe,
     directions,
     efficientnet_lite,
     lexicon,
     lstm_speaker,
     mlp,
+    transformers_audio,
     transformers_text,
     transformers_vision,
 )
 
 __all__ = [
+    "crepe",
     "directions",
     "efficientnet_lite",
     "lexicon",
     "lstm_speaker",
     "mlp",
+    "transformers_audio",
     "transformers_text",
     "transformers_vision",
 ]

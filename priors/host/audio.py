@@ -110,6 +110,13 @@ def amplified(wave: F32, dbfs: float) -> F32:
     return wave if gain <= 0 else (wave * 10 ** (gain / 20)).astype(np.float32)
 
 
+def normalized(wave: F32) -> F32:
+    """`wave` with mean 0 and variance 1; a constant one stays near 0 (1e-7 under the root, as wav2vec 2.0 has it)."""
+    wide = wave.astype(np.float64)
+    found: F32 = ((wide - wide.mean()) / np.sqrt(wide.var() + 1e-7)).astype(np.float32)
+    return found
+
+
 class MelConfig(HostConfig):
     """A mel spectrogram (`priors.host.mel`): `rate` in Hz, window `n_fft` and `hop` in samples.
 
@@ -140,7 +147,7 @@ class MelEncoder:
     def spec(self) -> dict[str, Any]:
         return {
             **self.config.model_dump(),
-            **_READING,
+            **READING,
             "power": 2.0,
             "window": "hann",
             "center": True,
@@ -164,10 +171,11 @@ class MelEncoder:
 
 
 class WaveConfig(HostConfig):
-    """One channel at `rate` samples a second."""
+    """One channel at `rate` samples a second; `normalize` gives each recording mean 0 and variance 1."""
 
     encoder: Literal["wave"]
     rate: Annotated[int, Field(ge=MIN_RATE, le=MAX_RATE)]
+    normalize: bool = False
 
 
 class WaveEncoder:
@@ -182,14 +190,18 @@ class WaveEncoder:
 
     @property
     def spec(self) -> dict[str, Any]:
-        return {**self.config.model_dump(), **_READING}
+        return {**self.config.model_dump(), **READING}
 
     def encode(self, values: Sequence[Any]) -> tuple[Tensor, Tensor]:
         """(wave (n, T) float32, mask (n, T) bool), padded with 0 at the end. Raises BadAudio naming the file."""
-        return _padded([read_audio(value, self.config.rate) for value in values], ())
+        return _padded([self._wave(value) for value in values], ())
+
+    def _wave(self, value: Any) -> F32:
+        wave = read_audio(value, self.config.rate)
+        return normalized(wave) if self.config.normalize else wave
 
 
-_READING = {"channels": "mean", "resample": "polyphase, Kaiser 5.0, 10 zero crossings"}
+READING = {"channels": "mean", "resample": "polyphase, Kaiser 5.0, 10 zero crossings"}
 
 
 def _padded(rows: list[F32], rest: tuple[int, ...]) -> tuple[Tensor, Tensor]:

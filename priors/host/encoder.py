@@ -12,7 +12,7 @@ from priors.manifest import PriorManifest
 if TYPE_CHECKING:
     from torch import Tensor
 
-ENCODERS = ("tokenizer", "image", "mel", "wave", "table")
+ENCODERS = ("tokenizer", "image", "mel", "wave", "whisper", "table")
 
 
 class HostEncoder(Protocol):
@@ -59,6 +59,10 @@ def encoder_for(manifest: PriorManifest, directory: Path | str) -> HostEncoder:
             from priors.host.audio import WaveEncoder
 
             return WaveEncoder.from_host(host)
+        case "whisper":
+            from priors.host.whisper import WhisperEncoder
+
+            return WhisperEncoder.from_host(host)
         case "table":
             from priors.host.table import TableEncoder
 

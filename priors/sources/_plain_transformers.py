@@ -12,8 +12,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from priors.families import config_class
-from priors.families.text import ModernBertConfig, Shapes, TextConfig
+from priors.families.text import ModernBertConfig, TextConfig
 from priors.manifest import FileInfo
+from priors.sources._plain_shapes import fits
 from priors.weights import WEIGHTS, Header
 
 TOKENIZER = "tokenizer.json"
@@ -48,7 +49,7 @@ def describe(config: Config, header: Header, files: Mapping[str, FileInfo]) -> d
         return None
     vocab = f"tokenizer-{files[TOKENIZER].sha256[:16]}"  # two models of one vocabulary have the same file
     read = _read(row, config, vocab=vocab)
-    if read is None or not _fits(read, header):
+    if read is None or not fits(read, header):
         return None
     return {
         "summary": f"{row.title}, {read.depth} layers of {read.width}.",
@@ -79,22 +80,6 @@ def _read(row: _Row, config: Config, **more: str) -> TextConfig | None:
         return schema.model_validate({key: value for key, value in found.items() if value is not None} | more)
     except (ValidationError, TypeError, ValueError, AttributeError, KeyError):
         return None
-
-
-def _fits(config: TextConfig, header: Header) -> bool:
-    """Whether the tensors have the sizes that the config says, in as many layers."""
-    shapes = {_bare(name, config.prefixes): info.shape for name, info in header.tensors.items()}
-    wanted: Shapes = dict(config.shapes())
-    for layer in range(config.depth):
-        wanted |= {f"{config.layer_path}.{layer}.{name}": shape for name, shape in config.layer_shapes().items()}
-    deeper = f"{config.layer_path}.{config.depth}."
-    return all(shapes.get(name) == shape for name, shape in wanted.items()) and not any(
-        name.startswith(deeper) for name in shapes
-    )
-
-
-def _bare(name: str, prefixes: tuple[str, ...]) -> str:
-    return next((name.removeprefix(prefix) for prefix in prefixes if name.startswith(prefix)), name)
 
 
 def _longest(config: TextConfig) -> int:

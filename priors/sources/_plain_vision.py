@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from priors.families import config_class
 from priors.families.vision import NORMS, VisionConfig
 from priors.manifest import FileInfo
+from priors.sources._plain_shapes import fits
 from priors.weights import WEIGHTS, Header
 
 Config = Mapping[str, Any]
@@ -64,7 +65,7 @@ def describe(
         return None
     if read.side != host["size"]:  # maps may have any size: the preprocessor's is what it was trained with
         read = read.model_copy(update={"image_size": host["size"]})
-    if not _fits(read, header):
+    if not fits(read, header):
         return None
     return {
         "summary": f"{row.title}, {read.side} pixels a side.",
@@ -84,21 +85,6 @@ def _is(row: _Row, config: Config) -> bool:
         isinstance(named, list)
         and any(isinstance(one, str) and one.startswith(row.classes) for one in named)
         and all(config.get(key, allowed[0]) in allowed for key, allowed in row.must.items())
-    )
-
-
-def _fits(config: VisionConfig, header: Header) -> bool:
-    """Whether the tensors have the sizes that the config says, in as many layers."""
-    shapes = {}
-    for name, info in header.tensors.items():
-        bare = next((name.removeprefix(one) for one in config.prefixes if name.startswith(one)), name)
-        shapes[bare] = info.shape
-    wanted = dict(config.shapes())
-    for layer in range(config.depth):
-        wanted |= {f"{config.layer_path}.{layer}.{name}": shape for name, shape in config.layer_shapes().items()}
-    deeper = f"{config.layer_path}.{config.depth}."
-    return all(shapes.get(name) == shape for name, shape in wanted.items()) and not (
-        config.depth and any(name.startswith(deeper) for name in shapes)
     )
 
 

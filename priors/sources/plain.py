@@ -11,7 +11,7 @@ from typing import Any
 
 from priors.errors import BadManifest
 from priors.manifest import FileInfo, PriorManifest, parse_manifest
-from priors.sources import _plain_timm, _plain_transformers, _plain_vision
+from priors.sources import _plain_audio, _plain_timm, _plain_transformers, _plain_vision
 from priors.weights import Header
 
 
@@ -34,6 +34,7 @@ def manifest_of(
     described = (
         _plain_transformers.describe(config, header, files)
         or _plain_vision.describe(config, header, files, preprocessor)
+        or _plain_audio.describe(config, header, files, preprocessor)
         or _plain_timm.describe(config, header, files)
     )
     if described is None:

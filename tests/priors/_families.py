@@ -51,6 +51,21 @@ VISION: dict[str, dict[str, Any]] = {
     "mobilenet-v2": {"depth_multiplier": 0.35, "image_size": 37},
 }
 
+_WAVE = {
+    **_PATCHES, "intermediate_size": 24, "conv_dim": [8, 8], "conv_kernel": [10, 3], "conv_stride": [5, 2],
+    "num_conv_pos_embeddings": 6, "num_conv_pos_embedding_groups": 2,
+}  # fmt: skip
+
+AUDIO: dict[str, dict[str, Any]] = {
+    "wav2vec2": _WAVE,
+    "hubert": {**_WAVE, "feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True},
+    "whisper-encoder": {
+        "d_model": 16, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 24, "num_mel_bins": 6,
+        "max_source_positions": 12,
+    },
+    "crepe": {"capacity": 1, "hop": 160},
+}  # fmt: skip
+
 TINY: dict[str, dict[str, Any]] = {
     "bert": _BERT,
     "bert-directions": {**_BERT, "layers": [1, 3]},

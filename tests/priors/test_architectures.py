@@ -13,7 +13,7 @@ from priors.errors import BadManifest, UnknownArchitecture
 from priors.registry import ARCHITECTURE_IDS, architectures, find_architecture
 from priors.types import parse
 from priors.weights import load_weights, save_weights
-from tests.priors._families import TEXT, TINY, VISION
+from tests.priors._families import AUDIO, TEXT, TINY, VISION
 
 OTHERS = tuple(TINY)
 ANY = pytest.mark.parametrize("family", OTHERS)
@@ -50,7 +50,11 @@ def some_input(family: str, rows: int, length: int) -> tuple[Tensor, ...]:
 
 
 def test_the_registry_has_exactly_the_ids_it_announces():
-    assert tuple(sorted(architectures())) == tuple(sorted(ARCHITECTURE_IDS)) == tuple(sorted({*TEXT, *VISION, *TINY}))
+    assert (
+        tuple(sorted(architectures()))
+        == tuple(sorted(ARCHITECTURE_IDS))
+        == tuple(sorted({*TEXT, *VISION, *AUDIO, *TINY}))
+    )
 
 
 def test_an_unknown_architecture_is_refused_with_the_nearest_id():

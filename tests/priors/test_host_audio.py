@@ -17,6 +17,7 @@ from priors.host import (
 )
 from priors.host.audio import amplified
 from priors.host.mel import hz_to_mel, mel_filters, mel_spectrogram, mel_to_hz
+from priors.host.whisper import WhisperEncoder
 
 MEL = {"encoder": "mel", "rate": 16_000, "n_fft": 400, "hop": 160, "n_mels": 40, "log": False}
 
@@ -156,3 +157,22 @@ def test_waves_are_padded_with_their_mask() -> None:
     wave, mask = WaveEncoder.from_host({"encoder": "wave", "rate": 16_000}).encode([tone(16_000)[:5], tone(16_000)[:3]])
 
     assert wave.shape == (2, 5) and mask.tolist() == [[True] * 5, [True] * 3 + [False] * 2]
+
+
+@pytest.mark.parametrize("seconds", [0.3, 31.0])
+def test_whisper_frames_are_those_of_the_library(seconds: float) -> None:
+    from transformers import WhisperFeatureExtractor
+
+    wave = np.random.default_rng(0).normal(0, 0.1, int(seconds * 16_000)).astype(np.float32)
+    host = {"encoder": "whisper", "frames": 3_000}
+    [found] = WhisperEncoder.from_host(host).encode([wave])
+    theirs = WhisperFeatureExtractor()(wave, sampling_rate=16_000, return_tensors="np")["input_features"]
+    np.testing.assert_allclose(found.numpy(), theirs.transpose(0, 2, 1), atol=2e-5)
+
+
+def test_a_normalized_wave_has_mean_0_and_variance_1() -> None:
+    wave = np.random.default_rng(0).normal(0.2, 0.1, 5_000).astype(np.float32)
+    found, mask = WaveEncoder.from_host({"encoder": "wave", "rate": 16_000, "normalize": True}).encode([wave, wave[:9]])
+    for row, seen in zip(found.numpy(), mask.numpy(), strict=True):
+        assert abs(row[seen].mean()) < 1e-5 and abs(row[seen].var() - 1) < 1e-3
+        assert not row[~seen].any()
