@@ -41,6 +41,8 @@ _HOMES = {
     "efficientnet-lite": ("small", "EfficientNetLiteConfig"),
     "lexicon": ("small", "LexiconConfig"),
     "lstm-speaker": ("small", "LstmSpeakerConfig"),
+    "ft-transformer": ("tables", "FtTransformerConfig"),
+    "resmlp": ("tables", "ResmlpConfig"),
     "mlp": ("tables", "MlpConfig"),
 }
 """Architecture id -> where its config is. Imported on the first look, so that listing ids costs nothing."""

@@ -72,6 +72,8 @@ TINY: dict[str, dict[str, Any]] = {
     "lexicon": {"vocab": "tiny", "vocab_size": 50},
     "efficientnet-lite": {"width": 0.25, "depth": 0.5, "image_size": 64, "classes": 5},
     "lstm-speaker": {"mels": 6, "hidden": 8, "layers": 2, "embedding": 7, "window": 16, "step": 6},
+    "resmlp": {"columns": 3, "outputs": 2, "blocks": 2, "width": 8, "inner": 12},
+    "ft-transformer": {"columns": 3, "outputs": 2, "blocks": 2, "width": 8, "heads": 2, "inner": 12},
     "mlp": {"columns": 3, "widths": [8, 4], "outputs": 2, "activation": "gelu"},
 }
 """Families that are no row of the transformers library's table, and bert for what they share."""

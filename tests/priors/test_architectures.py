@@ -195,7 +195,7 @@ def test_padding_is_that_of_same_with_the_odd_pixel_after(size, kernel, stride):
 
 
 # EfficientNet's files have other names than its module: the tests of the starter catalogue load a real one.
-@pytest.mark.parametrize("family", ["bert", "lstm-speaker", "mlp"])
+@pytest.mark.parametrize("family", ["bert", "lstm-speaker", "mlp", "resmlp", "ft-transformer"])
 def test_weights_saved_and_loaded_on_meta_give_the_same_outputs(family, tmp_path):
     module = built(family)
     save_weights(module.state_dict(), tmp_path / "model.safetensors")
@@ -246,6 +246,8 @@ def test_the_exported_graph_gives_the_same_at_other_sizes(family):
         ("mlp", {"widths": []}, "widths"),
         ("mlp", {"columns": "3"}, "columns"),
         ("mlp", {"extra": 1}, "extra"),
+        ("ft-transformer", {"heads": 3}, "heads"),
+        ("ft-transformer", {"columns": 100_000}, "columns"),
     ],
 )
 def test_a_config_that_is_not_of_the_family_is_refused_by_the_name_of_its_key(family, change, cause):
