@@ -135,7 +135,8 @@ def _encoder(node: TypedNode, t: PortType, priors: PriorCache) -> _Maker:
         return made[at : at + len(_inputs(node.name, t))]
 
     def describe() -> dict[str, Any]:
-        return {"prior": node.attrs["prior"], "encoder": load()[0].spec}
+        encoder, at = load()
+        return {"prior": node.attrs["prior"], "encoder": encoder.spec, **({"at": at} if at else {})}
 
     return encode, describe
 

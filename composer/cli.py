@@ -144,7 +144,9 @@ def fit(
 
 @app.command()
 def predict(
-    model: Annotated[Path, typer.Argument(help="Folder of a fitted model.")],
+    model: Annotated[
+        Path, typer.Argument(help="Folder of a fitted model, or an exported .onnx file: that needs no torch.")
+    ],
     data: Annotated[Path, typer.Option("--data", help="CSV, JSONL or Parquet with the model's input columns.")],
     out: Annotated[Path, typer.Option("--out", help="CSV to write: the input columns, prediction, p_<label> a class.")],
     library: Local = None,
@@ -161,8 +163,14 @@ def predict(
     from priors.tasks import read_table
 
     with progress() as report:
-        composition = _composition(model, _library(library, offline, url, report))
-        rows = write_predictions(composition, read_table(data), out)
+        predictor: Any
+        if model.suffix == ".onnx":
+            from composer.runner import Runner
+
+            predictor = Runner(model)
+        else:
+            predictor = _composition(model, _library(library, offline, url, report))
+        rows = write_predictions(predictor, read_table(data), out)
     emit({"out": str(out), "rows": rows}, f"{rows:,} rows predicted into {out}", as_json=as_json)
 
 
@@ -310,7 +318,7 @@ def export(
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a model as one program that runs without priorhub."""
+    """Write a model as one program that runs without priorhub; what goes in and comes out is described beside it."""
     if out.suffix != f".{format}":
         raise typer.BadParameter(f"name it something{'.'}{format}, the format asked for", param_hint="--out")
     with progress() as report:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from composer._rows import read_rows
 from composer.check import check
 from composer.errors import BadLock
 from composer.graph import Graph
@@ -33,6 +34,7 @@ from priors.weights import load_weights, save_weights
 if TYPE_CHECKING:
     from composer.export import ExportReport
     from priors.client import Hub
+    from priors.tasks.spec import Column
 
 GRAPH_FILE = "composition.json"
 REPORT_FILE = "report.json"
@@ -108,6 +110,13 @@ class Composition:
         """Input node -> the table column (or columns) it reads."""
         return {n.name: n.attrs.get("column", n.name) for n in self.lock.nodes if n.op == "input"}
 
+    @property
+    def table_columns(self) -> tuple[Column, ...]:
+        """The table columns it reads, each with what it is read as."""
+        from composer.predictions import input_columns
+
+        return input_columns(self.lock)
+
     def predict(self, rows: Any) -> list[Any]:
         """A label (or a number) a row. `rows`: values of the only column, or a mapping of column name to values."""
         if not self.labels:
@@ -123,31 +132,14 @@ class Composition:
         return np.asarray(scores / scores.sum(1, keepdims=True))
 
     def export(self, path: Path | str, *, format: str = "pt2") -> ExportReport:
-        """Writes a torch.export archive of everything after the host operations, with its parity checked."""
+        """Writes everything after the host operations as a file of its own, with its parity checked: pt2 or onnx."""
         from composer.export import export
 
         return export(self, Path(path), format=format)
 
     def inputs(self, rows: Any) -> dict[str, Any]:
         """Raw values by input node, from values of the only column or a mapping of columns. Raises BadTable."""
-        columns = self.columns
-        if isinstance(rows, str | bytes):
-            raise BadTable(f"{self.lock.name} predicts rows, and was given one text. Put it in a list.")
-        if not isinstance(rows, Mapping):
-            if len(columns) != 1 or not isinstance(only := next(iter(columns.values())), str):
-                raise BadTable(f"{self.lock.name} reads several columns. Give a mapping with: {_listed(columns)}.")
-            rows = {only: rows}
-        found: dict[str, Any] = {}
-        for node, column in columns.items():
-            names = [column] if isinstance(column, str) else column
-            missing = [name for name in names if name not in rows]
-            if missing:
-                raise BadTable(f"the rows have no column {missing[0]!r}. {self.lock.name} reads: {_listed(columns)}.")
-            if isinstance(column, str):
-                found[node] = rows[column]
-            else:
-                found[node] = np.stack([_numbers(rows[name], name) for name in names], axis=1)
-        return found
+        return read_rows(self.lock.name, self.columns, rows)
 
     @cached_property
     def _head(self) -> Any:
@@ -185,19 +177,6 @@ def _write(path: Path, text: str) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _numbers(values: Any, column: str) -> NDArray[np.float32]:
-    """(n,) finite float32."""
-    try:
-        with np.errstate(over="ignore"):
-            found = np.asarray(values, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise BadTable(f"column {column!r} is not numeric ({error}). Give numbers.") from error
-    if not np.isfinite(found).all():
-        row = int(np.flatnonzero(~np.isfinite(found))[0]) + 1
-        raise BadTable(f"column {column!r} has no finite number in row {row}. Fill or remove it.")
-    return found
 
 
 def default_library(hub: Hub | None = None) -> Library:
@@ -243,8 +222,3 @@ def card(model: Composition) -> str:
     if adaptation:
         lines += [f"Adaptation: {adaptation['chosen']}. {adaptation['why'][:1].upper()}{adaptation['why'][1:]}.", ""]
     return "\n".join(lines)
-
-
-def _listed(columns: Mapping[str, str | Sequence[str]]) -> str:
-    names = [name for column in columns.values() for name in ([column] if isinstance(column, str) else column)]
-    return ", ".join(names[:10]) + (", …" if len(names) > 10 else "")

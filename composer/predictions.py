@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 import numpy as np
 
@@ -29,16 +29,38 @@ BOOTSTRAPS = 500  # resamples for the interval of R²; its 95 % ends move by und
 
 def input_columns(lock: Lock) -> tuple[Column, ...]:
     """The table columns a composition reads, each with what it is read as."""
+    inputs = [node for node in lock.nodes if node.op == "input" and node.type is not None]
+    return as_columns((node.attrs.get("column", node.name), node.type.modality if node.type else "") for node in inputs)
+
+
+def as_columns(read: Iterable[tuple[str | Sequence[str], str]]) -> tuple[Column, ...]:
+    """(a column or several, the modality of their values) -> the columns, each once."""
     found: dict[str, Column] = {}
-    for node in lock.nodes:
-        if node.op == "input" and node.type is not None:
-            given = node.attrs.get("column", node.name)
-            for name in [given] if isinstance(given, str) else given:
-                found[name] = Column(name, _MODALITY.get(node.type.modality, "ignored"))
+    for given, modality in read:
+        for name in [given] if isinstance(given, str) else given:
+            found[name] = Column(name, _MODALITY.get(modality, "ignored"))
     return tuple(found.values())
 
 
-def write_predictions(model: Composition, raw: RawTable, out: Path | str, *, local: bool = True) -> int:
+class Predictor(Protocol):
+    """A composition, or an exported file of one: what predicts the rows of a table."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes; none for a number."""
+
+    @property
+    def table_columns(self) -> tuple[Column, ...]:
+        """The columns it reads, each with what it is read as."""
+
+    def predict(self, rows: Any) -> list[Any]:
+        """A label (or a number) a row, of columns by name."""
+
+    def predict_proba(self, rows: Any) -> Any:
+        """(n, K) probabilities."""
+
+
+def write_predictions(model: Predictor, raw: RawTable, out: Path | str, *, local: bool = True) -> int:
     """Writes the columns of `raw`, then `prediction`, then p_<label> a class, as CSV; returns the number of rows.
 
     out    a path, replaced only once everything is written, or "-" for stdout
@@ -48,7 +70,7 @@ def write_predictions(model: Composition, raw: RawTable, out: Path | str, *, loc
     changing data would be worse. A target among the columns is passed over. Raises BadTable for missing columns, bad
     cells, and columns that already have the names to be written.
     """
-    columns = input_columns(model.lock)
+    columns = model.table_columns
     table = conform(raw, columns, local=local)
     added = ["prediction", *(f"p_{label}" for label in model.labels)]
     taken = [name for name in added if name in raw.table.column_names]

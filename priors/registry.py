@@ -92,6 +92,14 @@ def find_function(name: str) -> type[Function]:
     return _functions[name]
 
 
+def find_host_function(name: str) -> type[Function]:
+    """The class behind the id of a function of raw values. Raises UnknownFunction. Imports numpy and no torch."""
+    if not find_signature(name).host:
+        raise UnknownFunction(f"{name!r} is no function of raw values. It is a part of the model.")
+    import_module(f"priors.functions.{name}")
+    return _functions[name]
+
+
 def require_architecture(name: str) -> None:
     """Raises UnknownArchitecture unless this version ships `name`. Imports nothing."""
     if name not in ARCHITECTURE_IDS:

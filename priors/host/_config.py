@@ -1,17 +1,36 @@
-"""Reads the `host` part of a manifest against the schema of its encoder."""
+"""What the encoders share: reading the `host` part of a manifest against a schema, and tensors made of arrays."""
 
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from priors.errors import BadManifest
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
 
 
 class HostConfig(BaseModel):
     """Base of the encoders' schemas: frozen, unknown keys refused. Bounds keep hostile sizes out."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Encoder:
+    """Base of the encoders: they work in numpy, and torch is imported only where tensors are asked for."""
+
+    def arrays(self, values: Sequence[Any]) -> tuple[NDArray[Any], ...]:
+        raise NotImplementedError
+
+    def encode(self, values: Sequence[Any]) -> tuple[Tensor, ...]:
+        """`arrays` as tensors that share their memory."""
+        import torch
+
+        return tuple(torch.from_numpy(array) for array in self.arrays(values))
 
 
 C = TypeVar("C", bound=HostConfig)

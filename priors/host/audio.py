@@ -6,18 +6,16 @@ import io
 from collections.abc import Mapping, Sequence
 from math import gcd
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import soundfile
-import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy.signal import resample_poly
-from torch import Tensor
 
 from priors.errors import BadAudio
-from priors.host._config import HostConfig, read_host
+from priors.host._config import Encoder, HostConfig, read_host
 from priors.host.mel import LOG_FLOOR, log_mel, mel_spectrogram
 
 F32 = NDArray[np.float32]
@@ -133,14 +131,16 @@ class MelConfig(HostConfig):
     loudness_dbfs: Annotated[float, Field(ge=-120, le=0)] | None = None
 
 
-class MelEncoder:
+class MelEncoder(Encoder):
     """Mel frames (n, T, n_mels) float32 and their mask (n, T) bool; s samples have 1 + s // hop frames."""
+
+    schema: ClassVar[type[HostConfig]] = MelConfig
 
     def __init__(self, config: MelConfig) -> None:
         self.config = config
 
     @classmethod
-    def from_host(cls, host: Mapping[str, Any]) -> MelEncoder:
+    def from_host(cls, host: Mapping[str, Any], directory: Path | None = None) -> MelEncoder:
         return cls(read_host(MelConfig, host))
 
     @property
@@ -157,7 +157,7 @@ class MelEncoder:
             "log_floor": LOG_FLOOR,
         }
 
-    def encode(self, values: Sequence[Any]) -> tuple[Tensor, Tensor]:
+    def arrays(self, values: Sequence[Any]) -> tuple[F32, NDArray[np.bool_]]:
         """(mel (n, T, n_mels) float32, mask (n, T) bool), padded with 0 at the end. Raises BadAudio naming the file."""
         return _padded([self._frames(value) for value in values], (self.config.n_mels,))
 
@@ -178,21 +178,23 @@ class WaveConfig(HostConfig):
     normalize: bool = False
 
 
-class WaveEncoder:
+class WaveEncoder(Encoder):
     """Waves (n, T) float32 and their mask (n, T) bool."""
+
+    schema: ClassVar[type[HostConfig]] = WaveConfig
 
     def __init__(self, config: WaveConfig) -> None:
         self.config = config
 
     @classmethod
-    def from_host(cls, host: Mapping[str, Any]) -> WaveEncoder:
+    def from_host(cls, host: Mapping[str, Any], directory: Path | None = None) -> WaveEncoder:
         return cls(read_host(WaveConfig, host))
 
     @property
     def spec(self) -> dict[str, Any]:
         return {**self.config.model_dump(), **READING}
 
-    def encode(self, values: Sequence[Any]) -> tuple[Tensor, Tensor]:
+    def arrays(self, values: Sequence[Any]) -> tuple[F32, NDArray[np.bool_]]:
         """(wave (n, T) float32, mask (n, T) bool), padded with 0 at the end. Raises BadAudio naming the file."""
         return _padded([self._wave(value) for value in values], ())
 
@@ -204,11 +206,11 @@ class WaveEncoder:
 READING = {"channels": "mean", "resample": "polyphase, Kaiser 5.0, 10 zero crossings"}
 
 
-def _padded(rows: list[F32], rest: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+def _padded(rows: list[F32], rest: tuple[int, ...]) -> tuple[F32, NDArray[np.bool_]]:
     longest = max(map(len, rows), default=1)
     values = np.zeros((len(rows), longest, *rest), np.float32)
     mask = np.zeros((len(rows), longest), bool)
     for at, row in enumerate(rows):
         values[at, : len(row)] = row
         mask[at, : len(row)] = True
-    return torch.from_numpy(values), torch.from_numpy(mask)
+    return values, mask

@@ -8,17 +8,15 @@ import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from pydantic import Field
-from torch import Tensor
 
 from priors.errors import BadImage
-from priors.host._config import HostConfig, read_host
+from priors.host._config import Encoder, HostConfig, read_host
 
 MAX_PIXELS = 50_000_000
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "PPM")
@@ -106,18 +104,20 @@ class ImageConfig(HostConfig):
     std: list[Annotated[float, Field(gt=0)]] = Field(default=[255.0, 255.0, 255.0], min_length=3, max_length=3)
 
 
-class ImageEncoder:
+class ImageEncoder(Encoder):
     """Pixels (n, 3, size, size) float32: the middle square of `crop` times the shorter side, resized and scaled.
 
     A value v in 0 to 255 becomes (v - mean) / std. The square is cut first and resized once with Pillow's
     antialiasing filter, so that a very long image costs no more than a square one.
     """
 
+    schema: ClassVar[type[HostConfig]] = ImageConfig
+
     def __init__(self, config: ImageConfig) -> None:
         self.config = config
 
     @classmethod
-    def from_host(cls, host: Mapping[str, Any]) -> ImageEncoder:
+    def from_host(cls, host: Mapping[str, Any], directory: Path | None = None) -> ImageEncoder:
         return cls(read_host(ImageConfig, host))
 
     @property
@@ -130,7 +130,7 @@ class ImageEncoder:
             "antialias": True,
         }
 
-    def encode(self, values: Sequence[Any]) -> tuple[Tensor]:
+    def arrays(self, values: Sequence[Any]) -> tuple[NDArray[np.float32]]:
         """(pixels (n, 3, size, size) float32,). Raises BadImage naming the file."""
         size = self.config.size
         pixels = np.empty((len(values), 3, size, size), np.float32)
@@ -139,7 +139,7 @@ class ImageEncoder:
         mean, std = (np.array(three, np.float32)[:, None, None] for three in (self.config.mean, self.config.std))
         pixels -= mean
         pixels /= std
-        return (torch.from_numpy(pixels),)
+        return (pixels,)
 
     def _square(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         height, width = image.shape[:2]

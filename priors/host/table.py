@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from torch import Tensor
 
 from priors.errors import BadTable
-from priors.host._config import HostConfig, read_host
+from priors.host._config import Encoder, HostConfig, read_host
 
 F32 = NDArray[np.float32]
 Name = Annotated[str, Field(min_length=1, max_length=1_000)]
@@ -44,14 +43,16 @@ class TableConfig(HostConfig):
     missing: Literal["error", "mean"] = "error"
 
 
-class TableEncoder:
+class TableEncoder(Encoder):
     """Rows (n, C) float32 in the order of the columns; a category of k values takes k + 1 places."""
+
+    schema: ClassVar[type[HostConfig]] = TableConfig
 
     def __init__(self, config: TableConfig) -> None:
         self.config = config
 
     @classmethod
-    def from_host(cls, host: Mapping[str, Any]) -> TableEncoder:
+    def from_host(cls, host: Mapping[str, Any], directory: Path | None = None) -> TableEncoder:
         return cls(read_host(TableConfig, host))
 
     @classmethod
@@ -64,7 +65,7 @@ class TableEncoder:
     ) -> TableEncoder:
         """The encoder for the columns of `kinds`, knowing the means and categories of the training rows in `table`.
 
-        Categories are sorted; a missing one is no category. Raises BadTable as `encode` does.
+        Categories are sorted; a missing one is no category. Raises BadTable as `arrays_of_columns` does.
         """
         columns: list[dict[str, Any]] = []
         for name, kind in kinds.items():
@@ -98,20 +99,20 @@ class TableEncoder:
                 found += [f"{column.name}={value}" for value in column.values] + [f"{column.name}=?"]
         return tuple(found)
 
-    def encode(self, values: Sequence[Any]) -> tuple[Tensor]:
+    def arrays(self, values: Sequence[Any]) -> tuple[F32]:
         """(rows (n, C) float32,) of rows that are mappings by column name, or sequences in the order of the columns."""
         names = [column.name for column in self.config.columns]
         for row, value in enumerate(values):
             if not isinstance(value, Mapping) and len(value) != len(names):
                 raise BadTable(f"row {row} has {len(value)} values for {len(names)} columns. Give one a column.")
-        return self.encode_columns(
+        return self.arrays_of_columns(
             {
                 name: [value.get(name) if isinstance(value, Mapping) else value[at] for value in values]
                 for at, name in enumerate(names)
             }
         )
 
-    def encode_columns(self, table: Mapping[str, Sequence[Any]]) -> tuple[Tensor]:
+    def arrays_of_columns(self, table: Mapping[str, Sequence[Any]]) -> tuple[F32]:
         """(rows (n, C) float32,) of columns by name; further columns of `table` are ignored.
 
         Raises BadTable naming the column and rows when a column is absent, a value is no number, or one is missing,
@@ -126,7 +127,7 @@ class TableEncoder:
                     f"{column.name!r} has {len(values)} values, {first!r} has {len(table[first])}. Give one a row."
                 )
             parts.append(self._filled(column, values) if isinstance(column, NumberColumn) else _one_hot(column, values))
-        return (torch.from_numpy(np.concatenate(parts, axis=1)),)
+        return (np.concatenate(parts, axis=1),)
 
     def _filled(self, column: NumberColumn, values: Sequence[Any]) -> F32:
         numbers = _numbers(column.name, values)

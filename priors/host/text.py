@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 from tokenizers import Tokenizer
-from torch import Tensor
 
 from priors.errors import BadManifest, BadText
-from priors.host._config import HostConfig, read_host
+from priors.host._config import Encoder, HostConfig, read_host
 
 MAX_CHARACTERS = 100_000
 """A text is read up to here. Tasks refuse longer ones; the cut keeps time and memory bounded for any caller."""
@@ -28,11 +28,13 @@ class TextConfig(HostConfig):
     pad_id: Annotated[int, Field(ge=0)] | None = None
 
 
-class TextEncoder:
+class TextEncoder(Encoder):
     """Token ids (n, T) int64 and their mask (n, T) bool, padded at the end to the longest text of the call.
 
     Without `pad_id` padding uses the tokenizer's own pad token, or else 0; networks never read masked positions.
     """
+
+    schema: ClassVar[type[HostConfig]] = TextConfig
 
     def __init__(self, tokenizer: Tokenizer, config: TextConfig, *, sha256: str) -> None:
         self.config = config
@@ -70,15 +72,15 @@ class TextEncoder:
             "padding": "end, to the longest of the batch",
         }
 
-    def encode(self, values: Sequence[Any]) -> tuple[Tensor, Tensor]:
+    def arrays(self, values: Sequence[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """(ids (n, T) int64, mask (n, T) bool). Raises BadText naming a value that is no text."""
         encodings = self._tokenizer.encode_batch([_cut(value, at) for at, value in enumerate(values)])
         longest = max((len(encoding.ids) for encoding in encodings), default=0)
         # At least one position, so that a network always has something to (not) look at.
-        ids = torch.full((len(encodings), max(longest, 1)), self._pad_id, dtype=torch.int64)
-        mask = torch.zeros(ids.shape, dtype=torch.bool)
+        ids = np.full((len(encodings), max(longest, 1)), self._pad_id, np.int64)
+        mask = np.zeros(ids.shape, bool)
         for row, encoding in enumerate(encodings):
-            ids[row, : len(encoding.ids)] = torch.tensor(encoding.ids, dtype=torch.int64)
+            ids[row, : len(encoding.ids)] = encoding.ids
             mask[row, : len(encoding.ids)] = True
         return ids, mask
 

@@ -7,15 +7,14 @@ more than 8 under the loudest, plus 4, divided by 4.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from torch import Tensor
 
-from priors.host._config import HostConfig, read_host
+from priors.host._config import Encoder, HostConfig, read_host
 from priors.host.audio import MAX_RATE, MIN_RATE, READING, read_audio
 from priors.host.mel import LOG_FLOOR, mel_filters
 
@@ -31,14 +30,16 @@ class WhisperConfig(HostConfig):
     frames: Annotated[int, Field(ge=2, le=65_536)] = 3_000
 
 
-class WhisperEncoder:
+class WhisperEncoder(Encoder):
     """Mel frames (n, frames, n_mels) float32."""
+
+    schema: ClassVar[type[HostConfig]] = WhisperConfig
 
     def __init__(self, config: WhisperConfig) -> None:
         self.config = config
 
     @classmethod
-    def from_host(cls, host: Mapping[str, Any]) -> WhisperEncoder:
+    def from_host(cls, host: Mapping[str, Any], directory: Path | None = None) -> WhisperEncoder:
         return cls(read_host(WhisperConfig, host))
 
     @property
@@ -56,13 +57,13 @@ class WhisperEncoder:
             "log_floor": LOG_FLOOR,
         }
 
-    def encode(self, values: Sequence[Any]) -> tuple[Tensor]:
+    def arrays(self, values: Sequence[Any]) -> tuple[NDArray[np.float32]]:
         """(mel (n, frames, n_mels) float32,). Raises BadAudio naming the file."""
         c = self.config
         found = np.empty((len(values), c.frames, c.n_mels), np.float32)
         for row, value in enumerate(values):
             found[row] = self._frames(read_audio(value, c.rate))
-        return (torch.from_numpy(found),)
+        return (found,)
 
     def _frames(self, wave: NDArray[np.float32]) -> NDArray[np.float32]:
         c = self.config

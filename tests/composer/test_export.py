@@ -1,11 +1,15 @@
 """Exported files: equal to eager at other sizes, complete beside what must run before them, and whole or absent."""
 
+import hashlib
 import json
+import zipfile
 
+import onnx
 import pytest
 import torch
 
-from composer import export as exporting
+from composer import _export_trace as tracing
+from composer._export_onnx import runner
 from composer.export import export
 from priors.errors import AppError, UnknownPrior, UserError
 from priors.library import LocalLibrary
@@ -56,19 +60,69 @@ def starter(tmp_path_factory):
     return LocalLibrary(root)
 
 
+def unzipped(path):
+    with zipfile.ZipFile(path) as archive:
+        return [archive.read(name) for name in archive.namelist()]
+
+
 @pytest.mark.parametrize("document", [TEXT, TABLE], ids=["text", "table"])
-def test_an_exported_file_equals_eager_at_other_batches_and_lengths(document, library, tmp_path):
+@pytest.mark.parametrize("format", ["pt2", "onnx"])
+def test_an_exported_file_equals_eager_at_other_batches_and_lengths(document, format, library, tmp_path):
     model = lowered(library, document)
     fill(model)
 
-    report = export(model, tmp_path / "model.pt2")
+    report = export(model, tmp_path / f"model.{format}", format)
 
     assert report.max_abs_diff <= 1e-4
-    program = torch.export.load(report.path).module()
+    if format == "onnx":
+        run = runner(report.path.read_bytes())
+    else:
+        program = torch.export.load(report.path).module()
+        run = lambda inputs: program(*inputs)  # noqa: E731
     for rows in (1, 5):
-        inputs = exporting._examples(model, rows, 23)
-        for ours, theirs in zip(model.module(*inputs), program(*inputs), strict=True):
-            torch.testing.assert_close(ours, theirs)
+        inputs = tracing.examples(model, rows, 23)
+        for ours, theirs in zip(model.module(*inputs), run(inputs), strict=True):
+            torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-5)
+
+
+def test_onnx_holds_standard_operators_named_axes_and_how_well_it_agrees(library, tmp_path):
+    model = lowered(library, TEXT)
+    fill(model)
+
+    report = export(model, tmp_path / "model.onnx", "onnx")
+    found = onnx.load(report.path, load_external_data=False)
+
+    onnx.checker.check_model(found, full_check=True)
+    assert [(given.domain, given.version) for given in found.opset_import] == [("", 20)]
+    assert not any(node.domain for node in found.graph.node) and not found.functions
+    assert all(tensor.data_location == onnx.TensorProto.DEFAULT for tensor in found.graph.initializer)
+    ids, mask, char = (
+        [dim.dim_param or dim.dim_value for dim in given.type.tensor_type.shape.dim] for given in found.graph.input
+    )
+    assert ids == mask == ["batch", "length_0"] and char == ["batch", 64]
+    facts = {prop.key: prop.value for prop in found.metadata_props}
+    assert json.loads(facts["priorhub.parity"])["max_abs_diff"] == report.max_abs_diff
+    assert json.loads(facts["priorhub.parity"])["rows_and_lengths"] == [[1, 5], [2, 32], [7, 19]]
+    assert facts["priorhub.structure"] == model.lock.structure
+
+
+def test_onnx_says_nothing_of_the_machine_it_was_made_on_and_is_the_same_again(library, tmp_path):
+    model = lowered(library, TABLE)
+
+    first = export(model, tmp_path / "a.onnx", "onnx").path.read_bytes()
+    second = export(lowered(library, TABLE), tmp_path / "b.onnx", "onnx").path.read_bytes()
+
+    assert first == second
+    assert b".py" not in first and b"composer" not in first.replace(b"priorhub.composition", b"")
+
+
+def test_weights_beyond_two_gigabytes_are_refused_for_onnx(library, tmp_path, monkeypatch):
+    monkeypatch.setattr("composer._export_onnx.MAX_BYTES", 100)
+
+    with pytest.raises(UserError, match=r"an ONNX file without others beside it ends at 2 GB\. Export it as pt2"):
+        export(lowered(library, TABLE), tmp_path / "model.onnx", "onnx")
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_file_needs_nothing_of_this_program(library, tmp_path):
@@ -80,6 +134,7 @@ def test_the_file_needs_nothing_of_this_program(library, tmp_path):
         str(node.target) for node in torch.export.load(tmp_path / "model.pt2").graph.nodes if node.op == "call_function"
     }
     assert all(name.startswith(("aten.", "<built-in")) for name in operators), operators
+    assert not any(b"transformers_text" in content for content in unzipped(tmp_path / "model.pt2"))
 
 
 def test_the_description_tells_another_program_all_it_needs(library, tmp_path):
@@ -97,7 +152,11 @@ def test_the_description_tells_another_program_all_it_needs(library, tmp_path):
     assert [given["name"] for given in found["inputs"]] == list(report.inputs)
     assert found["outputs"][0]["labels"] == ["no", "yes", "maybe"]
     assert found["outputs"][0]["temperature"] == pytest.approx(float(model.learned["y"].temperature))
-    assert found["structure"] == model.lock.structure
+    assert found["structure"] == model.lock.structure and found["license"] == "MIT"
+    assert found["parity"]["max_abs_diff"] == report.max_abs_diff
+    beside = tmp_path / found["steps"][0]["beside"]
+    assert hashlib.sha256(beside.read_bytes()).hexdigest() == found["steps"][0]["encoder"]["sha256"]
+    assert set(report.files) == set(tmp_path.iterdir())
 
 
 @pytest.mark.starter
@@ -125,12 +184,13 @@ outputs: {{y: y, n: n}}
 """
     model = lowered(starter, document)
 
-    assert export(model, tmp_path / "model.pt2").max_abs_diff <= 1e-4
+    for format in ("pt2", "onnx"):
+        assert export(model, tmp_path / f"model.{format}", format).max_abs_diff <= 1e-4
 
 
 def test_a_file_that_disagrees_with_eager_is_not_left_behind(library, tmp_path, monkeypatch):
     model = lowered(library, TABLE)
-    monkeypatch.setattr(exporting, "TOLERANCE", -1.0)
+    monkeypatch.setattr(tracing, "TOLERANCE", -1.0)
 
     with pytest.raises(AppError, match="differs from eager"):
         export(model, tmp_path / "model.pt2")
@@ -142,7 +202,7 @@ def test_an_older_file_stays_when_an_export_fails(library, tmp_path, monkeypatch
     model = lowered(library, TABLE)
     export(model, tmp_path / "model.pt2")
     before = (tmp_path / "model.pt2").read_bytes()
-    monkeypatch.setattr(exporting, "TOLERANCE", -1.0)
+    monkeypatch.setattr(tracing, "TOLERANCE", -1.0)
 
     with pytest.raises(AppError):
         export(model, tmp_path / "model.pt2")
@@ -151,5 +211,5 @@ def test_an_older_file_stays_when_an_export_fails(library, tmp_path, monkeypatch
 
 
 def test_another_format_is_refused_in_one_line(library, tmp_path):
-    with pytest.raises(UserError, match=r"'onnx' is not possible in this version\. Use format pt2"):
-        export(lowered(library, TABLE), tmp_path / "model.onnx", format="onnx")
+    with pytest.raises(UserError, match=r"'tflite' is not possible in this version\. Use format pt2 or onnx"):
+        export(lowered(library, TABLE), tmp_path / "model.tflite", format="tflite")

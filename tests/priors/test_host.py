@@ -21,6 +21,7 @@ from priors.host import (
     WaveEncoder,
     encoder_for,
 )
+from priors.host.encoder import encoder_of
 from priors.manifest import parse_manifest
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "free", "lunch", "today"]
@@ -211,11 +212,11 @@ TABLE = {"size": [1, 2.5, "3"], "color": ["red", "blue", None]}
 def test_numbers_stay_and_categories_have_a_place_each_and_one_for_the_unknown() -> None:
     encoder = TableEncoder.fit(TABLE, {"size": "num", "color": "category"})
 
-    (found,) = encoder.encode_columns(TABLE | {"ignored": ["x"] * 3})
+    (found,) = encoder.arrays_of_columns(TABLE | {"ignored": ["x"] * 3})
 
     assert encoder.names == ("size", "color=blue", "color=red", "color=?")
     assert found.tolist() == [[1, 0, 1, 0], [2.5, 1, 0, 0], [3, 0, 0, 1]]
-    assert found.dtype == torch.float32 and encoder.width == 4
+    assert found.dtype == np.float32 and encoder.width == 4
 
 
 def test_rows_may_be_mappings_or_sequences() -> None:
@@ -234,7 +235,7 @@ def test_the_specification_rebuilds_the_encoder() -> None:
     again = TableEncoder.from_host(json.loads(json.dumps(encoder.spec)))
 
     assert again.spec == encoder.spec
-    assert torch.equal(again.encode_columns(TABLE)[0], encoder.encode_columns(TABLE)[0])
+    assert np.array_equal(again.arrays_of_columns(TABLE)[0], encoder.arrays_of_columns(TABLE)[0])
 
 
 @pytest.mark.parametrize("absent", [None, "", float("nan"), float("inf"), "-inf", 1e300, 10**400])
@@ -244,8 +245,8 @@ def test_a_missing_number_is_refused_with_column_and_rows_or_becomes_the_mean(ab
     table = {"size": [5, absent, 6, absent]}
 
     with pytest.raises(BadTable, match=r"column 'size' has no finite number in rows 1, 3\."):
-        strict.encode_columns(table)
-    assert filling.encode_columns(table)[0].ravel().tolist() == [5, 1.5, 6, 1.5]
+        strict.arrays_of_columns(table)
+    assert filling.arrays_of_columns(table)[0].ravel().tolist() == [5, 1.5, 6, 1.5]
 
 
 def test_a_value_that_is_no_number_is_named() -> None:
@@ -257,7 +258,7 @@ def test_an_absent_column_and_a_short_row_are_named() -> None:
     encoder = TableEncoder.fit(TABLE, {"size": "num", "color": "category"})
 
     with pytest.raises(BadTable, match=r"'color' is missing.*size"):
-        encoder.encode_columns({"size": [1]})
+        encoder.arrays_of_columns({"size": [1]})
     with pytest.raises(BadTable, match="row 1 has 1 values for 2 columns"):
         encoder.encode([[1, "red"], [2]])
 
@@ -266,12 +267,31 @@ def test_columns_of_different_lengths_are_refused() -> None:
     encoder = TableEncoder.fit(TABLE, {"size": "num", "color": "category"})
 
     with pytest.raises(BadTable, match=r"'color' has 1 values, 'size' has 2"):
-        encoder.encode_columns({"size": [1, 2], "color": ["red"]})
+        encoder.arrays_of_columns({"size": [1, 2], "color": ["red"]})
 
 
 @given(values=st.lists(st.floats(-1e30, 1e30) | st.integers(-(10**9), 10**9), min_size=1, max_size=20))
 @settings(max_examples=50, deadline=None)
 def test_finite_numbers_pass_unchanged_in_float32(values: list[float]) -> None:
-    (found,) = TableEncoder.fit({"x": values}, {"x": "num"}).encode_columns({"x": values})
+    (found,) = TableEncoder.fit({"x": values}, {"x": "num"}).arrays_of_columns({"x": values})
 
     assert found.ravel().tolist() == [float(np.float32(value)) for value in values]
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        {"encoder": "image", "size": 32, "mean": [1.0, 2.0, 3.0]},
+        {"encoder": "mel", "rate": 16_000, "n_fft": 400, "hop": 160, "n_mels": 40, "log": True},
+        {"encoder": "wave", "rate": 16_000},
+        {"encoder": "whisper"},
+        {"encoder": "table", "columns": [{"name": "x", "kind": "num"}]},
+    ],
+    ids=lambda host: host["encoder"],
+)
+def test_what_an_encoder_says_of_itself_makes_it_again_and_nothing_else_does(host: dict[str, Any]) -> None:
+    spec = json.loads(json.dumps(encoder_for(manifest_with(host), ".").spec))
+
+    assert encoder_of(spec, ".").spec == spec
+    with pytest.raises(BadManifest, match="works otherwise here than it is described"):
+        encoder_of({**spec, "window": "another"}, ".")
