@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from composer.choices import Candidate, Limits, Member
 from composer.graph import Graph
@@ -14,6 +14,8 @@ from priors.library import Entry
 from priors.manifest import PriorManifest
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from priors.tasks import Task
 
 Fusion = Literal["concat", "gate"]
@@ -32,10 +34,32 @@ PLAIN: Mapping[str, str] = {
     "image": "pixels",
     "audio": "log_mel_statistics",
     "tab": "standardize",
+    "series": "series_statistics",
 }
 """Modality -> the function that stands for "no prior" where a composition must be built all the same."""
 
-_RAW = {"text": "text.raw[B]:str", "image": "image.raw[B]:u8", "audio": "audio.raw[B]:f32"}
+_RAW = {
+    "text": "text.raw[B]:str",
+    "image": "image.raw[B]:u8",
+    "audio": "audio.raw[B]:f32",
+    "series": "series.raw[B]:f32",
+}
+TRIED = frozenset(
+    (
+        *("char_ngrams", "word_ngrams", "text_statistics"),
+        *("pixels", "oriented_gradients", "color_histogram"),
+        *("mfcc_statistics", "log_mel_statistics"),
+        *("standardize", "quantile", "fourier_features"),
+        *("series_statistics", "rocket"),
+    )
+)
+"""Function priors that are offered to a search without being asked for. The others are in the catalogue and run in any
+composition that names them: each more that is tried costs time and, as scores on few rows are noisy, accuracy, until a
+ranker knows where it helps."""
+
+LONGEST_SERIES = 512
+"""Series are stretched to their longest, or to this where that is longer."""
+
 _COUNTS = ("char_ngrams", "word_ngrams")
 _SCALED = ("standardize", "quantile")
 """Table functions that bring columns of any scale to one; before the others a standardize is put."""
@@ -60,11 +84,15 @@ class Unit:
 
 @dataclass(frozen=True)
 class Offer:
-    """What there is for a task: every block, how blocks group into units, and the manifests behind them."""
+    """What there is for a task: every block, how blocks group into units, and the manifests behind them.
+
+    series   column of series -> the length and the number of channels they are brought to
+    """
 
     candidates: tuple[Candidate, ...]
     units: tuple[Unit, ...]
     manifests: Mapping[Candidate, PriorManifest] = field(repr=False)
+    series: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def several_columns(self) -> bool:
@@ -101,7 +129,16 @@ def offer(task: Task, entries: Iterable[Entry], limits: Limits | Mapping[str, An
     if not units:
         shown = ", ".join(dict.fromkeys(modality for _, modality in columns)) or "no input columns"
         raise BadTask(f"no prior of the library reads this task ({shown}). Import priors for it, or relax the limits.")
-    return Offer(tuple(singles), tuple(units), manifests)
+    return Offer(tuple(singles), tuple(units), manifests, _series(task))
+
+
+def _series(task: Task) -> dict[str, tuple[int, int]]:
+    found = {}
+    for column in task.inputs:
+        if column.modality == "series":
+            shapes = [value.shape for value in cast("list[NDArray[Any]]", task.values(column.name))]
+            found[column.name] = (max(9, min(LONGEST_SERIES, max(length for length, _ in shapes))), shapes[0][1])
+    return found
 
 
 def plain_members(offered: Offer) -> tuple[Member, ...]:
@@ -119,7 +156,7 @@ def block_graph(
     offered: Offer, candidates: Sequence[Candidate], *, name: str = "blocks"
 ) -> tuple[Graph, dict[Candidate, str]]:
     """A graph with one output a candidate, its normalized block, and the node of each."""
-    wiring = _Wiring(offered.manifests)
+    wiring = _Wiring(offered)
     ends = {candidate: wiring.block(candidate, 1.0) for candidate in candidates}
     outputs = {f"o{i}": end for i, end in enumerate(ends.values())}
     return Graph.from_dict(_document(name, wiring.nodes, outputs, seed=0)), ends
@@ -145,7 +182,7 @@ def set_graph(
     and mixes them row by row, which is trained by gradient descent. With `adapted` the last block is that tap of its
     network with a delta of the attributes `delta`, at the node ADAPTED_DELTA.
     """
-    wiring = _Wiring(offered.manifests)
+    wiring = _Wiring(offered)
     ordered = sorted(members, key=lambda member: -member.weight)
     ends = [wiring.block(member.candidate, 1.0 if fusion == "gate" else member.weight) for member in ordered]
     if adapted is not None:
@@ -167,9 +204,9 @@ def set_graph(
 class _Wiring:
     """Nodes being written: inputs, loads and taps once each, whoever uses them."""
 
-    def __init__(self, manifests: Mapping[Candidate, PriorManifest]) -> None:
+    def __init__(self, offered: Offer) -> None:
         self.nodes: dict[str, dict[str, Any]] = {}
-        self._manifests = manifests
+        self._manifests, self._series = offered.manifests, offered.series
         self._made: dict[Any, str] = {}
 
     def add(self, name: str, node: dict[str, Any]) -> str:
@@ -236,6 +273,11 @@ class _Wiring:
             "prior": str(ref),
             **paid,
         }
+        if manifest.modality == "series" and isinstance(column, str):
+            length, channels = self._series[column]
+            size = {"length": length, "channels": channels}
+            grid = {"op": "fn", "fn": "series_grid", "in": [source], "config": size}
+            source = self.once(("grid", column), f"{column}_grid", grid)
         if manifest.modality == "tab" and manifest.function.id not in _SCALED:
             scaled = {"op": "fn", "fn": "standardize", "in": [source], "fit": "train"}
             source = self.once(("scaled", column), "scaled", scaled)
@@ -284,4 +326,6 @@ def _reads(manifest: PriorManifest, modality: str) -> bool:
     """Whether a prior can read a column. A category is read as its words; networks have nothing to say about it."""
     if modality == "category":
         return manifest.function is not None and manifest.function.id == "word_ngrams"
+    if manifest.function is not None and manifest.function.id not in TRIED:
+        return False
     return manifest.modality == modality and len(manifest.inputs) == 1

@@ -2,6 +2,7 @@
 
     text, category   word TF-IDF (scikit-learn's defaults)        number   columns standardised
     image            16 x 16 gray pixels                           audio    16 levels of loudness over the recording
+    series           64 moments of each channel
 
 Logistic regression on top (C = 10), as people would reach for first.
 """
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 Rows = NDArray[np.int64]
 Matrix = NDArray[np.float64]
 
-SIDE, SLICES, RATE = 16, 16, 16_000
+SIDE, SLICES, RATE, MOMENTS = 16, 16, 16_000, 64
 
 
 class Plain:
@@ -31,6 +32,7 @@ class Plain:
         self._texts = [[str(v) for v in task.values(c.name)] for c in task.inputs if c.modality in ("text", "category")]
         numbers = [np.asarray(task.values(c.name), np.float64) for c in task.inputs if c.modality == "num"]
         media = [_media(task.values(c.name), c.modality) for c in task.inputs if c.modality in ("image", "audio")]
+        media += [_moments(task.values(c.name)) for c in task.inputs if c.modality == "series"]
         self._dense = [*([np.stack(numbers, axis=1)] if numbers else []), *media]
 
     def fitted(self, labelled: Rows, rows: Rows) -> tuple[Matrix, Matrix]:
@@ -58,6 +60,14 @@ def plain_predictions(plain: Plain, y: NDArray[Any], labelled: Rows, rows: Rows,
     if regression:
         return np.asarray(Ridge().fit(known, y[labelled]).predict(asked))
     return np.asarray(LogisticRegression(C=10, max_iter=1_000).fit(known, y[labelled]).predict(asked))
+
+
+def _moments(values: Any) -> Matrix:
+    """(n, MOMENTS * C)."""
+    from priors.functions.series_grid import SeriesGrid
+
+    grid = SeriesGrid({"length": MOMENTS, "channels": values[0].shape[1]})
+    return grid.extract(values).reshape(len(values), -1).astype(np.float64)
 
 
 def _media(values: Any, modality: str) -> Matrix:

@@ -31,6 +31,7 @@ _READ_FROM: Mapping[str, tuple[str, ...]] = {
     "text": ("text", "category"),
     "image": ("image",),
     "audio": ("audio",),
+    "series": ("series",),
 }
 """Modality of an input node -> the columns it may read; others read numbers."""
 

@@ -138,9 +138,15 @@ def data_hash(columns: Mapping[str, Sequence[Any]]) -> str:
             continue
         for value in values:
             is_file = isinstance(value, Path)
-            content = _file_digest(value) if is_file else str(value).encode("utf-8", "surrogatepass")
+            content = _file_digest(value) if is_file else _content(value)
             digest.update((b"f" if is_file else b"v") + len(content).to_bytes(8, "little") + content)
     return digest.hexdigest()
+
+
+def _content(value: Any) -> bytes:
+    if isinstance(value, np.ndarray):  # a series; printed, a long one is cut short
+        return f"{value.dtype} {value.shape} ".encode() + np.ascontiguousarray(value).tobytes()
+    return str(value).encode("utf-8", "surrogatepass")
 
 
 def _file_digest(path: Path) -> bytes:

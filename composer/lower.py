@@ -92,12 +92,12 @@ class Lowered:
     def features(
         self, columns: Mapping[str, Sequence[Any]], nodes: Sequence[str], *, progress: Progress | None = None
     ) -> dict[str, NDArray[np.float32]]:
-        """The values of `nodes` for every row: {node: (n, D) float32}, in one pass over the networks they share.
+        """The values of `nodes` for every row: {node: (n, D) or (n, ...) float32}, in one pass over shared networks.
 
         columns  raw values by input node; only the columns that the nodes depend on are needed
 
         Rows run without gradients in batches of similar length, in the current state of `learned`. Equal calls give
-        equal bits. Raises BadGraph for a node whose value is not one row of numbers.
+        equal bits. Raises BadGraph for a node whose value is not of one size.
         """
         for node in nodes:
             self._check_rows(node)
@@ -114,12 +114,12 @@ class Lowered:
             for rows, tensors in batches(host, columns, count):
                 for node, value in zip(nodes, part(*tensors), strict=True):
                     if node not in found:
-                        found[node] = np.empty((count, value.shape[1]), np.float32)
+                        found[node] = np.empty((count, *value.shape[1:]), np.float32)
                     found[node][rows] = value.numpy()
                 done += len(rows)
                 if progress:
                     progress(done, count)
-        return found if count else {node: np.empty((0, self._width(node)), np.float32) for node in nodes}
+        return found if count else {node: np.empty((0, *self._shape(node)), np.float32) for node in nodes}
 
     def fit_function(self, node: str, x: Tensor) -> None:
         """Fit the function of a `fn` node, such as standardize, on its input's values x (n, D) for labelled rows."""
@@ -158,13 +158,13 @@ class Lowered:
 
     def _check_rows(self, node: str) -> None:
         t = self.lock.node(node).type
-        if t is None or len(t.axes) != 2 or t.is_raw:
+        fixed = t is not None and all(isinstance(axis.dim, int) for axis in t.axes[1:])
+        if t is None or t.is_raw or len(t.axes) < 2 or (len(t.axes) > 2 and not fixed):
             raise BadGraph(f"node {node!r} gives {t or 'weights'}, not one row of numbers a value. Pool it first.")
 
-    def _width(self, node: str) -> int:
+    def _shape(self, node: str) -> tuple[int, ...]:
         t = self.lock.node(node).type
-        width = t.axes[1].dim if t else None
-        return width if isinstance(width, int) else 0
+        return tuple(axis.dim if isinstance(axis.dim, int) else 0 for axis in t.axes[1:]) if t else (0,)
 
 
 def _rows(columns: Mapping[str, Sequence[Any]], wanted: set[str]) -> int:

@@ -23,7 +23,13 @@ if TYPE_CHECKING:
     from composer.lock import Lock
     from priors.library import Library
 
-_MODALITY: Mapping[str, Modality] = {"text": "text", "image": "image", "audio": "audio", "tab": "num"}
+_MODALITY: Mapping[str, Modality] = {
+    "text": "text",
+    "image": "image",
+    "audio": "audio",
+    "series": "series",
+    "tab": "num",
+}
 BOOTSTRAPS = 500  # resamples for the interval of R²; its 95 % ends move by under .01 from 500 to 5,000 on 200 rows
 
 

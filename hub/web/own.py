@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from priors.tasks.readers import RawTable
 
 _LOCK, _MAX_JSON = "composition.lock.json", 16 << 20
-_MODALITY: dict[str, Modality] = {"text": "text", "image": "image", "audio": "audio", "tab": "num"}
+_MODALITY: dict[str, Modality] = {"text": "text", "image": "image", "audio": "audio", "series": "series", "tab": "num"}
 _SHOWN_ROWS = 5
 _SHOWN_COLUMNS = 60
 _MAX_CLASSES, _MAX_CLASSES_SHARE = 100, 0.5  # more different values than half the rows: a name or a text, not a class

@@ -93,20 +93,17 @@ def number(config: Config, key: str, default: float) -> float:
     return value
 
 
-def width(in_type: PortType) -> int:
-    """How many columns a row has, for functions whose output depends on it."""
-    axis = feature_axis(in_type)
-    if not isinstance(axis.dim, int):
-        raise BadType(f"{in_type} has an unknown number of columns. Give axis {axis.name} a length.")
-    return axis.dim
-
-
 Gives = Callable[[Config, PortType], PortType]
 
 
 def a_row(length: Callable[[Config, int], int]) -> Gives:
-    """Features of rows whose number follows from the config and the number of columns."""
-    return lambda config, in_type: features(checked(length(config, width(in_type)), config))
+    """Features of rows whose number follows from the config and the number of columns; free while that is free."""
+
+    def gives(config: Config, in_type: PortType) -> PortType:
+        columns = feature_axis(in_type).dim
+        return features(checked(length(config, columns), config) if isinstance(columns, int) else None)
+
+    return gives
 
 
 def sized(length: Callable[[Config], int]) -> Gives:

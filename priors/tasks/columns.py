@@ -4,6 +4,7 @@ The rules, in order, on the cells that are not missing:
     every cell missing                                     ignored
     whole numbers counting up by one                       ignored (a row number)
     every cell a number (nan, inf and NA included)         num; NaN, inf and gaps are then refused with their rows
+    every cell a list of numbers, or of lists of them      series (priors.tasks.series)
     every cell ends in .png .jpg .jpeg .webp / .wav .flac  image / audio, and the files must be there
     few distinct short values, most of them repeated       category
     anything else                                          text
@@ -13,6 +14,7 @@ Gaps: "" in text, a category of its own ("") in a category column, refused in nu
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import assert_never
@@ -24,6 +26,7 @@ import pyarrow.compute as pc
 from priors.errors import BadTable, BadTask
 from priors.tasks.media import media_kind, require_files
 from priors.tasks.readers import RawTable, list_rows
+from priors.tasks.series import conform_series, is_series, looks_like_series
 from priors.tasks.spec import MODALITIES, Column, Modality
 
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
@@ -44,7 +47,8 @@ def infer_columns(
     for name, modality in modalities.items():
         if modality not in MODALITIES or modality == "target":
             raise BadTask(
-                f"'{modality}' is no modality for column '{name}'. Use text, image, audio, num, category or ignored."
+                f"'{modality}' is no modality for column '{name}'. Use text, image, audio, series, num, category or "
+                "ignored."
             )
     kept = [name for name in raw.table.column_names if name not in {target, group, *ignore}]
     alone = len([name for name in kept if not _is_dull(raw.table.column(name))]) == 1
@@ -62,7 +66,7 @@ def infer_columns(
 
 
 def conform(raw: RawTable, columns: Sequence[Column], *, local: bool = True) -> pa.Table:
-    """The input columns of `raw` read as the modalities in `columns`: float64 for num, string for the rest, no nulls.
+    """The input columns of `raw` read as in `columns`: float64 for num, lists for series, else string; no nulls.
 
     Other columns of `raw`, a target among them, are left out. Raises BadTable for a missing column, cells that are not
     finite numbers in a num column, paths that lead nowhere; UserError names file, column and rows.
@@ -82,6 +86,8 @@ def conform(raw: RawTable, columns: Sequence[Column], *, local: bool = True) -> 
                 _refuse_gaps(paths, raw.source, column.name, "paths")
                 require_files(paths.to_pylist(), raw.base, source=raw.source, column=column.name, local=local)
                 arrays.append(paths.combine_chunks())
+            case "series":
+                arrays.append(conform_series(found, raw.source, column.name))
             case "target" | "ignored":
                 pass  # not inputs
             case never:
@@ -107,11 +113,17 @@ def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if column.type == pa.float64():
         values = [None if v is None else str(int(v)) if v.is_integer() else repr(v) for v in column.to_pylist()]
         return pa.chunked_array([pa.array(values, pa.string())])
+    if is_series(column.type):
+        return pa.chunked_array(
+            [pa.array([None if v is None else json.dumps(v) for v in column.to_pylist()], pa.string())]
+        )
     return column.cast(pa.string())
 
 
 def as_numbers(column: pa.ChunkedArray) -> np.ndarray | None:
     """The column as float64, gaps as NaN; None when some cell is not a number."""
+    if is_series(column.type):
+        return None
     if column.type != pa.string():
         return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
     cells = column.to_pylist()
@@ -129,12 +141,16 @@ def as_numbers(column: pa.ChunkedArray) -> np.ndarray | None:
 def _modality(column: pa.ChunkedArray, *, alone: bool) -> Modality:
     if _is_dull(column):
         return "ignored"
+    if is_series(column.type):
+        return "series"
     if as_numbers(column) is not None:
         return "num"
     values = [value for value in as_text(column).to_pylist() if value is not None]
     media = media_kind(values)
     if media:
         return media
+    if looks_like_series(values):
+        return "series"
     distinct = set(values)
     words = sum(len(value.split()) for value in distinct) / len(distinct)
     short = max(map(len, distinct)) <= MAX_CATEGORY_CHARS and words <= MAX_CATEGORY_WORDS

@@ -2,7 +2,8 @@
 
 CSV is RFC 4180 (commas, doubled quotes, quoted line breaks; `.tsv` and `delimiter=` for others), read by the csv module
 in strict mode: its forgiving mode turns one lost quote into a cell that swallows the rest of the file. JSONL is one
-flat object a line. Parquet may hold strings, numbers, booleans, dates and dictionaries, no nested columns. In a folder
+flat object a line. Parquet may hold strings, numbers, booleans, dates and dictionaries; lists of numbers are series
+(`priors.tasks.series`, also for `.ts` files), nothing else is nested. In a folder
 of images or audio the subfolder is the class; `train/` and `test/` above the classes become splits.
 
 Rows are counted from 1, without the header, in every message. Everything refused is a BadTable.
@@ -18,12 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from priors.errors import BadTable
 from priors.tasks.media import AUDIO_SUFFIXES, IMAGE_SUFFIXES
+from priors.tasks.series import as_series, is_series, read_ts
 from priors.tasks.spec import MAX_COLUMNS
 
 MAX_CELL_CHARS = 100_000
@@ -31,12 +34,12 @@ MAX_CELL_CHARS = 100_000
 # shared by the whole process) so that our own limit is the one that speaks.
 _CSV_FIELD_LIMIT = 1 << 26
 MAX_PARQUET_BYTES = 4 << 30  # uncompressed: a 194 kB file can unfold to 200 MB (decompression bombs)
-TABLE_SUFFIXES = {".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"}
+TABLE_SUFFIXES = {".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".ts"}
 
 
 @dataclass(frozen=True)
 class RawTable:
-    """What a file holds. `table` has only string, int64 and float64 columns; null means the cell was missing.
+    """What a file holds. `table` has only string, int64, float64 and series columns; null means the cell was missing.
 
     source  the name messages use
     base    the folder relative paths in the cells start from; None when there is none
@@ -48,7 +51,7 @@ class RawTable:
 
 
 def read_table(path: str | Path, *, base: str | Path | None = None, delimiter: str | None = None) -> RawTable:
-    """The table in a CSV, TSV, JSONL or Parquet file, told apart by its ending. `base`: the file's folder."""
+    """The table in a CSV, TSV, JSONL, Parquet or .ts file, told apart by its ending. `base`: the file's folder."""
     path = Path(path)
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
@@ -63,8 +66,12 @@ def read_table(path: str | Path, *, base: str | Path | None = None, delimiter: s
             return read_jsonl(path.read_bytes(), path.name, base=root)
         case ".parquet":
             return read_parquet(path, base=root)
+        case ".ts":
+            return from_columns(read_ts(path.read_bytes(), path.name), path.name, base=root)
         case suffix:
-            raise BadTable(f"{path.name} ends in {suffix or 'nothing'}. Give a .csv, .tsv, .jsonl or .parquet file.")
+            raise BadTable(
+                f"{path.name} ends in {suffix or 'nothing'}. Give a .csv, .tsv, .jsonl, .parquet or .ts file."
+            )
 
 
 def read_csv(content: bytes, source: str, *, base: Path | None = None, delimiter: str = ",") -> RawTable:
@@ -156,7 +163,7 @@ def from_arrow(table: pa.Table, source: str, *, base: Path | None = None) -> Raw
 def from_columns(columns: Mapping[str, Sequence[Any]], source: str, *, base: Path | None = None) -> RawTable:
     """Columns given in Python: lists of strings, numbers, booleans or None, or numpy vectors."""
     names = _names(list(columns), source)
-    values = [column.tolist() if hasattr(column, "tolist") else list(column) for column in columns.values()]
+    values = [_listed(column) for column in columns.values()]
     lengths = {name: len(column) for name, column in zip(names, values, strict=True)}
     if len(set(lengths.values())) > 1:
         raise BadTable(f"{source}: the columns differ in length: {lengths}. Give every column as many values.")
@@ -241,6 +248,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _json_column(values: list[Any], name: str, source: str) -> pa.Array:
     """Strings, integers and floats keep their type when a column has one of them; a mixture becomes strings."""
     kinds = {type(value) for value in values if value is not None}
+    if kinds and kinds <= {list, np.ndarray}:
+        return as_series(values, source, name)
     for row, value in enumerate(values, start=1):
         if not isinstance(value, (str, int, float, bool, Path, type(None))):
             raise BadTable(
@@ -259,6 +268,13 @@ def _json_column(values: list[Any], name: str, source: str) -> pa.Array:
         raise BadTable(
             f"{source}: column '{name}' row {row} holds half a character ({error.object[error.start]!a}). Mend it."
         ) from error
+
+
+def _listed(column: Sequence[Any]) -> list[Any]:
+    """A column's cells; of an array (n, T) or (n, T, C) each row is a series."""
+    if isinstance(column, np.ndarray) and column.ndim in (2, 3):
+        return list(column)
+    return column.tolist() if hasattr(column, "tolist") else list(column)
 
 
 def _float(value: int | float) -> float:
@@ -285,6 +301,8 @@ def _plain(column: pa.ChunkedArray, name: str, source: str) -> pa.ChunkedArray:
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         text = column.cast(pa.string())
         return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
+    if is_series(kind):
+        return pa.chunked_array([as_series(column.to_pylist(), source, name)])
     raise BadTable(
         f"{source}: column '{name}' has type {kind}. Give text or numbers; for images and audio, "
         "paths relative to the table."

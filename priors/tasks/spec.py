@@ -17,13 +17,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from priors.errors import BadTask
 
-Modality = Literal["text", "image", "audio", "num", "category", "target", "ignored"]
+Modality = Literal["text", "image", "audio", "series", "num", "category", "target", "ignored"]
 Kind = Literal["multiclass", "binary", "regression"]
 Metric = Literal["accuracy", "r2"]
 
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
 KINDS: tuple[Kind, ...] = get_args(Kind)
-INPUT_MODALITIES: tuple[Modality, ...] = ("text", "image", "audio", "num", "category")
+INPUT_MODALITIES: tuple[Modality, ...] = ("text", "image", "audio", "series", "num", "category")
 MAX_CLASSES = 1000
 MAX_COLUMNS = 10_000
 
@@ -150,7 +150,9 @@ def _require_consistent(spec: TaskSpec) -> None:
     if targets != [spec.target]:
         raise BadTask(f"task.json: target is {spec.target!r} but the columns marked as target are {targets}. Mark one.")
     if not spec.inputs:
-        raise BadTask("task.json: no column is an input. Mark at least one as text, image, audio, num or category.")
+        raise BadTask(
+            "task.json: no column is an input. Mark at least one as text, image, audio, series, num or category."
+        )
     if spec.group is not None and spec.group not in names:
         raise BadTask(f"task.json: group {spec.group!r} is not among the columns. Name one of them, or null.")
     classes = len(spec.labels)

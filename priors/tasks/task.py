@@ -19,6 +19,7 @@ from priors.tasks.columns import as_text, conform, infer_columns, require_column
 from priors.tasks.draws import Draw, draw_rows, quantile_bins
 from priors.tasks.media import AUDIO_SUFFIXES, IMAGE_SUFFIXES, Report, check_files, locate
 from priors.tasks.readers import RawTable, from_arrow, from_columns, read_folder, read_table
+from priors.tasks.series import series_values
 from priors.tasks.spec import Column, Kind, Metric, Modality, TaskSpec
 from priors.tasks.targets import read_target
 
@@ -55,7 +56,8 @@ class TaskOptions(TypedDict, total=False):
 class Task:
     """Labelled rows and what is to be learned from them.
 
-    rows        pyarrow Table with the columns of `columns` in order: float64 for num and a numeric target, else string
+    rows        pyarrow Table with the columns of `columns` in order: float64 for num and a numeric target, lists
+                for series, else string
     labels      the classes in order, empty for a regression; `y` are positions in it
     splits      name -> row numbers, where the data came with a split
     base        the folder relative paths in image and audio columns start from
@@ -83,7 +85,7 @@ class Task:
     def from_file(
         cls, path: str | Path, target: str, *, delimiter: str | None = None, **options: Unpack[TaskOptions]
     ) -> Task:
-        """Reads a CSV, TSV, JSONL or Parquet file, told apart by its ending. Raises BadTable or BadTask."""
+        """Reads a CSV, TSV, JSONL, Parquet or .ts file, told apart by its ending. Raises BadTable or BadTask."""
         raw = read_table(path, base=options.get("base"), delimiter=delimiter)
         return _build(raw, target, default_name=Path(path).stem, options=options)
 
@@ -203,8 +205,10 @@ class Task:
         found = self.rows.column(self.group).to_pylist()
         return np.array([f"row {row}" if value is None else f"= {value}" for row, value in enumerate(found)])
 
-    def values(self, column: str, *, unlabelled: bool = False) -> list[str] | list[Path] | np.ndarray:
-        """One column: float64 (n,) for numbers, absolute or base-relative Paths for media, strings for the rest."""
+    def values(
+        self, column: str, *, unlabelled: bool = False
+    ) -> list[str] | list[Path] | list[np.ndarray] | np.ndarray:
+        """One column: float64 (n,) for numbers, arrays (T, C) for series, Paths for media, strings for the rest."""
         return column_values(
             self.unlabelled if unlabelled else self.rows, self._column(column), base=self.base, local=self.local
         )
@@ -308,11 +312,13 @@ class Task:
 
 def column_values(
     table: pa.Table, column: Column, *, base: Path | None, local: bool = True
-) -> list[str] | list[Path] | np.ndarray:
-    """One column of a table that `conform` read, as encoders take it: numbers, paths or strings."""
+) -> list[str] | list[Path] | list[np.ndarray] | np.ndarray:
+    """One column of a table that `conform` read, as encoders take it: numbers, arrays over time, paths or strings."""
     found = table.column(column.name)
     if found.type == pa.float64():
         return np.asarray(found.to_numpy(), dtype=np.float64)
+    if column.modality == "series":
+        return series_values(found)
     if column.modality in ("image", "audio"):
         return [locate(value, base, local=local)[0] for value in found.to_pylist()]
     return [value or "" for value in found.to_pylist()]
