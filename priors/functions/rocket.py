@@ -112,7 +112,7 @@ class _Kernels(nn.Module):
         shifted = torch.stack([padded[..., k * dilation : k * dilation + length] for k in range(_LENGTH)], 2)
         if self._channels == 1:
             return self.weight @ shifted[:, 0]  # (84, 9) @ (B, 9, T)
-        weight = getattr(self, f"seen_{at}")[:, :, None] * self.weight[:, None]  # (84, C, 9)
+        weight: Tensor = getattr(self, f"seen_{at}")[:, :, None] * self.weight[:, None]  # (84, C, 9)
         return weight.flatten(1) @ shifted.flatten(1, 2)
 
     def _inside(self, response: Tensor, at: int) -> tuple[int, int]:
@@ -171,4 +171,4 @@ def _seen(seed: int, channels: int) -> NDArray[np.float64]:
     drawn = uniform(seed, KERNELS, channels + 1)
     sizes = np.floor(2 ** (drawn[:, -1] * np.log2(min(channels, _LENGTH) + 1))).astype(np.int64)
     ranks = drawn[:, :-1].argsort(1, kind="stable").argsort(1, kind="stable")
-    return (ranks < sizes[:, None]).astype(np.float64)
+    return np.asarray(ranks < sizes[:, None], np.float64)

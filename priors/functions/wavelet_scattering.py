@@ -125,7 +125,8 @@ def line(scale: int) -> NDArray[np.complex128]:
     places = _places(deviation)
     bump = np.exp(-0.5 * (places / deviation) ** 2)
     wave = np.exp(1j * _PEAK / 2**scale * places)
-    return bump * (wave - (bump * wave).sum() / bump.sum()) / bump.sum()
+    made: NDArray[np.complex128] = bump * (wave - (bump * wave).sum() / bump.sum()) / bump.sum()
+    return made
 
 
 def morlet(scale: int, angle: float) -> NDArray[np.complex128]:
@@ -136,4 +137,5 @@ def morlet(scale: int, angle: float) -> NDArray[np.complex128]:
     along, across = x * np.cos(angle) + y * np.sin(angle), -x * np.sin(angle) + y * np.cos(angle)
     bump = np.exp(-0.5 * (along**2 + (across / 2) ** 2) / deviation**2)
     wave = np.exp(1j * _PEAK / 2**scale * along)
-    return bump * (wave - (bump * wave).sum() / bump.sum()) / bump.sum()
+    made: NDArray[np.complex128] = bump * (wave - (bump * wave).sum() / bump.sum()) / bump.sum()
+    return made

@@ -268,7 +268,7 @@ class Task:
             if column.modality in ("image", "audio"):
                 paths = column_values(self.rows, column, base=self.base, local=self.local)
                 check_files(
-                    [Path(p) for p in paths], column.modality, source=self.name, column=column.name, report=report
+                    [Path(str(p)) for p in paths], column.modality, source=self.name, column=column.name, report=report
                 )
 
     # ---- keeping
@@ -307,7 +307,9 @@ class Task:
     def _content(self, table: pa.Table, column: Column) -> list[Any]:
         if column.modality not in ("image", "audio"):
             return list(table.column(column.name).to_pylist())
-        return [directory.file_sha256(Path(p)) for p in column_values(table, column, base=self.base, local=self.local)]
+        return [
+            directory.file_sha256(Path(str(p))) for p in column_values(table, column, base=self.base, local=self.local)
+        ]
 
 
 def column_values(
