@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import torch
 
-from benchmarks import catalog, fit, forward, fusion, press, serve, signin, store
+from benchmarks import catalog, fit, forward, fusion, merge, press, serve, signin, store
 from benchmarks._timing import ALLOCATOR, environment
 
 PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
@@ -30,6 +30,9 @@ def main() -> None:
         return
     if sys.argv[1:2] == ["signin"]:
         signin.main(sys.argv[2:])
+        return
+    if sys.argv[1:2] == ["merge"]:
+        merge.main(sys.argv[2:])
         return
     if sys.argv[1:2] == ["store"]:
         store.main(sys.argv[2:])

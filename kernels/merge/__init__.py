@@ -18,7 +18,10 @@ from kernels._dispatch import choose
 from kernels.errors import NotFinite, ShapeMismatch
 from kernels.merge import _cpu, _reference
 
-__all__ = ["DTYPES", "MOST", "Dtype", "Raw", "Sparse", "combine", "deltas", "gram", "histogram", "norms"]
+__all__ = [
+    *("DTYPES", "MOST", "Dtype", "Raw", "Sparse", "combine", "deltas", "gram", "histogram", "norms"),
+    *("ranks", "rolls", "thinned", "values"),
+]
 
 Dtype = Literal["BF16", "F16", "F32"]
 DTYPES: tuple[Dtype, ...] = ("BF16", "F16", "F32")
@@ -71,10 +74,15 @@ def gram(inputs: Sequence[Raw], base: Raw | None, sums: NDArray[np.float64]) -> 
     _finite(_backend().gram(inputs, base, sums), inputs)
 
 
-def combine(inputs: Sequence[Raw], coefficients: Sequence[float], divisor: float, out: Raw) -> None:
-    """out = (((0 + c_0 x_0) + c_1 x_1) + …) / divisor, in float32, rounded once to the dtype of `out`."""
+def combine(
+    inputs: Sequence[Raw], coefficients: Sequence[float], divisor: float, out: Raw, *, fused: bool = False
+) -> None:
+    """out = (((0 + c_0 x_0) + c_1 x_1) + …) / divisor, in float32, rounded once to the dtype of `out`.
+
+    fused   each product is added without being rounded first, as torch's addcmul has it
+    """
     _check(inputs, out)
-    _finite(_backend().combine(inputs, coefficients, divisor, out), inputs)
+    _finite(_backend().combine(inputs, coefficients, divisor, out, fused), inputs)
 
 
 def histogram(x: Raw, base: Raw | None, work: Dtype, table: NDArray[np.uint32], prefix: int | None = None) -> None:
@@ -118,6 +126,31 @@ def deltas(
     if len(sparse) != len(inputs):
         raise ShapeMismatch(f"{len(inputs)} inputs come with {len(sparse)} rules of what is kept. Give one for each.")
     _finite(_backend().deltas(inputs, base, work, sparse, out, first, consensus, normalize, lambda_, divisor), inputs)
+
+
+def values(x: Raw) -> NDArray[np.float32]:
+    """The values as float32, exactly; for F32 the same memory."""
+    return _reference.to_float(x)
+
+
+def ranks(x: Raw, base: Raw, work: Dtype, row: int) -> NDArray[np.int64]:
+    """The rank of each |x - base| within its row of `row` elements, 0 for the smallest; equals in their order."""
+    _check([x], base)
+    sizes = np.abs(_reference.rounded(values(x) - values(base), work)).reshape(-1, row)
+    order = np.argsort(sizes, axis=1, kind="stable")
+    found = np.empty(order.shape, np.int64)
+    np.put_along_axis(found, order, np.arange(row)[None, :], axis=1)
+    return found.reshape(-1)
+
+
+def rolls(count: int, first: int, key: int) -> NDArray[np.uint32]:
+    """The draws of `Sparse("random")` for the elements from `first` on, 32 bits each."""
+    return _reference.draws(count, first, key)
+
+
+def thinned(x: NDArray[np.float32], sparse: Sparse, first: int) -> NDArray[np.float32]:
+    """x with 0 for what `sparse` does not keep; counts its ties on."""
+    return _reference.thinned(x, sparse, first)
 
 
 def _backend() -> Any:

@@ -1,8 +1,8 @@
 /* Merging weights, a block of a tensor at a time. The meaning is in _reference.py; _cpu.py calls this.
  *
  * Every function reads raw values (bf16, f16, f32), works in float and writes raw values, TILE elements at a time, so
- * that what lies between the steps stays in the first-level cache. One thread, no fused multiply-add, sums in lanes of
- * fixed number: the same bits on every processor. Nothing is allocated here.
+ * that what lies between the steps stays in the first-level cache. One thread, fused multiply-add only where it is written, sums
+ * in lanes of fixed number: the same bits on every processor. Nothing is allocated here.
  */
 #include <math.h>
 #include <stdint.h>
@@ -10,7 +10,7 @@
 
 /* One binary for every x86: the loader picks the variant the processor has. Needs ifunc, hence glibc. */
 #if defined(__x86_64__) && defined(__GLIBC__)
-#define MULTI_TARGET __attribute__((target_clones("avx512f", "avx2", "default")))
+#define MULTI_TARGET __attribute__((target_clones("avx512f", "arch=haswell", "default")))
 #else
 #define MULTI_TARGET
 #endif
@@ -138,6 +138,11 @@ TILE_WORK void scale(float *d, float c, int work, int n) {
     PER_DTYPE(work, for (int i = 0; i < n; ++i) d[i] = rounded(d[i] * c, W);)
 }
 
+/* sum = fma(c, x, sum) */
+TILE_WORK void add_fused(float *restrict sum, float c, const float *restrict x, int n) {
+    for (int i = 0; i < n; ++i) sum[i] = __builtin_fmaf(c, x[i], sum[i]);
+}
+
 /* sum = sum + c * x, in float */
 TILE_WORK void add(float *restrict sum, float c, const float *restrict x, int n) {
     if (c == 1)
@@ -208,9 +213,9 @@ MULTI_TARGET int merge_gram(int count, const void *const *data, const int32_t *d
     return odd;
 }
 
-/* out = (sum of c_i x_i, in order) / divisor, in float. */
+/* out = (sum of c_i x_i, in order) / divisor, in float; fused: each product is added unrounded. */
 int merge_combine(int count, const void *const *data, const int32_t *dtypes, const float *coefficients,
-                  float divisor, void *out, int out_dtype, int64_t n) {
+                  float divisor, int fused, void *out, int out_dtype, int64_t n) {
     float x[TILE], sum[TILE];
     int odd = 0, over = 0;
     for (int64_t at = 0; at < n; at += TILE) {
@@ -219,7 +224,8 @@ int merge_combine(int count, const void *const *data, const int32_t *dtypes, con
         for (int i = 0; i < count; ++i) {
             float c = coefficients[i];
             odd |= load(data[i], dtypes[i], at, m, x);
-            add(sum, c, x, m);
+            if (fused) add_fused(sum, c, x, m);
+            else add(sum, c, x, m);
         }
         if (divisor != 1)
             for (int k = 0; k < m; ++k) sum[k] /= divisor;

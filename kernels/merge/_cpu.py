@@ -47,11 +47,11 @@ def gram(inputs: Sequence[Raw], base: Raw | None, sums: NDArray[np.float64]) -> 
     )
 
 
-def combine(inputs: Sequence[Raw], coefficients: Sequence[float], divisor: float, out: Raw) -> int:
+def combine(inputs: Sequence[Raw], coefficients: Sequence[float], divisor: float, out: Raw, fused: bool) -> int:
     """See `kernels.merge`."""
     data, dtypes = _inputs(inputs)
     factors = (ctypes.c_float * len(inputs))(*coefficients)
-    return int(_kernel().merge_combine(len(inputs), data, dtypes, factors, divisor, *_one(out), out.values.size))
+    return int(_kernel().merge_combine(len(inputs), data, dtypes, factors, divisor, fused, *_one(out), out.values.size))
 
 
 def histogram(x: Raw, base: Raw | None, work: Dtype, table: NDArray[np.uint32], prefix: int | None) -> int:
@@ -104,7 +104,7 @@ def _kernel() -> ctypes.CDLL:
     whole, size, real = ctypes.c_int32, ctypes.c_int64, ctypes.c_float
     one: list[Any] = [pointer, whole]  # data, dtype
     lib.merge_gram.argtypes = [whole, pointer, pointer, *one, size, pointer]
-    lib.merge_combine.argtypes = [whole, pointer, pointer, pointer, real, *one, size]
+    lib.merge_combine.argtypes = [whole, pointer, pointer, pointer, real, whole, *one, size]
     lib.merge_histogram.argtypes = [*one, *one, whole, size, whole, pointer]
     lib.merge_norms.argtypes = [*one, *one, whole, pointer, size, size, pointer]
     lib.merge_deltas.argtypes = [

@@ -49,14 +49,15 @@ def gram(inputs: Sequence[Raw], base: Raw | None, sums: NDArray[np.float64]) -> 
     return int(not (np.isfinite(x).all() and np.isfinite(zero).all()))
 
 
-def combine(inputs: Sequence[Raw], coefficients: Sequence[float], divisor: float, out: Raw) -> int:
+def combine(inputs: Sequence[Raw], coefficients: Sequence[float], divisor: float, out: Raw, fused: bool) -> int:
     total = np.zeros(out.values.size, np.float32)
     status = 0
     with np.errstate(over="ignore", invalid="ignore"):
         for block, c in zip(inputs, coefficients, strict=True):
             x = to_float(block)
             status |= int(not np.isfinite(x).all())
-            total += np.float32(c) * x
+            # The product of two float32 is exact in float64; the sum is rounded twice, which shows once in 10^8.
+            total = (np.float64(np.float32(c)) * x + total).astype(np.float32) if fused else total + np.float32(c) * x
         return status | _write(total / np.float32(divisor), out)
 
 
@@ -71,7 +72,7 @@ def histogram(x: Raw, base: Raw | None, work: Dtype, table: NDArray[np.uint32], 
 def norms(x: Raw, base: Raw, work: Dtype, sparse: Sparse, first: int) -> tuple[int, float, float]:
     d, odd = _delta(x, to_float(base), work)
     before = float(np.abs(d).sum(dtype=np.float64))
-    return odd, before, float(np.abs(_thinned(d, sparse, first)).sum(dtype=np.float64))
+    return odd, before, float(np.abs(thinned(d, sparse, first)).sum(dtype=np.float64))
 
 
 def deltas(
@@ -92,7 +93,7 @@ def deltas(
         for block, rule in zip(inputs, sparse, strict=True):
             d, odd = _delta(block, b, work)
             status |= odd
-            d = rounded(_thinned(d, rule, first) * np.float32(rule.scale), work)
+            d = rounded(thinned(d, rule, first) * np.float32(rule.scale), work)
             found.append(rounded(d * np.float32(rule.weight), work))
         total = np.zeros_like(b)
         for d in found:
@@ -136,7 +137,7 @@ def _delta(x: Raw, base: Floats | None, work: Dtype) -> tuple[Floats, int]:
         return rounded(value if base is None else value - base, work), odd
 
 
-def _thinned(d: Floats, rule: Sparse, first: int) -> Floats:
+def thinned(d: Floats, rule: Sparse, first: int) -> Floats:
     match rule.mode:
         case "all":
             return d

@@ -59,14 +59,15 @@ def test_every_16_bit_pattern_and_every_rounding_is_that_of_numpy(backend, dtype
         np.testing.assert_array_equal(out.values.view(np.float16), x.astype(np.float16))
 
 
+@pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_weighted_sum_is_the_formula_and_has_the_same_bits_in_both_backends(monkeypatch, size, dtype):
+def test_a_weighted_sum_is_the_formula_and_has_the_same_bits_in_both_backends(monkeypatch, size, dtype, fused):
     inputs = [block(size, dtype, seed) for seed in range(3)]
 
     def call():
         out = blank(size, dtype)
-        combine(inputs, [0.2, -1.5, 3.0], 1.7, out)
+        combine(inputs, [0.2, -1.5, 3.0], 1.7, out, fused=fused)
         return out
 
     ours, reference = both(monkeypatch, call)
