@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -64,6 +64,73 @@ def merge(
             "files": files,
         },
         f"{spec.method}: {made.parameters:,} parameters in {made.tensors:,} tensors, written to {out}",
+        as_json=as_json,
+    )
+
+
+lora = typer.Typer(help="Low-rank adapters: into weights, and out of them.")
+app.add_typer(lora, name="lora")
+
+
+@lora.command("fold")
+def lora_fold(
+    base: Annotated[Path, typer.Argument(help="The checkpoint the adapter was trained on.")],
+    adapter: Annotated[Path, typer.Argument(help="A folder of PEFT: adapter_config.json, adapter_model.safetensors.")],
+    out: Out,
+    as_json: AsJson = False,
+) -> None:
+    """Put a LoRA adapter into the weights of its base."""
+    from composer.merge import fold
+
+    with progress() as report:
+        made = fold(base, adapter, out, report=report)
+    files = {name: {"sha256": file.sha256, "size": file.size} for name, file in made.files.items()}
+    emit({"folder": str(out), "files": files}, f"{adapter} folded into {base}, written to {out}", as_json=as_json)
+
+
+@lora.command("extract")
+def lora_extract(
+    base: Annotated[Path, typer.Argument(help="The checkpoint it began as.")],
+    tuned: Annotated[Path, typer.Argument(help="The checkpoint it became.")],
+    out: Out,
+    rank: Annotated[int, typer.Option("--rank", min=1, max=4096, help="Of the matrices.")] = 16,
+    target: Annotated[
+        list[str] | None, typer.Option("--target", help="Pattern of module names; again for more.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write what fine-tuning changed as a LoRA adapter."""
+    from composer.merge import extract
+
+    with progress() as report:
+        made = extract(base, tuned, out, rank=rank, targets=tuple(target or ("*",)), report=report)
+    least = min(made.kept, key=lambda name: made.kept[name])
+    emit(
+        {"folder": str(out), "kept": made.kept, "left_out": list(made.left_out)},
+        f"{len(made.kept)} matrices of rank {rank} in {out}; least kept: {made.kept[least]:.1%} of {least}; "
+        f"{len(made.left_out)} changed tensors are left out",
+        as_json=as_json,
+    )
+
+
+@app.command()
+def retok(
+    model: Annotated[Path, typer.Argument(help="A checkpoint with its tokenizer.json.")],
+    tokenizer: Annotated[Path, typer.Argument(help="A tokenizer.json, or the folder of one.")],
+    out: Out,
+    fallback: Annotated[
+        Literal["mean", "subtokens", "zero"], typer.Option(help="Rows of tokens that the model does not have.")
+    ] = "subtokens",
+    as_json: AsJson = False,
+) -> None:
+    """Give a checkpoint another tokenizer's vocabulary."""
+    from composer.merge import retok as run
+
+    with progress() as report:
+        made = run(model, tokenizer, out, fallback=fallback, report=report)
+    emit(
+        {"folder": str(out), "kept": made.kept, "from_subtokens": made.from_subtokens, "otherwise": made.otherwise},
+        f"{made.kept:,} tokens kept their row, {made.from_subtokens:,} got that of their parts, {made.otherwise:,} no",
         as_json=as_json,
     )
 

@@ -12,7 +12,7 @@ from priors.client.config import config_file
 COMMANDS = [
     *("login", "whoami", "search", "show", "pull", "push", "import", "refs", "branch", "tag", "move", "settings"),
     *("delete", "recommend", "fit", "predict", "bench", "check", "lock", "verify", "export"),
-    *("license", "royalty", "sbom", "diff", "merge"),
+    *("license", "royalty", "sbom", "diff", "merge", "retok"),
 ]
 SPEC = """
 composition: 1
