@@ -83,8 +83,17 @@ def report_text(report: Any) -> str:
     if not isinstance(report, dict):
         return str(report)
     lines = [
-        f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}" for name, value in report.items()
+        f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}"
+        for name, value in report.items()
+        if name != "calibration"
     ]
+    if calibration := report.get("calibration"):
+        shown = {
+            name: f"{one['before']:.3f} raw, {one['after']:.3f} calibrated"
+            for name, one in calibration.items()
+            if name != "rows"
+        }
+        lines += [f"{name} of probabilities: {text}" for name, text in shown.items()]
     return printable("\n".join(line for line in lines if len(line) < 200))
 
 

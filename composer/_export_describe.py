@@ -66,12 +66,18 @@ def _output(lowered: Lowered, name: str, node: str) -> dict[str, Any]:
     found = lowered.lock.node(node)
     described: dict[str, Any] = {"name": name, "type": found.shown_type}
     if found.op == "head":
-        temperature = lowered.learned[node].state_dict()["temperature"]
+        buffers = {name: float(value) for name, value in lowered.learned[node].named_buffers()}
+        meaning: dict[str, Any]
         if "labels" in found.attrs:
-            meaning = {"labels": found.attrs["labels"], "probabilities": "softmax(output / temperature)"}
+            squash = "sigmoid" if "threshold" in buffers else "softmax"
+            meaning = {
+                "labels": found.attrs["labels"],
+                "loss": found.attrs["loss"],
+                "probabilities": f"{squash}(output / temperature)",
+            }
         else:
             meaning = {"target": found.attrs["target"]} | (
                 {"unit": found.attrs["unit"]} if "unit" in found.attrs else {}
             )
-        described |= {**meaning, "temperature": float(temperature)}
+        described |= {**meaning, **buffers}
     return described

@@ -136,15 +136,18 @@ class Project(nn.Module):
 class Head(nn.Module):
     """forward(x (B, D)) -> (B, K): class logits, or the target's value for K = 1. Starts at zero.
 
-    weight (K, D), bias (K,); `temperature` () does not touch the output: probabilities are softmax(y / temperature).
+    weight (K, D), bias (K,); `temperature` () does not touch the output: probabilities are softmax(y / temperature), or
+    with `sets`, where a row may have several labels, sigmoid(y / temperature), and labels are said from `threshold` on.
     """
 
     temperature: Tensor
 
-    def __init__(self, width: int, outputs: int) -> None:
+    def __init__(self, width: int, outputs: int, sets: bool = False) -> None:
         super().__init__()
         self.weight, self.bias = nn.Parameter(torch.zeros(outputs, width)), nn.Parameter(torch.zeros(outputs))
         self.register_buffer("temperature", torch.ones(()))
+        if sets:
+            self.register_buffer("threshold", torch.full((), 0.5))
 
     def forward(self, x: Tensor) -> Tensor:
         return linear(x, self.weight, self.bias)

@@ -234,7 +234,8 @@ def _head(low: _Lowering, node: TypedNode) -> None:
         raise _cannot(node, "features of an unknown length", "axis D with its length")
     if node.attrs["init"] != "zero":
         raise _cannot(node, f"init {node.attrs['init']}", "init zero")
-    low.call(node, partial(Head, width, len(node.attrs["labels"]) if "labels" in node.attrs else 1))
+    outputs = len(node.attrs["labels"]) if "labels" in node.attrs else 1
+    low.call(node, partial(Head, width, outputs, node.attrs["loss"] == "binary_cross_entropy"))
 
 
 def _cast(low: _Lowering, node: TypedNode) -> None:

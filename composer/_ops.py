@@ -206,7 +206,7 @@ class Head(Attributes):
     labels: Annotated[list[Label], Field(min_length=2, max_length=10_000)] | None = None
     target: Word | None = None
     unit: Annotated[str, Field(pattern=r"^[^\s,{}=]{1,50}$")] | None = None
-    loss: Literal["cross_entropy", "mse", "mae"] | None = None
+    loss: Literal["cross_entropy", "binary_cross_entropy", "mse", "mae"] | None = None
     init: Literal["zero", "random"] = "zero"
     fit: OutOfFold | None = None
     train: Own = "full"
@@ -215,9 +215,9 @@ class Head(Attributes):
     def _one_purpose(self) -> Head:
         if (self.labels is None) == (self.target is None):
             raise ValueError("give 'labels' for classes, or 'target' for a number")
-        if self.labels is not None and (self.unit is not None or self.loss not in (None, "cross_entropy")):
-            raise ValueError("labels go with loss: cross_entropy and without a unit")
-        if self.target is not None and self.loss == "cross_entropy":
+        if self.labels is not None and (self.unit is not None or self.loss in ("mse", "mae")):
+            raise ValueError("labels go with loss: cross_entropy or binary_cross_entropy, and without a unit")
+        if self.target is not None and self.loss in ("cross_entropy", "binary_cross_entropy"):
             raise ValueError("a target goes with loss: mse or mae")
         if self.labels is not None and len(set(self.labels)) != len(self.labels):
             raise ValueError("a label appears twice")

@@ -28,7 +28,7 @@ from composer.contrast import Recipe, Subject, alike, tune
 from composer.delta import Delta, Kind, upper_half
 from composer.errors import BadGraph
 from composer.rank.head import ridge, ridge_at
-from composer.rank.probe import TEMPER, Array, Probe, Targets, chance, judge
+from composer.rank.probe import TEMPER, Array, Probe, Targets, chance, hits_of, judge
 from composer.rank.rows import folds, sample
 from priors.errors import BadTask
 from priors.library import Library
@@ -324,8 +324,7 @@ def _verdict(
 def _mixed(frozen: Array, adapted: Array, part: float, targets: Targets) -> Probe:
     scores = (1 - part) * frozen + part * adapted
     sharpness, losses = judge(scores, targets)
-    hits = 1.0 - losses if targets.labels is None else (scores.argmax(axis=1) == targets.labels).astype(np.float64)
-    return Probe(targets, PENALTY, sharpness, scores, losses, hits)
+    return Probe(targets, PENALTY, sharpness, scores, losses, hits_of(scores, losses, targets))
 
 
 def _shown(found: Probe) -> dict[str, float]:

@@ -19,7 +19,7 @@ from composer.delta import Delta
 from composer.errors import BadGraph
 from composer.lower import Lowered
 from composer.rank.head import ridge_at
-from composer.rank.probe import Array, Probe, Targets, judge
+from composer.rank.probe import Array, Probe, Targets, hits_of, judge
 from composer.rank.rows import folds
 
 if TYPE_CHECKING:
@@ -65,8 +65,9 @@ def fit_deltas(
         if k < count:
             scores[held] = features[held] @ weight.T + bias
     sharpness, losses = judge(scores, targets)
-    hits = 1.0 - losses if targets.labels is None else (scores.argmax(axis=1) == targets.labels).astype(np.float64)
-    return (Probe(targets, PENALTY, sharpness, scores, losses, hits), weight, bias), max(r.steps for _, _, r in jobs)
+    return (Probe(targets, PENALTY, sharpness, scores, losses, hits_of(scores, losses, targets)), weight, bias), max(
+        r.steps for _, _, r in jobs
+    )
 
 
 def _features(lowered: Lowered, values: Mapping[str, Tensor], train: np.ndarray) -> Array:

@@ -193,12 +193,16 @@ def set_graph(
         )
     else:
         joined = wiring.add("joined", {"op": "concat", "in": ends, "axis": "D"}) if len(ends) > 1 else ends[0]
-    if task.kind == "regression":
-        head: dict[str, Any] = {"op": "head", "in": [joined], "target": task.target, "loss": "mse"}
-    else:
-        head = {"op": "head", "in": [joined], "labels": list(task.labels), "loss": "cross_entropy"}
-    wiring.add("y", {**head, "train": "full"})
+    wiring.add("y", {"op": "head", "in": [joined], **head_of(task), "train": "full"})
     return Graph.from_dict(_document(task.name, wiring.nodes, {"y": "y"}, seed=seed))
+
+
+def head_of(task: Task) -> dict[str, Any]:
+    """What a head says about what `task` predicts."""
+    if task.kind == "regression":
+        return {"target": task.target, "loss": "mse", **({"unit": task.unit} if task.unit else {})}
+    loss = "binary_cross_entropy" if task.kind == "multilabel" else "cross_entropy"
+    return {"labels": list(task.labels), "loss": loss}
 
 
 class _Wiring:

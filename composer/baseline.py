@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.multiclass import OneVsRestClassifier
 
 if TYPE_CHECKING:
     from priors.tasks import Task
@@ -57,6 +58,9 @@ class Plain:
 def plain_predictions(plain: Plain, y: NDArray[Any], labelled: Rows, rows: Rows, *, regression: bool) -> NDArray[Any]:
     """Predictions (m,) of the plain model for `rows`, fitted on the rows `labelled`."""
     known, asked = plain.fitted(labelled, rows)
+    if y.ndim == 2:  # a model a label
+        each = OneVsRestClassifier(LogisticRegression(C=10, max_iter=1_000))
+        return np.asarray(each.fit(known, y[labelled]).predict(asked))
     if regression:
         return np.asarray(Ridge().fit(known, y[labelled]).predict(asked))
     return np.asarray(LogisticRegression(C=10, max_iter=1_000).fit(known, y[labelled]).predict(asked))

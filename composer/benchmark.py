@@ -23,9 +23,10 @@ from composer.assemble import Offer, offer
 from composer.baseline import Plain, plain_predictions
 from composer.blocks import Blocks
 from composer.cache import FeatureCache
+from composer.calibrate import calibrate
 from composer.choices import Cancelled, Member, Report, never, silent, within
 from composer.errors import Cancelled as Stopped
-from composer.rank.probe import Array, Targets, gram, probe, solve
+from composer.rank.probe import Array, Probe, Targets, gram, macro_f1, probe, solve
 from composer.rank.sets import search
 from composer.recommend import members_of, open_library, unit_kernel
 from priors.errors import BadTask
@@ -245,12 +246,12 @@ class _Arena:
             asked = sum(m.weight * cross[m.candidate] for m in members)
             found = probe(np.asarray(kernel), targets)
             dual, intercept = solve(np.asarray(kernel), targets.matrix, found.penalty)
-            accuracy = self._accuracy(np.asarray(asked) @ dual + intercept, targets, test)
+            accuracy = self._accuracy(np.asarray(asked) @ dual + intercept, found, test)
             names = tuple(dict.fromkeys(m.candidate.ref.repo for m in members))
             scores[name] = _Score(kind, names, accuracy, perf_counter() - started)
 
         started = perf_counter()
-        said = plain_predictions(self.plain, self.y, labelled, test, regression=targets.labels is None)
+        said = plain_predictions(self.plain, self.y, labelled, test, regression=targets.is_number)
         scores["no prior"] = _Score("none", (), self._agreement(said, test), perf_counter() - started)
         for candidate in self.offered.candidates:
             name = self.offered.name(candidate)
@@ -274,10 +275,16 @@ class _Arena:
         groups = None if self.groups is None else self.groups[labelled]
         if self.task.kind == "regression":
             return Targets.of_values(self.y[labelled].astype(np.float64)).grouped(groups)
+        if self.task.kind == "multilabel":
+            return Targets.of_sets(self.y[labelled]).grouped(groups)
         return Targets.of_classes(self.y[labelled], len(self.task.labels)).grouped(groups)
 
-    def _accuracy(self, scores: Array, targets: Targets, test: NDArray[np.int64]) -> float:
-        if targets.labels is None:
+    def _accuracy(self, scores: Array, found: Probe, test: NDArray[np.int64]) -> float:
+        targets = found.targets
+        if targets.sets:
+            read = calibrate(found)
+            return self._agreement(read.probabilities(scores, targets) > read.threshold, test)
+        if targets.is_number:
             return self._agreement(scores[:, 0] * targets.spread + targets.mean, test)
         return self._agreement(scores.argmax(axis=1), test)
 
@@ -286,6 +293,8 @@ class _Arena:
         if self.task.kind == "regression":
             spread = float(np.square(right - right.mean()).sum())
             return 1 - float(np.square(said - right).sum()) / spread if spread > 0 else 0.0  # nothing to explain
+        if self.task.kind == "multilabel":
+            return macro_f1(right, said)
         return float((said == right).mean())
 
 

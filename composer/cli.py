@@ -44,7 +44,7 @@ Data = Annotated[
 ]
 Target = Annotated[str | None, typer.Option("--target", help="The column to predict. Folders and tasks know theirs.")]
 Kind = Annotated[
-    Literal["multiclass", "binary", "regression"] | None,
+    Literal["multiclass", "binary", "multilabel", "regression"] | None,
     typer.Option("--kind", help="What the target is, where its values mislead."),
 ]
 Group = Annotated[str | None, typer.Option("--group", help="Column whose equal values must stay together in a split.")]
@@ -58,6 +58,14 @@ Adapt = Annotated[
 Budget = Annotated[
     float | None, typer.Option("--budget", min=0, help="Most seconds that adapting may take, comparison included.")
 ]
+Weights = Annotated[
+    Literal["none", "balanced"],
+    typer.Option("--class-weights", help="balanced: every class counts the same in all, however many rows it has."),
+]
+Separator = Annotated[
+    str | None, typer.Option("--separator", help="Between the labels of a target cell that has several: | ; ,")
+]
+Unit = Annotated[str | None, typer.Option("--unit", help="Of a number that is predicted: m, USD. Predictions say it.")]
 Remote = Annotated[bool, typer.Option("--remote", help="Send the rows to the hub and run there.")]
 BudgetMb = Annotated[float | None, typer.Option("--budget-mb", min=0, help="Leave out priors of more megabytes.")]
 License = Annotated[
@@ -75,6 +83,7 @@ def recommend(
     budget_mb: BudgetMb = None,
     license: License = "any",
     kind: Kind = None,
+    separator: Separator = None,
     group: Group = None,
     ignore: Ignore = None,
     remote: Remote = False,
@@ -84,7 +93,7 @@ def recommend(
     as_json: AsJson = False,
 ) -> None:
     """Say which priors to combine for these rows, what to expect of it, and why."""
-    task = _task(data, target, kind=kind, group=group, ignore=ignore)
+    task = _task(data, target, kind=kind, separator=separator, group=group, ignore=ignore)
     limits = _limits(budget_mb, license)
     with progress() as report:
         if remote:
@@ -112,7 +121,10 @@ def fit(
     fusion: Fusion = "concat",
     adapt: Adapt = "none",
     budget: Budget = None,
+    class_weights: Weights = "none",
     kind: Kind = None,
+    separator: Separator = None,
+    unit: Unit = None,
     group: Group = None,
     ignore: Ignore = None,
     remote: Remote = False,
@@ -125,9 +137,15 @@ def fit(
     as_json: AsJson = False,
 ) -> None:
     """Fit a composition to labelled rows and save it."""
-    task = _task(data, target, kind=kind, group=group, ignore=ignore)
+    task = _task(data, target, kind=kind, separator=separator, unit=unit, group=group, ignore=ignore)
     graph = _graph(spec) if spec else None
-    options: dict[str, Any] = {"seed": seed, "fusion": fusion, "adapt": adapt, "budget_seconds": budget}
+    options: dict[str, Any] = {
+        "seed": seed,
+        "fusion": fusion,
+        "class_weights": class_weights,
+        "adapt": adapt,
+        "budget_seconds": budget,
+    }
     with progress() as report:
         if remote:
             from composer import remote as far
@@ -187,6 +205,7 @@ def bench(
     test_rows: Annotated[int, typer.Option(min=1, help="Most rows that judge a draw.")] = 1500,
     seed: Seed = 0,
     kind: Kind = None,
+    separator: Separator = None,
     group: Group = None,
     ignore: Ignore = None,
     library: Local = None,
@@ -195,7 +214,7 @@ def bench(
     as_json: AsJson = False,
 ) -> None:
     """Score a model on labelled rows, or compare no prior, every single one and the recommended set."""
-    task = _task(data, target, kind=kind, group=group, ignore=ignore)
+    task = _task(data, target, kind=kind, separator=separator, group=group, ignore=ignore)
     with progress() as report:
         priors = _library(library, offline, url, report)
         if model:
@@ -243,7 +262,7 @@ def check(
         with progress() as report:
             previewed = preview(
                 checked.graph,
-                _task(data, target, kind=None, group=None, ignore=None),
+                _task(data, target),
                 priors,
                 report=report,
             ).to_dict()
@@ -334,10 +353,10 @@ def export(
 # ---- what several commands need
 
 
-def _task(data: Path, target: str | None, *, kind: Any, group: str | None, ignore: list[str] | None) -> Task:
+def _task(data: Path, target: str | None, *, ignore: list[str] | None = None, **options: Any) -> Task:
     from priors.tasks import Task
 
-    return Task.from_path(data, target, kind=kind, group=group, ignore=ignore or ())
+    return Task.from_path(data, target, ignore=ignore or (), **options)
 
 
 def _graph(spec: Path) -> Graph:

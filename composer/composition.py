@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from composer._rows import read_rows
+from composer.answers import Answers
 from composer.check import check
 from composer.errors import BadLock
 from composer.graph import Graph
@@ -27,7 +28,7 @@ from composer.license import judge, notice
 from composer.lock import FILE_NAME as LOCK_FILE
 from composer.lock import WEIGHTS_FILE, Lock
 from composer.lower import Lowered, lower
-from priors.errors import BadTable, UserError
+from priors.errors import UserError
 from priors.library import Library, resolver
 from priors.weights import load_weights, save_weights
 
@@ -106,6 +107,12 @@ class Composition:
         return tuple(self._head.attrs.get("labels", ()))
 
     @property
+    def answers(self) -> Answers:
+        """How what the head gives is read."""
+        buffers = dict(self.lowered.learned[self._head.name].named_buffers())
+        return Answers.of(self.lock.name, self._head.attrs, {name: float(value) for name, value in buffers.items()})
+
+    @property
     def columns(self) -> Mapping[str, str | list[str]]:
         """Input node -> the table column (or columns) it reads."""
         return {n.name: n.attrs.get("column", n.name) for n in self.lock.nodes if n.op == "input"}
@@ -118,18 +125,13 @@ class Composition:
         return input_columns(self.lock)
 
     def predict(self, rows: Any) -> list[Any]:
-        """A label (or a number) a row. `rows`: values of the only column, or a mapping of column name to values."""
-        if not self.labels:
-            return [float(value) for value in self._outputs(rows)[:, 0]]
-        return [self.labels[i] for i in self._outputs(rows).argmax(1)]
+        """A label a row (a list of labels where there may be several, or a number). `rows`: values of the only column,
+        or a mapping of column name to values."""
+        return self.answers.predictions(self._outputs(rows))
 
     def predict_proba(self, rows: Any) -> NDArray[np.float64]:
-        """(n, K) probabilities, columns in the order of `labels`."""
-        if not self.labels:
-            raise BadTable(f"{self.lock.name} predicts a number, which has no class probabilities. Use predict.")
-        scores = self._outputs(rows) / float(self.lowered.learned[self._head.name].get_buffer("temperature"))
-        scores = np.exp(scores - scores.max(1, keepdims=True))
-        return np.asarray(scores / scores.sum(1, keepdims=True))
+        """(n, K) probabilities, columns in the order of `labels`. Rows sum to 1, unless one may have several labels."""
+        return self.answers.probabilities(self._outputs(rows) if self.labels else np.empty((0, 1)))
 
     def export(self, path: Path | str, *, format: str = "pt2") -> ExportReport:
         """Writes everything after the host operations as a file of its own, with its parity checked: pt2 or onnx."""
@@ -201,8 +203,7 @@ def card(model: Composition) -> str:
         "",
         f"# {lock.name}",
         "",
-        f"A composition of {len(priors)} prior{'s' if len(priors) != 1 else ''}"
-        + (f", which tells {len(model.labels)} classes apart." if model.labels else ", which predicts a number."),
+        f"A composition of {len(priors)} prior{'s' if len(priors) != 1 else ''}" + (f", which {_purpose(model)}."),
         "",
         "| prior | content |",
         "|---|---|",
@@ -222,3 +223,12 @@ def card(model: Composition) -> str:
     if adaptation:
         lines += [f"Adaptation: {adaptation['chosen']}. {adaptation['why'][:1].upper()}{adaptation['why'][1:]}.", ""]
     return "\n".join(lines)
+
+
+def _purpose(model: Composition) -> str:
+    answers = model.answers
+    if answers.several:
+        return f"says which of {len(answers.labels)} labels a row has"
+    if answers.labels:
+        return f"tells {len(answers.labels)} classes apart"
+    return f"predicts a number in {answers.unit}" if answers.unit else "predicts a number"

@@ -114,7 +114,13 @@ class Chunk:
 
 
 def alike(targets: Targets) -> Tensor:
-    """(n, n) how much two rows belong together, from 0 to 1: one label or not, or by the distance of their values."""
+    """(n, n) how much two rows belong together, from 0 to 1: one label or not, the part of their labels that they share,
+    or by the distance of their values."""
+    if targets.sets:
+        sets = torch.from_numpy(targets.matrix).float()
+        both = sets @ sets.T
+        either = sets.sum(1)[:, None] + sets.sum(1)[None] - both
+        return both / either.clamp(min=1)
     if targets.labels is not None:
         labels = torch.from_numpy(targets.labels)
         return (labels[:, None] == labels[None]).float()

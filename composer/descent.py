@@ -12,13 +12,13 @@ from itertools import pairwise
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, linear, mse_loss
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, linear, mse_loss
 
 from composer._lower_ops import Project
 from composer.choices import Cancelled, Report, never, silent
 from composer.errors import Cancelled as Stopped
 from composer.rank.head import ridge
-from composer.rank.probe import Targets
+from composer.rank.probe import CUT, Targets
 from composer.rank.rows import folds
 
 CHECKPOINTS = (0, 10, 25, 50, 100, 200)
@@ -123,8 +123,10 @@ def _steps(
             raise Stopped("stopped while training. Features are cached; nothing else was kept.")
         optimizer.zero_grad()
         scores = linear(body(*inputs)[0], *head)
-        if targets.labels is None:
+        if targets.is_number:
             loss = mse_loss(scores, wanted)
+        elif targets.sets:
+            loss = binary_cross_entropy_with_logits((scores - CUT) * SHARPNESS, wanted)
         else:
             loss = cross_entropy(scores * SHARPNESS, wanted.argmax(1), label_smoothing=SMOOTHING)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -142,8 +144,10 @@ def _held_out(
     head = ridge(known, targets.take(train))
     scores = body(*(value[held] for value in values))[0].numpy() @ head.weight.T + head.bias
     right = targets.matrix[held]
-    if targets.labels is None:
+    if targets.is_number:
         return float(np.square(scores - right).mean())
+    if targets.sets:
+        return float(np.logaddexp(0.0, (scores - CUT) * SHARPNESS * np.where(right > CUT, -1.0, 1.0)).sum(1).mean())
     logits = scores * SHARPNESS
     logits -= logits.max(1, keepdims=True)
     return float((np.log(np.exp(logits).sum(1)) - (logits * right).sum(1)).mean())

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from composer.adapt_graph import fit_deltas
 from composer.assemble import ADAPTED_DELTA, Fusion, Offer, offer, plain_members, set_graph
 from composer.blocks import adapted_values, fit_functions, frozen_values
 from composer.cache import FeatureCache
+from composer.calibrate import calibrate, reliability
 from composer.check import check
 from composer.choices import Cancelled, Choice, Member, Report, never, silent, within
 from composer.composition import Composition
@@ -34,7 +35,7 @@ from composer.graph import Graph
 from composer.lock import Lock
 from composer.lower import Lowered, lower
 from composer.rank.head import ridge, ridge_at
-from composer.rank.probe import Array, Probe, Targets
+from composer.rank.probe import CUT, Array, Probe, Targets
 from composer.recommend import open_library, read_targets, recommend, to_learn_from
 from priors.errors import BadTask
 from priors.library import Library, resolver
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from priors.tasks import Task
 
 STEPS = 4
+
+ClassWeights = Literal["none", "balanced"]
 
 
 def fit(
@@ -57,6 +60,7 @@ def fit(
     fusion: Fusion = "concat",
     adapt: Mode = "none",
     budget_seconds: float | None = None,
+    class_weights: ClassWeights = "none",
     report: Report = silent,
     cancelled: Cancelled = never,
 ) -> Composition:
@@ -64,6 +68,7 @@ def fit(
 
     seed            of projections, folds and deltas; 0 keeps the one a graph names
     fusion          how the members of a choice are joined (composer.assemble.set_graph); a graph says so itself
+    class_weights   "balanced" lets every class count the same in all, however many rows it has
     adapt           "auto" adapts the choice's leading network to the rows where cross-validation on them is for it;
                     "lora" and "full" do so anyway; "none" leaves every network as it is
     budget_seconds  what adapting may take, comparison included. Steps are planned from it by the clock; without one,
@@ -77,6 +82,8 @@ def fit(
     cache = FeatureCache.of(cache)
     task = to_learn_from(task)
     targets = read_targets(task)
+    if class_weights == "balanced":
+        targets = targets.balanced()
     facts: dict[str, Any] = {}
     started = perf_counter()
     if choice is None:
@@ -123,7 +130,7 @@ def fit(
         (found, weight, bias), steps = fit_deltas(
             lowered, task, targets, values, place=place, report=within(report, 3, STEPS), cancelled=cancelled
         )
-        _set_head(lowered.learned[next(iter(lock.outputs.values()))], weight, bias, found, targets)
+        set_head(lowered.learned[next(iter(lock.outputs.values()))], weight, bias, found, targets)
         facts["adaptation"] = {"chosen": "as the graph says", "why": "its delta nodes were trained on the rows"}
     else:
         found, steps = train(lowered, values, targets, report=within(report, 3, STEPS), cancelled=cancelled)
@@ -143,6 +150,13 @@ def fit(
         "seconds": {"features": round(computed, 3), "fit": round(perf_counter() - started - computed, 3)},
         "labels": list(task.labels),
     }
+    if not targets.is_number:
+        facts["calibration"] = reliability(found)
+    if targets.weights is not None:
+        facts["class_weights"] = class_weights
+        facts["balanced_accuracy"] = round(float(np.average(found.hits, weights=found.targets.weights)), 4)
+    if task.unit:
+        facts["unit"] = task.unit
     judged = "cross-validated" if facts.get("adaptation", {}).get("chosen", "frozen") != "frozen" else "leave-one-out"
     report(4, STEPS, f"{judged} {task.metric} {found.score:.3f}", expected=found.score)
     return Composition(graph, lock, lowered, facts)
@@ -191,22 +205,30 @@ def train(
 def fit_head(head: nn.Module, features: NDArray[np.float32], targets: Targets) -> Probe:
     """Sets a head's weight, bias and temperature by ridge regression on features (n, D); its leave-one-out probe.
 
-    Probabilities of a class head are softmax(y / temperature).
+    Probabilities of a class head are softmax(y / temperature), of a head for sets of labels sigmoid(y / temperature).
     """
     found = ridge(features, targets)
-    _set_head(head, found.weight, found.bias, found.probe, targets)
+    set_head(head, found.weight, found.bias, found.probe, targets)
     return found.probe
 
 
-def _set_head(head: nn.Module, weight: Array, bias: Array, judged: Probe, targets: Targets) -> None:
-    if targets.labels is None:
+def set_head(head: nn.Module, weight: Array, bias: Array, judged: Probe, targets: Targets) -> None:
+    """Sets a head to weights of least squares on the columns of `targets`, and how its answers are read."""
+    temperature, threshold = 1.0, {}
+    if targets.is_number:
         weight, bias = weight * targets.spread, bias * targets.spread + targets.mean
+    else:
+        read = calibrate(judged)
+        temperature = read.temperature
+        if targets.sets:
+            bias = bias - CUT + read.offsets
+            threshold = {"threshold": torch.tensor(read.threshold, dtype=torch.float32)}
     state = {
         "weight": torch.from_numpy(weight).float(),
         "bias": torch.from_numpy(bias).float(),
-        "temperature": torch.tensor(1.0 / judged.sharpness, dtype=torch.float32),
+        "temperature": torch.tensor(temperature, dtype=torch.float32),
     }
-    head.load_state_dict(state)
+    head.load_state_dict(state | threshold)
 
 
 def fit_mixture(lowered: Lowered, values: Mapping[str, Tensor], targets: Targets, adapted: Adapted) -> Probe:
@@ -226,7 +248,7 @@ def fit_mixture(lowered: Lowered, values: Mapping[str, Tensor], targets: Targets
         frozen = ridge(np.hstack(blocks[:-1]), targets)
         weight = np.hstack([(1 - adapted.part) * frozen.weight, adapted.part * weight])
         bias = (1 - adapted.part) * frozen.bias + adapted.part * bias
-    _set_head(lowered.learned[head.name], weight, bias, adapted.probe, targets)
+    set_head(lowered.learned[head.name], weight, bias, adapted.probe, targets)
     return adapted.probe
 
 
@@ -282,3 +304,12 @@ def _fits_task(lock: Lock, task: Task) -> None:
     if labels != task.labels:
         shown = ", ".join(task.labels) or "a number"
         raise BadGraph(f"head {head.name!r} predicts {', '.join(labels) or 'a number'}, {task.name} has {shown}.")
+    if labels and (head.attrs["loss"] == "binary_cross_entropy") != (task.kind == "multilabel"):
+        one, loss = (
+            ("several labels", "binary_cross_entropy") if task.kind == "multilabel" else ("one label", "cross_entropy")
+        )
+        raise BadGraph(f"head {head.name!r} has loss {head.attrs['loss']}, a row of {task.name} has {one}. Use {loss}.")
+    if not labels and task.unit and head.attrs.get("unit", task.unit) != task.unit:
+        raise BadGraph(
+            f"head {head.name!r} predicts {head.attrs['unit']}, {task.target} is in {task.unit}. Convert one."
+        )

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 import numpy as np
 
+from composer.answers import Answers
+from composer.rank.probe import f1_interval, macro_f1
 from priors.errors import BadTable, BadTask
 from priors.tasks.columns import as_text, conform
-from priors.tasks.readers import RawTable
+from priors.tasks.readers import LIST_SEPARATOR, RawTable
 from priors.tasks.spec import Column, Modality
 from priors.tasks.task import Task, column_values
 
@@ -52,8 +54,8 @@ class Predictor(Protocol):
     """A composition, or an exported file of one: what predicts the rows of a table."""
 
     @property
-    def labels(self) -> tuple[str, ...]:
-        """The classes; none for a number."""
+    def answers(self) -> Answers:
+        """How its outputs are read."""
 
     @property
     def table_columns(self) -> tuple[Column, ...]:
@@ -69,6 +71,8 @@ class Predictor(Protocol):
 def write_predictions(model: Predictor, raw: RawTable, out: Path | str, *, local: bool = True) -> int:
     """Writes the columns of `raw`, then `prediction`, then p_<label> a class, as CSV; returns the number of rows.
 
+    Several labels of a row are joined by `|`; a number that has a unit has it in a column `unit`.
+
     out    a path, replaced only once everything is written, or "-" for stdout
     local  False refuses absolute paths to images and audio: a server predicting for somebody else
 
@@ -78,16 +82,20 @@ def write_predictions(model: Predictor, raw: RawTable, out: Path | str, *, local
     """
     columns = model.table_columns
     table = conform(raw, columns, local=local)
-    added = ["prediction", *(f"p_{label}" for label in model.labels)]
+    answers = model.answers
+    unit = ["unit", answers.unit] if answers.unit else []
+    added = ["prediction", *(f"p_{label}" for label in answers.labels), *unit[:1]]
     taken = [name for name in added if name in raw.table.column_names]
     if taken:
         raise BadTable(f"{raw.source} already has a column '{taken[0]}'. Rename or remove it, then predict again.")
     values = {column.name: column_values(table, column, base=raw.base, local=local) for column in columns}
-    if model.labels:
+    if answers.labels:
         chances = model.predict_proba(values)
-        predicted = [[model.labels[row.argmax()], *(f"{chance:.6f}" for chance in row)] for row in chances]
+        said = answers.said(chances)
+        joined = [LIST_SEPARATOR.join(one) if isinstance(one, list) else one for one in said]
+        predicted = [[one, *(f"{p:.6f}" for p in row)] for one, row in zip(joined, chances, strict=True)]
     else:
-        predicted = [[repr(value)] for value in model.predict(values)]
+        predicted = [[repr(value), *unit[1:]] for value in model.predict(values)]
     given = zip(*(as_text(column).to_pylist() for column in raw.table.columns), strict=True)
     with _replacing(out) as file:
         writer = csv.writer(file)
@@ -100,15 +108,21 @@ def write_predictions(model: Predictor, raw: RawTable, out: Path | str, *, local
 def score(model: Composition, task: Task) -> dict[str, Any]:
     """{"metric", "score", "low", "high", "rows"} of the model on a task's rows, with a 95 % interval.
 
-    Accuracy has Wilson's interval (Wilson 1927), R² a percentile bootstrap over rows. A class the model does not know
-    counts as wrong. Raises BadTask when the task is of another kind than the model.
+    Accuracy has Wilson's interval (Wilson 1927), macro F1 a jackknife and R² a percentile bootstrap over rows. A class
+    the model does not know counts as wrong. Raises BadTask when the task is of another kind than the model.
     """
-    if bool(model.labels) != (task.kind != "regression"):
-        kinds = ("classes", "a number") if model.labels else ("a number", "classes")
+    kinds = (_predicts(model), "a number" if task.kind == "regression" else _sorts(task.kind == "multilabel"))
+    if kinds[0] != kinds[1]:
         raise BadTask(
             f"the model predicts {kinds[0]}, the target '{task.target}' is {kinds[1]}. Choose another target."
         )
     predicted = model.predict({column.name: task.values(column.name) for column in input_columns(model.lock)})
+    if model.answers.several:
+        known = tuple(dict.fromkeys((*task.labels, *model.labels)))
+        right = _matrix([[task.labels[i] for i in np.flatnonzero(row)] for row in task.y], known)
+        said = _matrix(predicted, known)
+        low, high = f1_interval(right, said)
+        return {"metric": "macro_f1", "score": macro_f1(right, said), "low": low, "high": high, "rows": len(right)}
     if model.labels:
         truth = [task.labels[i] for i in task.y]
         hits = sum(a == b for a, b in zip(predicted, truth, strict=True))
@@ -119,6 +133,19 @@ def score(model: Composition, task: Task) -> dict[str, Any]:
     resampled = [_r2(values[i], found[i]) for i in rng.integers(0, len(values), (BOOTSTRAPS, len(values)))]
     low, high = (float(end) for end in np.nanpercentile(resampled, [2.5, 97.5]))
     return {"metric": "r2", "score": _r2(values, found), "low": low, "high": high, "rows": len(values)}
+
+
+def _predicts(model: Composition) -> str:
+    return _sorts(model.answers.several) if model.labels else "a number"
+
+
+def _sorts(several: bool) -> str:
+    return "sets of labels" if several else "classes"
+
+
+def _matrix(sets: Sequence[Sequence[str]], labels: Sequence[str]) -> np.ndarray:
+    """(n, K) whether each row has each label."""
+    return np.array([[label in one for label in labels] for one in sets], dtype=bool).reshape(len(sets), len(labels))
 
 
 def wilson(hits: int, rows: int, z: float = 1.959964) -> tuple[float, float]:

@@ -161,6 +161,14 @@ def read_targets(task: Task) -> Targets:
         if len(task) < 4:
             raise BadTask(f"{task.name} has {len(task)} labelled rows. Give at least 4 for a number to predict.")
         return Targets.of_values(np.asarray(task.y, dtype=np.float64)).grouped(task.groups)
+    if task.kind == "multilabel":
+        for label, count in zip(task.labels, task.y.sum(axis=0), strict=True):
+            if not 1 < count < len(task) - 1:
+                raise BadTask(
+                    f"label {label!r} of {task.name} stands on {count} of {len(task)} labelled rows. A label needs two "
+                    "rows that have it and two that do not."
+                )
+        return Targets.of_sets(task.y).grouped(task.groups)
     counts = np.bincount(task.y, minlength=len(task.labels))
     for label, count in zip(task.labels, counts, strict=True):
         if count < 2:
@@ -246,7 +254,7 @@ def _answer(best: Choice, found: Probe, plain: Probe, guess: Array) -> tuple[Lit
     """The answer and why; `guess` (n,) are the losses of guessing."""
     note = ""
     if not _clear(guess - found.losses, found.targets):
-        how = "the mean" if found.targets.labels is None else "class frequency"
+        how = "the mean" if found.targets.is_number else "class frequency"
         note = f" None of it is clearly better than guessing by {how}: label more rows before relying on it."
     if found.loss >= plain.loss:
         losses = f"{plain.loss:.3f} without one, {found.loss:.3f} with the best set"
@@ -272,7 +280,7 @@ def _warnings(task: Task, targets: Targets) -> list[str]:
     found = []
     if len(targets) < len(task):
         found.append(f"judged on {len(targets):,} of {len(task):,} rows, chosen at random; fitting uses all.")
-    if task.kind != "regression":
+    if task.kind not in ("regression", "multilabel"):
         found += _one_group_classes(task)
         counts = np.bincount(task.y, minlength=len(task.labels))
         if counts.max() > 20 * counts.min():

@@ -34,7 +34,7 @@ def fit(
     """Fits on the hub, pulls the model into `out`, and returns the job's result with `repo` and `commit`.
 
     The model is kept as `push_to`, by default <me>/<task name>-model. `options` are those of `composer.fit.fit`: seed,
-    fusion, adapt, budget_seconds.
+    fusion, class_weights, adapt, budget_seconds.
     """
     spec = {
         "task": send_task(hub, task, report=report),

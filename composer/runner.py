@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from composer._rows import read_rows
+from composer.answers import Answers
 from priors.errors import BadManifest, BadTable, UserError
 from priors.host.encoder import encoder_of
 from priors.registry import find_host_function
@@ -67,6 +68,11 @@ class Runner:
         return tuple(self._output.get("labels", ()))
 
     @property
+    def answers(self) -> Answers:
+        """How what the file gives is read."""
+        return Answers.of(self.name, self._output, self._output)
+
+    @property
     def columns(self) -> Mapping[str, str | Sequence[str]]:
         """Input node -> the table column (or columns) it reads."""
         return {step["reads"]: step["column"] for step in self.description["steps"]}
@@ -79,17 +85,12 @@ class Runner:
         return as_columns((step["column"], step["kind"]) for step in self.description["steps"])
 
     def predict(self, rows: Any) -> list[Any]:
-        """A label (or a number) a row. `rows`: values of the only column, or a mapping of column name to values."""
-        scores = self.outputs(rows)
-        return [self.labels[i] for i in scores.argmax(1)] if self.labels else [float(score) for score in scores[:, 0]]
+        """A label a row (a list of them where there may be several, or a number). `rows`: values of the only column, or a mapping of column name to values."""
+        return self.answers.predictions(self.outputs(rows))
 
     def predict_proba(self, rows: Any) -> NDArray[np.float64]:
-        """(n, K) probabilities, columns in the order of `labels`."""
-        if not self.labels:
-            raise BadTable(f"{self.name} predicts a number, which has no class probabilities. Use predict.")
-        scores = self.outputs(rows) / self._output["temperature"]
-        scores = np.exp(scores - scores.max(1, keepdims=True))
-        return np.asarray(scores / scores.sum(1, keepdims=True))
+        """(n, K) probabilities, columns in the order of `labels`. Rows sum to 1, unless one may have several labels."""
+        return self.answers.probabilities(self.outputs(rows) if self.labels else np.empty((0, 1)))
 
     def outputs(self, rows: Any) -> NDArray[np.float64]:
         """(n, K): the first output as it comes, a row each."""

@@ -39,10 +39,14 @@ def ridge(features: NDArray[np.floating], targets: Targets) -> Ridge:
 def ridge_at(features: NDArray[np.floating], targets: Targets, penalty: float) -> tuple[Array, Array]:
     """Weight (C, D) and bias (C,) at a given penalty, in units of the features' mean squared row length."""
     block = np.asarray(features, dtype=np.float64)
-    mean, intercept = block.mean(axis=0), targets.matrix.mean(axis=0)
+    plain = block - block.mean(axis=0)
+    n, width = block.shape
+    absolute = penalty * (float(np.square(plain).sum()) / n or 1.0)
+    mean, intercept = (np.average(part, axis=0, weights=targets.weights) for part in (block, targets.matrix))
     centered, wanted = block - mean, targets.matrix - intercept
-    n, width = centered.shape
-    absolute = penalty * (float(np.square(centered).sum()) / n or 1.0)
+    if targets.weights is not None:
+        root = np.sqrt(targets.weights)[:, None]
+        centered, wanted = centered * root, wanted * root
     if n <= width:
         weight = np.linalg.solve(centered @ centered.T + absolute * np.eye(n), wanted).T @ centered
     else:

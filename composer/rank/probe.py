@@ -36,6 +36,9 @@ SHARPNESS: Array = np.exp(np.linspace(0.0, 4.0, 9))
 MAX_LEVERAGE = 1.0 - 1e-9
 """A row that alone decides its own prediction has leverage 1; its leave-one-out prediction would divide by zero."""
 
+CUT = 0.5
+"""Least-squares scores of a label above this say that a row has it, before anything is calibrated."""
+
 NORMAL_95 = 1.96
 """Standard errors on both sides of a mean that hold 95 % of a normal distribution."""
 
@@ -44,9 +47,11 @@ NORMAL_95 = 1.96
 class Targets:
     """What is to be predicted, as columns of a least-squares problem.
 
-    matrix  (n, C) one-hot rows, or (n, 1) standardized values
-    labels  (n,) class numbers, or None for a regression
+    matrix  (n, C) one-hot rows, 0 or 1 a label where a row may have several, or (n, 1) standardized values
+    labels  (n,) class numbers, or None for a regression and for sets of labels
     mean, spread  what a regression's values were standardized by
+    sets    whether a row may have several labels, or none
+    weights (n,) how much each row counts, with mean 1, or None: all the same
     groups  (n,) group number of each row, or None: rows of a group are left out together, as they will not be known
             together either (the sentences of one conversation, the recordings of one person)
     """
@@ -56,6 +61,8 @@ class Targets:
     mean: float = 0.0
     spread: float = 1.0
     groups: NDArray[np.int64] | None = None
+    sets: bool = False
+    weights: Array | None = None
 
     @classmethod
     def of_classes(cls, labels: NDArray[np.int64], classes: int) -> Targets:
@@ -69,14 +76,36 @@ class Targets:
         mean = float(values.mean())
         return cls(((values - mean) / spread)[:, None], None, mean, spread)
 
+    @classmethod
+    def of_sets(cls, matrix: NDArray[np.integer]) -> Targets:
+        """Targets of rows with any number of labels each: (n, K) 0 or 1."""
+        return cls(matrix.astype(np.float64), None, sets=True)
+
     def __len__(self) -> int:
         return len(self.matrix)
+
+    @property
+    def is_number(self) -> bool:
+        """Whether a number is predicted, rather than classes."""
+        return self.labels is None and not self.sets
+
+    def balanced(self) -> Targets:
+        """The same targets with every class counting the same in all, however many rows it has."""
+        if self.labels is None:
+            return self
+        each = 1.0 / np.maximum(self.matrix.sum(axis=0), 1.0)[self.labels]
+        return replace(self, weights=each * len(self) / each.sum())
+
+    def mean_of(self, values: Array) -> float:
+        """The mean of `values` (n,), by the weights of the rows."""
+        return float(np.average(values, weights=self.weights))
 
     def take(self, rows: NDArray[np.int64]) -> Targets:
         """The targets of some rows."""
         labels = None if self.labels is None else self.labels[rows]
         groups = None if self.groups is None else self.groups[rows]
-        return replace(self, matrix=self.matrix[rows], labels=labels, groups=groups)
+        weights = None if self.weights is None else self.weights[rows]
+        return replace(self, matrix=self.matrix[rows], labels=labels, groups=groups, weights=weights)
 
     def grouped(self, groups: NDArray[np.generic] | None) -> Targets:
         """The same targets with groups (n,) of any kind of value, or None."""
@@ -124,19 +153,23 @@ class Probe:
     @property
     def loss(self) -> float:
         """Mean leave-one-out loss: what sets are compared by (smooth, where accuracy jumps by whole rows)."""
-        return float(self.losses.mean())
+        return self.targets.mean_of(self.losses)
 
     @property
     def score(self) -> float:
-        """Leave-one-out accuracy, or R² for a regression."""
+        """Leave-one-out accuracy, macro F1 for sets of labels, or R² for a regression."""
+        if self.targets.sets:
+            return macro_f1(self.targets.matrix, self.scores > CUT)
         return float(self.hits.mean())
 
     @property
     def interval(self) -> tuple[float, float]:
         """The 95 % interval of `score`; that of an accuracy lies in [0, 1] and is never a point."""
         score, n = self.score, len(self.hits)
+        if self.targets.sets:
+            return f1_interval(self.targets.matrix, self.scores > CUT)
         error = self.targets.standard_error(self.hits)
-        if self.targets.labels is None:
+        if self.targets.is_number:
             return score - NORMAL_95 * error, min(score + NORMAL_95 * error, 1.0)
         # 20 of 20 right is not certainty: two successes and two failures more, as Agresti & Coull 1998 add them.
         error = max(error, float(np.sqrt((score + 2 / n) * (1 - score + 2 / n) / (n + 4))))
@@ -152,35 +185,54 @@ def gram(features: NDArray[np.floating]) -> Array:
     return np.asarray(kernel / size if size > 0 else kernel)
 
 
-def press(kernel: Array, targets: Array, penalties: Array, together: Sequence[NDArray[np.int64]] = ()) -> Array:
+def press(
+    kernel: Array,
+    targets: Array,
+    penalties: Array,
+    together: Sequence[NDArray[np.int64]] = (),
+    weights: Array | None = None,
+) -> Array:
     """Exact leave-one-out predictions of ridge regression with an intercept, for every penalty at once.
 
     kernel     (n, n) Gram matrix of centered features
     targets    (n, C)
     penalties  (P,) absolute, > 0
     together   row numbers (m, k) of m groups of k rows, an array for each k: these are left out as a whole
+    weights    (n,) how much each row's error counts, or None for all the same
     return     (P, n, C)
 
     One eigendecomposition, O(n³), then O(n² C) a penalty. With H the matrix that maps targets to fitted values,
     leaving out the rows G changes their residuals r to (I - H_GG)^-1 r (Cook & Weisberg 1982, "Residuals and
-    influence", section 3.6).
+    influence", section 3.6). Weighted errors are those of rows scaled by the roots of their weights, about the weighted
+    mean.
     """
     n = len(kernel)
+    root = np.ones(n) if weights is None else np.sqrt(weights)
+    ones = root / np.linalg.norm(root)
+    if weights is not None:
+        part = weights / weights.sum()
+        toward = kernel @ part
+        kernel = (kernel - toward[:, None] - toward[None, :] + part @ toward) * np.outer(root, root)
     values, vectors = np.linalg.eigh(kernel)
     values = np.maximum(values, 0.0)[:, None]
     centered = targets - targets.mean(axis=0)
+    if weights is not None:
+        centered = (targets - np.average(targets, axis=0, weights=weights)) * root[:, None]
     shrink = values / (values + penalties)  # (n, P)
     rotated = shrink[:, :, None] * (vectors.T @ centered)[:, None, :]  # (n, P, C)
     fitted = (vectors @ rotated.reshape(n, -1)).reshape(rotated.shape)
     residuals = centered[:, None, :] - fitted  # (n, P, C)
-    leverage = np.minimum((vectors * vectors) @ shrink + 1.0 / n, MAX_LEVERAGE)  # (n, P)
+    leverage = np.minimum((vectors * vectors) @ shrink + np.square(ones)[:, None], MAX_LEVERAGE)  # (n, P)
     left_out = residuals / (1.0 - leverage)[:, :, None]
     for rows in together:
         part = vectors[rows]  # (m, k, n)
         # A penalty at a time: all at once needs P times the memory of K and is no faster.
-        hat = np.stack([(part * column) @ part.transpose(0, 2, 1) for column in shrink.T], axis=1) + 1.0 / n
+        hat = np.stack([(part * column) @ part.transpose(0, 2, 1) for column in shrink.T], axis=1)
+        hat += (ones[rows][:, :, None] * ones[rows][:, None, :])[:, None]
         system = np.eye(rows.shape[1]) * (2.0 - MAX_LEVERAGE) - hat  # (m, P, k, k), never singular
         left_out[rows] = np.linalg.solve(system, residuals[rows].transpose(0, 2, 1, 3)).transpose(0, 2, 1, 3)
+    if weights is not None:
+        left_out /= root[:, None, None]
     return np.asarray((targets[:, None, :] - left_out).transpose(1, 0, 2))
 
 
@@ -199,15 +251,21 @@ def probe(kernel: Array, targets: Targets, penalties: Array = PENALTIES) -> Prob
     chose 0.01 or 10 and lost up to 3 points. So the penalty maximizes exp(-n · loss / TEMPER) times a log-normal
     prior around 1.
     """
-    predictions = press(kernel, targets.matrix, penalties * _scale(kernel), targets.together)
+    predictions = press(kernel, targets.matrix, penalties * _scale(kernel), targets.together, targets.weights)
     found = [judge(scores, targets) for scores in predictions]
-    means = np.array([losses.mean() for _, losses in found])
+    means = np.array([targets.mean_of(losses) for _, losses in found])
     cost = len(targets) * means / TEMPER + 0.5 * (np.log(penalties) / PENALTY_SPREAD) ** 2
     chosen = int(cost.argmin())
     sharpness, losses = found[chosen]
     scores = predictions[chosen]
-    hits = 1.0 - losses if targets.labels is None else (scores.argmax(axis=1) == targets.labels).astype(np.float64)
-    return Probe(targets, float(penalties[chosen]), sharpness, scores, losses, hits)
+    return Probe(targets, float(penalties[chosen]), sharpness, scores, losses, hits_of(scores, losses, targets))
+
+
+def hits_of(scores: Array, losses: Array, targets: Targets) -> Array:
+    """(n,) how right each row is: 0 or 1, the part of its labels, or 1 minus its squared error."""
+    if targets.sets:
+        return np.asarray(((scores > CUT) == (targets.matrix > CUT)).mean(axis=1))
+    return 1.0 - losses if targets.labels is None else (scores.argmax(axis=1) == targets.labels).astype(np.float64)
 
 
 def solve(kernel: Array, targets: Array, penalty: float) -> tuple[Array, Array]:
@@ -227,9 +285,29 @@ def chance(targets: Targets) -> Array:
     nothing, which would then seem clearly better.
     """
     mean = targets.matrix.mean(axis=0)
+    if targets.sets:
+        return np.asarray(-(np.log(mean) * targets.matrix + np.log(1 - mean) * (1 - targets.matrix)).sum(axis=1))
     if targets.labels is None:
         return np.asarray((targets.matrix[:, 0] - mean[0]) ** 2)
     return np.asarray(-np.log(mean[targets.labels]))
+
+
+def macro_f1(truth: NDArray[np.generic], said: NDArray[np.generic]) -> float:
+    """The mean over labels of F1, for (n, K) 0 or 1; 0 for a label that is neither there nor said."""
+    truth, said = truth.astype(bool), said.astype(bool)
+    both, either = (truth & said).sum(axis=0), truth.sum(axis=0) + said.sum(axis=0)
+    return float((2 * both / np.maximum(either, 1)).mean())
+
+
+def f1_interval(truth: NDArray[np.generic], said: NDArray[np.generic]) -> tuple[float, float]:
+    """The 95 % interval of macro F1 by leaving out one row at a time (Efron & Stein 1981, "The jackknife")."""
+    truth, said = truth.astype(bool), said.astype(bool)
+    both, either = truth & said, truth.astype(np.int64) + said
+    without = 2 * (both.sum(axis=0) - both) / np.maximum(either.sum(axis=0) - either, 1)  # (n, K)
+    scores, n = without.mean(axis=1), len(truth)
+    error = NORMAL_95 * float(np.sqrt((n - 1) / n * np.square(scores - scores.mean()).sum()))
+    score = macro_f1(truth, said)
+    return max(score - error, 0.0), min(score + error, 1.0)
 
 
 def _scale(kernel: Array) -> float:
@@ -239,6 +317,11 @@ def _scale(kernel: Array) -> float:
 
 def judge(scores: Array, targets: Targets) -> tuple[float, Array]:
     """The sharpness that reads `scores` (n, C) best as probabilities, and each row's loss with it."""
+    if targets.sets:
+        signed = (scores - CUT) * np.where(targets.matrix > CUT, 1.0, -1.0)
+        each = np.array([np.logaddexp(0.0, -sharpness * signed).sum(axis=1) for sharpness in SHARPNESS])  # (S, n)
+        best = int(each.mean(axis=1).argmin())
+        return float(SHARPNESS[best]), each[best]
     if targets.labels is None:
         return 1.0, (scores[:, 0] - targets.matrix[:, 0]) ** 2
     gaps = scores - scores.max(axis=1, keepdims=True)  # (n, C)
@@ -246,5 +329,5 @@ def judge(scores: Array, targets: Targets) -> tuple[float, Array]:
     logits = gaps.T[:, None, :] * SHARPNESS[:, None]  # (C, S, n)
     right = gaps[np.arange(len(scores)), targets.labels] * SHARPNESS[:, None]
     losses = np.log(np.exp(logits).sum(axis=0)) - right  # (S, n)
-    best = int(losses.mean(axis=1).argmin())
+    best = int(np.average(losses, axis=1, weights=targets.weights).argmin())
     return float(SHARPNESS[best]), losses[best]

@@ -142,10 +142,12 @@ def rows_for(lock: Mapping[str, Any]) -> TaskSpec:
     nodes = [node for node in (lock.get("nodes") or {}).values() if isinstance(node, Mapping)]
     columns: dict[str, Column] = {}
     labels: tuple[str, ...] = ()
+    several = False
     for node in nodes:
         attrs = node.get("attrs") or {}
         if node.get("op") == "head":
             labels = tuple(str(label) for label in attrs.get("labels") or ())
+            several = attrs.get("loss") == "binary_cross_entropy"
         if node.get("op") == "input" and attrs.get("column"):
             modality = _MODALITY.get(str(node.get("type", "")).partition(".")[0], "ignored")
             given = attrs["column"]
@@ -156,13 +158,15 @@ def rows_for(lock: Mapping[str, Any]) -> TaskSpec:
         raise BadTask("The model's lock names no input columns. Pull it, then use it from Python.")
     target = next(name for name in ("target", "target of the model", "the model's target") if name not in columns)
     kind: Kind = "regression" if not labels else "binary" if len(labels) == 2 else "multiclass"
+    if several:
+        kind = "multilabel"
     return TaskSpec(
         name="rows",
         columns=(*columns.values(), Column(target, "target")),
         target=target,
         kind=kind,
         labels=labels,
-        metric="accuracy" if labels else "r2",
+        metric="macro_f1" if several else "accuracy" if labels else "r2",
         rows=1,
     )
 

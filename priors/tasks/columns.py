@@ -76,6 +76,11 @@ def conform(raw: RawTable, columns: Sequence[Column], *, local: bool = True) -> 
     for column in inputs:
         require_column(raw, column.name)
         found = raw.table.column(column.name)
+        if column.name in raw.lists:
+            raise BadTable(
+                f"{raw.source}: column '{column.name}' holds lists, which only a target may. Leave it out with "
+                f"ignore=['{column.name}'], or spread it over columns."
+            )
         match column.modality:
             case "num":
                 arrays.append(pa.array(_finite(found, raw.source, column.name)))

@@ -76,6 +76,16 @@ def quantile_bins(values: np.ndarray, bins: int) -> np.ndarray:
     return ranks * bins // len(values)
 
 
+def rarest_labels(sets: np.ndarray) -> np.ndarray:
+    """(n,) the rarest label of each row of (n, K) 0 or 1, by which rows of several labels are stratified.
+
+    A row without a label counts for the commonest, which can spare it.
+    """
+    counts = sets.sum(axis=0)
+    rarity = np.where(sets > 0, counts, len(sets) + 1)
+    return np.asarray(np.where(sets.any(axis=1), rarity.argmin(axis=1), counts.argmax()), dtype=np.int64)
+
+
 def _shuffled_by_group(groups: np.ndarray | None, rows: int, rng: np.random.Generator) -> np.ndarray:
     """All row numbers: groups in random order, rows of one group together in their own order."""
     if groups is None:

@@ -3,8 +3,9 @@
 CSV is RFC 4180 (commas, doubled quotes, quoted line breaks; `.tsv` and `delimiter=` for others), read by the csv module
 in strict mode: its forgiving mode turns one lost quote into a cell that swallows the rest of the file. JSONL is one
 flat object a line. Parquet may hold strings, numbers, booleans, dates and dictionaries; lists of numbers are series
-(`priors.tasks.series`, also for `.ts` files), nothing else is nested. In a folder
-of images or audio the subfolder is the class; `train/` and `test/` above the classes become splits.
+(`priors.tasks.series`, also for `.ts` files), lists of strings are labels, which a target alone may have, and nothing
+else is nested. In a folder of images or audio the subfolder is the class; `train/` and `test/` above the classes become
+splits.
 
 Rows are counted from 1, without the header, in every message. Everything refused is a BadTable.
 """
@@ -34,6 +35,7 @@ MAX_CELL_CHARS = 100_000
 # shared by the whole process) so that our own limit is the one that speaks.
 _CSV_FIELD_LIMIT = 1 << 26
 MAX_PARQUET_BYTES = 4 << 30  # uncompressed: a 194 kB file can unfold to 200 MB (decompression bombs)
+LIST_SEPARATOR = "|"  # alone in a cell: an empty list, where an empty cell is a missing one
 TABLE_SUFFIXES = {".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".ts"}
 
 
@@ -43,11 +45,13 @@ class RawTable:
 
     source  the name messages use
     base    the folder relative paths in the cells start from; None when there is none
+    lists   columns whose cells were lists of strings, joined by LIST_SEPARATOR; only a target may be one
     """
 
     source: str
     table: pa.Table
     base: Path | None = None
+    lists: frozenset[str] = frozenset()
 
 
 def read_table(path: str | Path, *, base: str | Path | None = None, delimiter: str | None = None) -> RawTable:
@@ -130,8 +134,9 @@ def read_jsonl(content: bytes, source: str, *, base: Path | None = None) -> RawT
     if not objects:
         raise BadTable(f"{source} is empty. Write one JSON object a line.")
     names = _names(list(dict.fromkeys(name for found in objects for name in found)), source)
-    arrays = [_json_column([found.get(name) for found in objects], name, source) for name in names]
-    return _finish(source, pa.Table.from_arrays(arrays, names=names), base)
+    values = [[found.get(name) for found in objects] for name in names]
+    arrays = [_json_column(column, name, source) for name, column in zip(names, values, strict=True)]
+    return _finish(source, pa.Table.from_arrays(arrays, names=names), base, _of_lists(names, values))
 
 
 def read_parquet(path: Path, *, base: Path | None = None) -> RawTable:
@@ -157,7 +162,8 @@ def from_arrow(table: pa.Table, source: str, *, base: Path | None = None) -> Raw
     """A pyarrow table as it comes, reduced to string, int64 and float64 columns."""
     names = _names(table.column_names, source)
     arrays = [_plain(table.column(i), name, source) for i, name in enumerate(names)]
-    return _finish(source, pa.Table.from_arrays(arrays, names=names), base)
+    lists = frozenset(name for i, name in enumerate(names) if _is_list(table.column(i).type))
+    return _finish(source, pa.Table.from_arrays(arrays, names=names), base, lists)
 
 
 def from_columns(columns: Mapping[str, Sequence[Any]], source: str, *, base: Path | None = None) -> RawTable:
@@ -168,7 +174,7 @@ def from_columns(columns: Mapping[str, Sequence[Any]], source: str, *, base: Pat
     if len(set(lengths.values())) > 1:
         raise BadTable(f"{source}: the columns differ in length: {lengths}. Give every column as many values.")
     arrays = [_json_column(column, name, source) for name, column in zip(names, values, strict=True)]
-    return _finish(source, pa.Table.from_arrays(arrays, names=names), base)
+    return _finish(source, pa.Table.from_arrays(arrays, names=names), base, _of_lists(names, values))
 
 
 def read_folder(root: str | Path, *, modality: str) -> RawTable:
@@ -247,6 +253,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _json_column(values: list[Any], name: str, source: str) -> pa.Array:
     """Strings, integers and floats keep their type when a column has one of them; a mixture becomes strings."""
+    if _has_labels(values):
+        values = [_joined(value, name, source) if _is_labels(value) else value for value in values]
     kinds = {type(value) for value in values if value is not None}
     if kinds and kinds <= {list, np.ndarray}:
         return as_series(values, source, name)
@@ -277,6 +285,31 @@ def _listed(column: Sequence[Any]) -> list[Any]:
     return column.tolist() if hasattr(column, "tolist") else list(column)
 
 
+def _is_labels(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+def _of_lists(names: Sequence[str], values: Sequence[Sequence[Any]]) -> frozenset[str]:
+    return frozenset(name for name, column in zip(names, values, strict=True) if _has_labels(column))
+
+
+def _has_labels(column: Sequence[Any]) -> bool:
+    """An empty list may also be an empty series: one label says which it is."""
+    return any(value and _is_labels(value) for value in column if isinstance(value, list))
+
+
+def _joined(labels: Sequence[str], name: str, source: str) -> str:
+    """A list of labels as one cell. Raises BadTable for a label that holds what joins them."""
+    for label in labels:
+        if LIST_SEPARATOR in label:
+            raise BadTable(f"{source}: column '{name}' has a label with '{LIST_SEPARATOR}', {label[:80]!r}. Rename it.")
+    return LIST_SEPARATOR.join(labels) or LIST_SEPARATOR
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and pa.types.is_string(kind.value_type)
+
+
 def _float(value: int | float) -> float:
     try:
         return float(value)
@@ -290,6 +323,9 @@ def _text(value: object) -> str:
 
 def _plain(column: pa.ChunkedArray, name: str, source: str) -> pa.ChunkedArray:
     kind = column.type
+    if _is_list(kind):
+        cells = [None if cell is None else _joined(cell, name, source) for cell in column.to_pylist()]
+        return pa.chunked_array([pa.array(cells, pa.string())])
     if pa.types.is_dictionary(kind):
         return _plain(column.cast(kind.value_type), name, source)
     if pa.types.is_integer(kind) and kind != pa.uint64():
@@ -309,7 +345,7 @@ def _plain(column: pa.ChunkedArray, name: str, source: str) -> pa.ChunkedArray:
     )
 
 
-def _finish(source: str, table: pa.Table, base: Path | None) -> RawTable:
+def _finish(source: str, table: pa.Table, base: Path | None, lists: frozenset[str] = frozenset()) -> RawTable:
     if table.num_rows == 0:
         raise BadTable(f"{source} has a header and no rows. Add at least one row.")
     for name in table.column_names:
@@ -324,7 +360,7 @@ def _finish(source: str, table: pa.Table, base: Path | None) -> RawTable:
                 f"{source}: column '{name}' row {row} holds {longest:,} characters; a cell may hold "
                 f"{MAX_CELL_CHARS:,}. Shorten or split the text."
             )
-    return RawTable(source, table.combine_chunks(), base)
+    return RawTable(source, table.combine_chunks(), base, lists)
 
 
 def list_rows(rows: Iterable[int], *, shown: int = 3) -> str:

@@ -3,7 +3,7 @@
 {"task": 1, "name": "topics", "target": "topic", "kind": "multiclass", "metric": "accuracy", "group": "conversation",
  "columns": [{"name": "text", "modality": "text"}, {"name": "topic", "modality": "target"}],
  "labels": ["ai", "emotion"], "rows": 1440, "unlabelled": 0, "splits": {}, "data": "data.parquet",
- "license": null, "summary": null}
+ "license": null, "summary": null}, and "unit" where a numeric target has one
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from priors.errors import BadTask
 
 Modality = Literal["text", "image", "audio", "series", "num", "category", "target", "ignored"]
-Kind = Literal["multiclass", "binary", "regression"]
-Metric = Literal["accuracy", "r2"]
+Kind = Literal["multiclass", "binary", "multilabel", "regression"]
+Metric = Literal["accuracy", "macro_f1", "r2"]
 
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
 KINDS: tuple[Kind, ...] = get_args(Kind)
 INPUT_MODALITIES: tuple[Modality, ...] = ("text", "image", "audio", "series", "num", "category")
 MAX_CLASSES = 1000
+UNIT = r"^[^\s,{}=]{1,50}$"
+"""What a unit may look like: no space, no sign that port types use."""
 MAX_COLUMNS = 10_000
 
 
@@ -42,7 +44,8 @@ class Column:
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """The content of task.json. `splits` maps a name ("train", "test") to row numbers counted from 0."""
+    """The content of task.json. `splits` maps a name ("train", "test") to row numbers counted from 0; `unit` is that of
+    a numeric target."""
 
     name: str
     columns: tuple[Column, ...]
@@ -57,6 +60,7 @@ class TaskSpec:
     data: str = "data.parquet"
     license: str | None = None
     summary: str | None = None
+    unit: str | None = None
 
     @property
     def inputs(self) -> tuple[Column, ...]:
@@ -79,6 +83,8 @@ class TaskSpec:
             "splits": {name: list(rows) for name, rows in self.splits.items()},
             "data": self.data,
         }
+        if self.unit is not None:
+            content["unit"] = self.unit
         return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -110,6 +116,7 @@ class _TaskIn(BaseModel):
     rows: int = Field(ge=1)
     unlabelled: int = Field(default=0, ge=0)
     splits: dict[str, list[int]] = Field(default_factory=dict)
+    unit: str | None = Field(default=None, pattern=UNIT)
     data: str = Field(default="data.parquet", pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}$")
 
 
@@ -137,6 +144,7 @@ def parse_task(content: bytes | str | Mapping[str, Any]) -> TaskSpec:
         data=given.data,
         license=given.license,
         summary=given.summary,
+        unit=given.unit,
     )
     _require_consistent(spec)
     return spec
@@ -162,6 +170,8 @@ def _require_consistent(spec: TaskSpec) -> None:
         )
     if classes == 1 or (spec.kind == "binary" and classes != 2):
         raise BadTask(f"task.json: kind {spec.kind!r} with {classes} labels. Use two for binary, more for multiclass.")
+    if spec.unit is not None and spec.kind != "regression":
+        raise BadTask(f"task.json: unit {spec.unit!r} with kind {spec.kind!r}. Only numbers have a unit.")
     for name, rows in spec.splits.items():
         if any(row < 0 or row >= spec.rows for row in rows):
             raise BadTask(f"task.json: splits.{name} names a row outside 0..{spec.rows - 1}. Correct the row numbers.")

@@ -1,4 +1,4 @@
-"""What a task predicts, found from the target column: classes, or a number."""
+"""What a task predicts, found from the target column: classes, sets of labels, or a number."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from priors.errors import BadTask
 from priors.tasks.columns import as_numbers, as_text
-from priors.tasks.readers import RawTable, list_rows
+from priors.tasks.readers import LIST_SEPARATOR, RawTable, list_rows
 from priors.tasks.spec import MAX_CLASSES, Kind, Metric
 
 MAX_INTEGER_CLASSES = 20  # whole numbers with more distinct values than this are amounts, not class ids
@@ -20,7 +20,7 @@ MAX_INTEGER_CLASSES = 20  # whole numbers with more distinct values than this ar
 class Target:
     """The target column read: its kind, its labels in order, its values, and which rows have none.
 
-    values    string labels or float64 numbers, one a labelled row
+    values    string labels or float64 numbers, one a labelled row; sets of labels joined by `|`
     labelled  bool, one a row of the table
     """
 
@@ -31,8 +31,19 @@ class Target:
     labelled: np.ndarray
 
 
-def read_target(raw: RawTable, name: str, *, kind: Kind | None = None, metric: Metric | None = None) -> Target:
-    """Reads column `name` as the target. Raises BadTask when nothing, one class, or a class of one row is left."""
+def read_target(
+    raw: RawTable,
+    name: str,
+    *,
+    kind: Kind | None = None,
+    metric: Metric | None = None,
+    separator: str | None = None,
+) -> Target:
+    """Reads column `name` as the target. Raises BadTask when nothing, one class, or a class of one row is left.
+
+    separator  what stands between the labels of a cell, where there may be several (kind="multilabel"); otherwise the
+               first of | ; , that some cell holds
+    """
     column = raw.table.column(name)
     if column.type == pa.string():
         column = pc.utf8_trim_whitespace(column)  # 'spam ' and 'spam' are one class; nobody means two
@@ -42,7 +53,9 @@ def read_target(raw: RawTable, name: str, *, kind: Kind | None = None, metric: M
             f"{raw.source}: every cell of the target '{name}' is empty. Label some rows, or choose another column."
         )
     column = column.filter(pa.array(labelled))
-    found = kind or _kind(column)
+    found = kind or ("multilabel" if name in raw.lists or separator is not None else _kind(column))
+    if found == "multilabel":
+        return _sets(raw, name, as_text(column).to_pylist(), labelled, metric, separator)
     if found == "regression":
         _require_metric(metric, {"r2"}, found)
         return Target(found, (), "r2", _numbers(raw, name, column, labelled), labelled)
@@ -53,6 +66,37 @@ def read_target(raw: RawTable, name: str, *, kind: Kind | None = None, metric: M
     if kind is None:
         found = "binary" if len(labels) == 2 else "multiclass"
     return Target(found, labels, "accuracy", values, labelled)
+
+
+def split_labels(cell: str, separator: str = LIST_SEPARATOR) -> list[str]:
+    """The labels in a cell; a separator alone says that there are none."""
+    return [label.strip() for label in cell.split(separator) if label.strip()]
+
+
+def _sets(
+    raw: RawTable, name: str, cells: list[str], labelled: np.ndarray, metric: Metric | None, separator: str | None
+) -> Target:
+    """Several labels a row. The values are rewritten with one separator and the labels in order."""
+    if separator is None:
+        separator = next((mark for mark in "|;," if any(mark in cell for cell in cells)), LIST_SEPARATOR)
+    sets = [set(split_labels(cell, separator)) for cell in cells]
+    labels = _ordered(set().union(*sets))
+    if len(labels) < 2 or len(labels) > MAX_CLASSES:
+        raise BadTask(
+            f"{raw.source}: the target '{name}' has {len(labels):,} distinct labels; a cell with several is read with "
+            f"separator {separator!r}. Give 2 to {MAX_CLASSES:,} labels, or another separator."
+        )
+    for label in labels:
+        count = sum(label in one for one in sets)
+        if LIST_SEPARATOR in label or not 2 <= count <= len(sets) - 2:
+            what = f"a '{LIST_SEPARATOR}' in it" if LIST_SEPARATOR in label else f"{count} of {len(sets)} rows"
+            raise BadTask(
+                f"{raw.source}: label '{label}' of the target '{name}' has {what}. A label needs two rows that have "
+                "it and two that do not: add rows, or take it out."
+            )
+    _require_metric(metric, {"macro_f1"}, "multilabel")
+    values = [LIST_SEPARATOR.join(label for label in labels if label in one) or LIST_SEPARATOR for one in sets]
+    return Target("multilabel", labels, "macro_f1", pa.array(values, pa.string()), labelled)
 
 
 def _kind(column: pa.ChunkedArray) -> Kind:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,19 +17,21 @@ import pyarrow as pa
 from priors.errors import BadTask
 from priors.tasks import directory
 from priors.tasks.columns import as_text, conform, infer_columns, require_column
-from priors.tasks.draws import Draw, draw_rows, quantile_bins
+from priors.tasks.draws import Draw, draw_rows, quantile_bins, rarest_labels
 from priors.tasks.media import AUDIO_SUFFIXES, IMAGE_SUFFIXES, Report, check_files, locate
 from priors.tasks.readers import RawTable, from_arrow, from_columns, read_folder, read_table
 from priors.tasks.series import series_values
-from priors.tasks.spec import Column, Kind, Metric, Modality, TaskSpec
-from priors.tasks.targets import read_target
+from priors.tasks.spec import UNIT, Column, Kind, Metric, Modality, TaskSpec
+from priors.tasks.targets import read_target, split_labels
 
 
 class TaskOptions(TypedDict, total=False):
     """What every way of reading a task takes besides its source and target.
 
-    kind        "multiclass", "binary" or "regression" instead of what the target's values say
-    metric      "accuracy" or "r2"; follows from the kind
+    kind        "multiclass", "binary", "multilabel" or "regression" instead of what the target's values say
+    metric      "accuracy", "macro_f1" or "r2"; follows from the kind
+    separator   between the labels of a cell that has several: makes the kind "multilabel"
+    unit        of a numeric target: "m", "USD"; predictions carry it
     group       column whose equal values belong together: a person, a conversation; never on both sides of a draw
     split       column that says "train" or "test": draws then learn from the one and are judged on the other
     ignore      columns to leave out
@@ -41,6 +44,8 @@ class TaskOptions(TypedDict, total=False):
 
     kind: Kind | None
     metric: Metric | None
+    separator: str | None
+    unit: str | None
     group: str | None
     split: str | None
     ignore: Collection[str]
@@ -58,7 +63,7 @@ class Task:
 
     rows        pyarrow Table with the columns of `columns` in order: float64 for num and a numeric target, lists
                 for series, else string
-    labels      the classes in order, empty for a regression; `y` are positions in it
+    labels      the classes in order, empty for a regression; `y` are positions in it, or a column a label (multilabel)
     splits      name -> row numbers, where the data came with a split
     base        the folder relative paths in image and audio columns start from
     unlabelled  rows whose target was empty, same columns; kept apart, never drawn
@@ -78,6 +83,7 @@ class Task:
     local: bool = True
     license: str | None = None
     summary: str | None = None
+    unit: str | None = None
 
     # ---- reading
 
@@ -171,6 +177,7 @@ class Task:
             local=False,
             license=spec.license,
             summary=spec.summary,
+            unit=spec.unit,
         )
 
     # ---- looking
@@ -190,11 +197,16 @@ class Task:
 
     @cached_property
     def y(self) -> np.ndarray:
-        """(n,) int64 positions in `labels`, or float64 values for a regression."""
+        """(n,) int64 positions in `labels`, (n, K) 0 or 1 a label (multilabel), or float64 values for a regression."""
         values = self.rows.column(self.target).to_pylist()
         if self.kind == "regression":
             return np.array(values, dtype=np.float64)
         place = {label: i for i, label in enumerate(self.labels)}
+        if self.kind == "multilabel":
+            found = np.zeros((len(values), len(place)), dtype=np.int64)
+            for row, cell in enumerate(values):
+                found[row, [place[label] for label in split_labels(cell)]] = 1
+            return found
         return np.array([place[value] for value in values], dtype=np.int64)
 
     @cached_property
@@ -222,13 +234,16 @@ class Task:
         """Exactly `labels_per_class` rows a class to learn from; the untouched rest, at most `test_rows`, as test.
 
         With a group column no group is on both sides; with splits "train" and "test" each side keeps to its own. For a
-        regression `labels_per_class` rows are drawn in all, one from each of as many quantile bins. Same seed, same
-        draw; a draw of fewer labels is part of a draw of more. Raises BadTask when a class has too few rows.
+        regression `labels_per_class` rows are drawn in all, one from each of as many quantile bins; a row of several
+        labels counts for the rarest of them. Same seed, same draw; a draw of fewer labels is part of a draw of more.
+        Raises BadTask when a class has too few rows.
         """
         classes, labels, each = self.y, self.labels, labels_per_class
         if self.kind == "regression":
             bins = min(labels_per_class, len(self))
             classes, labels, each = quantile_bins(self.y, bins), tuple(f"quantile {i}" for i in range(bins)), 1
+        elif self.kind == "multilabel":
+            classes = rarest_labels(self.y)
         return draw_rows(
             classes,
             labels,
@@ -289,6 +304,7 @@ class Task:
             unlabelled=int(self.unlabelled.num_rows),
             license=self.license,
             summary=self.summary,
+            unit=self.unit,
         )
 
     def save(self, root: str | Path, *, portable: bool = False) -> Path:
@@ -334,7 +350,14 @@ def _build(raw: RawTable, target: str, *, default_name: str, options: TaskOption
     ignore = {*(options.get("ignore") or ()), *([split] if split else [])}
     if target in ignore or target == group:
         raise BadTask(f"'{target}' is the target and cannot also be ignored, the group or the split. Choose one.")
-    found = read_target(raw, target, kind=options.get("kind"), metric=options.get("metric"))
+    found = read_target(
+        raw, target, kind=options.get("kind"), metric=options.get("metric"), separator=options.get("separator")
+    )
+    unit = options.get("unit")
+    if unit is not None and (found.kind != "regression" or not re.fullmatch(UNIT, unit)):
+        raise BadTask(
+            f"unit={unit!r} does not fit the target '{target}' ({found.kind}). Only numbers have one, a single word."
+        )
     columns = infer_columns(raw, target=target, group=group, ignore=ignore, modalities=options.get("modalities") or {})
     local = options.get("local", True)
     table = _assemble(raw, columns, local=local)
@@ -360,6 +383,7 @@ def _build(raw: RawTable, target: str, *, default_name: str, options: TaskOption
         local=local,
         license=options.get("license"),
         summary=options.get("summary"),
+        unit=unit,
     )
 
 
@@ -398,7 +422,10 @@ def _read_back(raw: RawTable, spec: TaskSpec) -> pa.Table:
         numeric = conform(raw, [Column(spec.target, "num")]).column(0) if found.null_count < len(found) else None
         found = pa.nulls(len(found), pa.float64()) if numeric is None else numeric
     else:
-        unknown = set(found.to_pylist()) - set(spec.labels) - {None}
+        said = found.to_pylist()
+        if spec.kind == "multilabel":
+            said = [label for cell in said for label in split_labels(cell or "")]
+        unknown = set(said) - set(spec.labels) - {None}
         if unknown:
             raise BadTask(
                 f"{raw.source}: the target holds '{min(unknown)}', which task.json does not list. Correct one."

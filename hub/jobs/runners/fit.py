@@ -28,6 +28,7 @@ def run(work: Work) -> Outcome:
         cache=FeatureCache(feature_cache()),
         seed=spec["seed"],
         fusion=spec["fusion"],
+        class_weights=spec["class_weights"],
         adapt=spec["adapt"],
         budget_seconds=spec["budget_seconds"],
         report=work.report,
