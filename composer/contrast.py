@@ -114,8 +114,8 @@ class Chunk:
 
 
 def alike(targets: Targets) -> Tensor:
-    """(n, n) how much two rows belong together, from 0 to 1: one label or not, the part of their labels that they share,
-    or by the distance of their values."""
+    """(n, n) how much two rows belong together, from 0 to 1: by their label, the part of their labels that they share,
+    or the distance of their values."""
     if targets.sets:
         sets = torch.from_numpy(targets.matrix).float()
         both = sets @ sets.T

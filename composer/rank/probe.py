@@ -294,15 +294,15 @@ def chance(targets: Targets) -> Array:
 
 def macro_f1(truth: NDArray[np.generic], said: NDArray[np.generic]) -> float:
     """The mean over labels of F1, for (n, K) 0 or 1; 0 for a label that is neither there nor said."""
-    truth, said = truth.astype(bool), said.astype(bool)
-    both, either = (truth & said).sum(axis=0), truth.sum(axis=0) + said.sum(axis=0)
+    have, given = truth.astype(np.bool_), said.astype(np.bool_)
+    both, either = (have & given).sum(axis=0), have.sum(axis=0) + given.sum(axis=0)
     return float((2 * both / np.maximum(either, 1)).mean())
 
 
 def f1_interval(truth: NDArray[np.generic], said: NDArray[np.generic]) -> tuple[float, float]:
     """The 95 % interval of macro F1 by leaving out one row at a time (Efron & Stein 1981, "The jackknife")."""
-    truth, said = truth.astype(bool), said.astype(bool)
-    both, either = truth & said, truth.astype(np.int64) + said
+    have, given = truth.astype(np.bool_), said.astype(np.bool_)
+    both, either = have & given, have.astype(np.int64) + given.astype(np.int64)
     without = 2 * (both.sum(axis=0) - both) / np.maximum(either.sum(axis=0) - either, 1)  # (n, K)
     scores, n = without.mean(axis=1), len(truth)
     error = NORMAL_95 * float(np.sqrt((n - 1) / n * np.square(scores - scores.mean()).sum()))

@@ -307,7 +307,7 @@ def _joined(labels: Sequence[str], name: str, source: str) -> str:
 
 
 def _is_list(kind: pa.DataType) -> bool:
-    return (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and pa.types.is_string(kind.value_type)
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind)) and bool(pa.types.is_string(kind.value_type))
 
 
 def _float(value: int | float) -> float:
