@@ -1,4 +1,4 @@
-"""What the numbers a head gives mean: probabilities, labels, a number with a unit. Numpy alone, for every way to run."""
+"""What the outputs of a head mean: probabilities, labels, a number with a unit. Needs numpy alone."""
 
 from __future__ import annotations
 

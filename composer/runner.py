@@ -85,7 +85,8 @@ class Runner:
         return as_columns((step["column"], step["kind"]) for step in self.description["steps"])
 
     def predict(self, rows: Any) -> list[Any]:
-        """A label a row (a list of them where there may be several, or a number). `rows`: values of the only column, or a mapping of column name to values."""
+        """A label a row (a list of them where there may be several, or a number). `rows`: values of the only column, or
+        a mapping of column name to values."""
         return self.answers.predictions(self.outputs(rows))
 
     def predict_proba(self, rows: Any) -> NDArray[np.float64]:
