@@ -43,10 +43,11 @@ def ridge_at(features: NDArray[np.floating], targets: Targets, penalty: float) -
     n, width = block.shape
     absolute = penalty * (float(np.square(plain).sum()) / n or 1.0)
     mean, intercept = (np.average(part, axis=0, weights=targets.weights) for part in (block, targets.matrix))
-    centered, wanted = np.asarray(block - mean), np.asarray(targets.matrix - intercept)
+    centered: Array = block - mean
+    wanted: Array = targets.matrix - intercept
     if targets.weights is not None:
         root = np.sqrt(targets.weights)[:, None]
-        centered, wanted = np.asarray(centered * root), np.asarray(wanted * root)
+        centered, wanted = centered * root, wanted * root
     if n <= width:
         weight = np.linalg.solve(centered @ centered.T + absolute * np.eye(n), wanted).T @ centered
     else:
