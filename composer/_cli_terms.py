@@ -180,12 +180,12 @@ def _lock(what: Path, library: Path | None, offline: bool, url: str | None) -> t
     if what.is_dir() or what.suffix == ".json":
         if library is None:
             return read_lock(what), None
-        from priors.library import resolver
+        from composer.nested import resolver
 
         return read_lock(what), resolver(open_library(library, offline, url))
     from composer.check import check
     from composer.graph import Graph
-    from priors.library import resolver
+    from composer.nested import resolver
 
     resolve = resolver(open_library(library, offline, url))
     return Lock.of(check(Graph.load(what), resolve)), resolve

@@ -20,14 +20,17 @@ from composer.errors import BadLock
 from priors.manifest import PriorRef
 from priors.types import Axis, PortType, Sym
 
-_LEFT_OUT = ("train", "license", "fee_bp", "column", "arch", "prior")
+_LEFT_OUT = ("train", "license", "fee_bp", "column", "arch", "prior", "file")
+_BY_CONTENT: Mapping[str, tuple[str, ...]] = {"load": ("prior",), "decode": ("prior",), "bridge": ("reads",)}
+"""References that count by what they name: others say only where an encoder's files come from, `spec` what they do."""
 
 
 def node_hash(op: str, attrs: Mapping[str, Any], t: PortType | str, inputs: Mapping[str, str]) -> str:
     """The hash of a node in hex, given the hashes of what it reads by port."""
     kept = {key: value for key, value in attrs.items() if key not in _LEFT_OUT}
-    if op == "load":
-        kept["prior"] = PriorRef.parse(attrs["prior"]).identity
+    for key in _BY_CONTENT.get(op, ()):
+        if key in attrs:
+            kept[key] = PriorRef.parse(attrs[key]).identity
     shown = str(_by_position(t)) if isinstance(t, PortType) else t
     return digest({"op": op, "attrs": kept, "type": shown, "in": dict(inputs)})
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from composer._lower_priors import PriorCache
 from composer._lower_wiring import Slot
+from composer._scope import masked_axis
 from composer.check import TypedNode
 from composer.errors import BadGraph
 from priors.errors import BadTable
@@ -74,18 +75,46 @@ def mask_slot(node: str) -> Slot:
     return f"{node}#mask"  # no node name has a '#'
 
 
-def masked_axis(t: PortType) -> str | None:
-    """The axis that the value's mask goes along, None when it has none: always the one after the batch."""
-    return t.axes[1].name if t.attr("mask") and len(t.axes) > 1 else None
-
-
-def host_step(node: TypedNode, source: TypedNode, priors: PriorCache) -> HostStep:
-    """The step for an `encode` node, a `fn` node of the host kind, or an `input` node that already holds numbers."""
-    makers = {"encode": _encoder, "fn": _function, "input": _numbers}
+def host_step(node: TypedNode, source: TypedNode, priors: PriorCache, before: HostStep | None = None) -> HostStep:
+    """The step for an `encode` node, a `fn` node of the host kind, an `input` node that already holds numbers, or a
+    `bridge` node of what the step `before` gives."""
     if node.type is None or source.type is None:
         raise BadGraph(f"node {node.name!r} reads weights on the host side. Lock the graph again.")
+    if node.op == "bridge":
+        if before is None:
+            raise BadGraph(
+                f"node {node.name!r} (bridge) reads ids that are not there before the module. Lock it again."
+            )
+        encode, describe = _bridge(node, node.type, priors, before)
+        return HostStep(node.name, before.source, before.modality, _inputs(node.name, node.type), encode, describe)
+    makers = {"encode": _encoder, "fn": _function, "input": _numbers}
     encode, describe = makers[node.op](node, node.type, priors)
     return HostStep(node.name, source.name, source.type.modality, _inputs(node.name, node.type), encode, describe)
+
+
+Decoder = Callable[[Tensor], list[str]]
+"""Makes words of a tensor that the module gives, one a row."""
+
+
+def decoder(node: TypedNode, priors: PriorCache) -> Decoder:
+    """What a `decode` node does after the module: the label of the likeliest class, or the text of ids."""
+    if "labels" in node.attrs:
+        labels = node.attrs["labels"]
+        return lambda x: [labels[i] for i in x.argmax(-1).tolist()]
+
+    def text(ids: Tensor) -> list[str]:
+        return _words(priors, node.attrs["prior"], ids)
+
+    return text
+
+
+def _words(priors: PriorCache, ref: str, ids: Tensor, mask: Tensor | None = None) -> list[str]:
+    from priors.host.text import TextEncoder
+
+    encoder = priors.get(ref).encoder()
+    if not isinstance(encoder, TextEncoder):
+        raise BadGraph(f"{ref} has no tokenizer, so its ids are no text. Name the prior that made them.")
+    return encoder.decode(ids, mask)
 
 
 def named_apart(steps: Iterable[HostStep]) -> list[HostStep]:
@@ -137,6 +166,19 @@ def _encoder(node: TypedNode, t: PortType, priors: PriorCache) -> _Maker:
     def describe() -> dict[str, Any]:
         encoder, at = load()
         return {"prior": node.attrs["prior"], "encoder": encoder.spec, **({"at": at} if at else {})}
+
+    return encode, describe
+
+
+def _bridge(node: TypedNode, t: PortType, priors: PriorCache, before: HostStep) -> _Maker:
+    """The text that the ids before it stand for, cut into ids of the other vocabulary."""
+    encode_again, describe_again = _encoder(node, t, priors)
+
+    def encode(values: Sequence[Any]) -> tuple[Tensor, ...]:
+        return encode_again(_words(priors, node.attrs["reads"], *before.encode(values)))
+
+    def describe() -> dict[str, Any]:
+        return {"after": before.describe(), "decoder": node.attrs["reads"], **describe_again()}
 
     return encode, describe
 

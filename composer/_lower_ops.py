@@ -20,7 +20,7 @@ GATE_LEAK = 5e-4
 
 
 class Pool(nn.Module):
-    """Drops axis `dim` of x by its mean, its maximum or its first element; what the mask hides does not count.
+    """Drops axis `dim` of x by its mean, its maximum, its first or last element; what the mask hides does not count.
 
     forward(x (B, ..., n, ...), mask (B, n) bool or None) -> x without axis `dim`; zeros for a row that is all hidden.
     """
@@ -32,6 +32,8 @@ class Pool(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         if self.kind == "first":
             return x.select(self.dim, 0)
+        if self.kind == "last":
+            return self._last(x, mask)
         if mask is None:
             return x.mean(self.dim) if self.kind == "mean" else x.amax(self.dim)
         seen = mask.view([*mask.shape[:1], *[1] * (self.dim - 1), mask.shape[1], *[1] * (x.dim() - self.dim - 1)])
@@ -40,6 +42,16 @@ class Pool(nn.Module):
             return (x * seen).sum(self.dim) / count.clamp(min=1).to(x.dtype)
         top = x.masked_fill(~seen, -math.inf).amax(self.dim)
         return torch.where(count > 0, top, torch.zeros_like(top))
+
+    def _last(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        if mask is None:
+            return x.select(self.dim, -1)
+        places = torch.arange(mask.shape[1], device=mask.device)
+        at = (places * mask).amax(1).view(-1, *[1] * (x.dim() - 1))  # (B, 1, ...)
+        shape = list(x.shape)
+        shape[self.dim] = 1
+        found = x.gather(self.dim, at.expand(shape)).squeeze(self.dim)
+        return found * mask.any(1).view(-1, *[1] * (found.dim() - 1))
 
     def extra_repr(self) -> str:
         return f"{self.kind}, dim={self.dim}"
@@ -75,7 +87,7 @@ class Sum(nn.Module):
 
 
 class Gate(nn.Module):
-    """Mixes K operands (B, D) row by row with gates whose logits are linear in all operands side by side.
+    """Mixes K operands (B, ..., D) row by row with gates whose logits are linear in all operands side by side.
 
     weight (K, K*D), bias (K,). The gates are a softmax, or a sigmoid each. Starts by letting the first operand through
     (init `first`) or with equal parts.
@@ -88,14 +100,50 @@ class Gate(nn.Module):
         self.bias = nn.Parameter(_first_logits(count, kind) if init == "first" else _equal_logits(count, kind))
 
     def forward(self, *xs: Tensor) -> Tensor:
-        logits = linear(torch.cat(xs, -1), self.weight, self.bias)  # (B, K)
+        shape = xs[0].shape
+        rows = [x if x.dim() == 2 else x.reshape(-1, x.shape[-1]) for x in xs]
+        logits = linear(torch.cat(rows, -1), self.weight, self.bias)  # (B, K)
+        made = self._mix(rows, logits)
+        return made if len(shape) == 2 else made.view(shape)
+
+    def _mix(self, xs: list[Tensor], logits: Tensor) -> Tensor:
         if self.kind == "softmax":
             try:
                 return gated_fusion(xs, logits)
             except BackendUnavailable as error:
                 raise NoBackend(str(error)) from error
-        gates = logits.sigmoid()
-        return torch.stack([gates[:, k : k + 1] * x for k, x in enumerate(xs)]).sum(0)
+        return _weighted(xs, logits.sigmoid())
+
+
+class Route(Gate):
+    """A softmax gate of which only the `top_k` largest gates of a row count; the others are zero.
+
+    They are not scaled up again, so that a single route learns too (Fedus et al. 2021, arXiv:2101.03961, eq. 2).
+    """
+
+    def __init__(self, count: int, width: int, top_k: int) -> None:
+        super().__init__(count, width, "first", "softmax")
+        self.top_k = top_k
+
+    def _mix(self, xs: list[Tensor], logits: Tensor) -> Tensor:
+        gates = logits.softmax(-1)
+        kept = torch.zeros_like(gates).scatter(-1, gates.topk(self.top_k, dim=-1).indices, 1.0)
+        return _weighted(xs, gates * kept)
+
+
+class RouteByTag(nn.Module):
+    """forward(*xs, tag (B,) int) -> of each row the operand that its tag numbers; zeros for a tag that is none."""
+
+    def forward(self, *given: Tensor) -> Tensor:
+        *xs, tag = given
+        total = torch.zeros_like(xs[0])
+        for k, x in enumerate(xs):
+            total = torch.where((tag == k).view(-1, *[1] * (x.dim() - 1)), x, total)
+        return total
+
+
+def _weighted(xs: Sequence[Tensor], gates: Tensor) -> Tensor:
+    return torch.stack([gates[:, k : k + 1] * x for k, x in enumerate(xs)]).sum(0)
 
 
 def _first_logits(count: int, kind: str) -> Tensor:
@@ -115,26 +163,8 @@ def _equal_logits(count: int, kind: str) -> Tensor:
     return torch.zeros(count) if kind == "softmax" or count == 1 else torch.full((count,), -math.log(count - 1))
 
 
-class Project(nn.Module):
-    """forward(x) -> x with axis `dim` of d_in features made d_out: linear, with bias; starts at Xavier values or zero.
-
-    Xavier values also stand for `procrustes` until a fit has rows to align the two spaces on.
-    """
-
-    def __init__(self, d_in: int, d_out: int, init: str, seed: int, dim: int) -> None:
-        super().__init__()
-        self.dim, self.init = dim, init
-        weight = torch.zeros(d_out, d_in)
-        if init != "zero":
-            nn.init.xavier_uniform_(weight, generator=torch.Generator().manual_seed(seed))
-        self.weight, self.bias = nn.Parameter(weight), nn.Parameter(torch.zeros(d_out))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return linear(x.movedim(self.dim, -1), self.weight, self.bias).movedim(-1, self.dim)
-
-
 class Head(nn.Module):
-    """forward(x (B, D)) -> (B, K): class logits, or the target's value for K = 1. Starts at zero.
+    """forward(x (B, D)) -> (B, K): class logits, or the target's value for K = 1. Starts at zero, or random.
 
     weight (K, D), bias (K,); `temperature` () does not touch the output: probabilities are softmax(y / temperature), or
     with `sets`, where a row may have several labels, sigmoid(y / temperature), and labels are said from `threshold` on.
@@ -142,9 +172,11 @@ class Head(nn.Module):
 
     temperature: Tensor
 
-    def __init__(self, width: int, outputs: int, sets: bool = False) -> None:
+    def __init__(self, width: int, outputs: int, sets: bool = False, seed: int | None = None) -> None:
         super().__init__()
         self.weight, self.bias = nn.Parameter(torch.zeros(outputs, width)), nn.Parameter(torch.zeros(outputs))
+        if seed is not None:
+            nn.init.xavier_uniform_(self.weight, generator=torch.Generator().manual_seed(seed))
         self.register_buffer("temperature", torch.ones(()))
         if sets:
             self.register_buffer("threshold", torch.full((), 0.5))
@@ -180,24 +212,40 @@ class Cast(nn.Module):
         return x
 
 
-class Layout(nn.Module):
-    """forward(x) -> x with its axes in another order; a view."""
+class Const(nn.Module):
+    """forward() -> the value as a batch of one; it is part of the graph and not saved with what was learned."""
 
-    def __init__(self, order: Sequence[int]) -> None:
+    value: Tensor
+
+    def __init__(self, value: Tensor) -> None:
         super().__init__()
-        self.order = tuple(order)
+        self.register_buffer("value", value.unsqueeze(0), persistent=False)
+
+    def forward(self) -> Tensor:
+        return self.value
+
+
+class Spread(nn.Module):
+    """forward(*xs) -> `inner` of xs, where those in `single` have one row that every row of the others sees."""
+
+    def __init__(self, inner: nn.Module, single: Sequence[bool]) -> None:
+        super().__init__()
+        self.inner, self.single = inner, tuple(single)
+
+    def forward(self, *xs: Tensor) -> Tensor:
+        rows = next(x.shape[0] for x, single in zip(xs, self.single, strict=True) if not single)
+        made: Tensor = self.inner(
+            *(x.expand(rows, *[-1] * (x.dim() - 1)) if single else x for x, single in zip(xs, self.single, strict=True))
+        )
+        return made
+
+
+class Score(nn.Module):
+    """forward(x (B, K) logits or probabilities) -> (B,) probability of the likeliest class."""
+
+    def __init__(self, level: str) -> None:
+        super().__init__()
+        self.level = level
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.permute(self.order)
-
-
-class Expand(nn.Module):
-    """forward(x) -> x with a new axis at `dim`, its only slice repeated `count` times; a view."""
-
-    def __init__(self, dim: int, count: int) -> None:
-        super().__init__()
-        self.dim, self.count = dim, count
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x.unsqueeze(self.dim)
-        return x.expand([self.count if axis == self.dim else -1 for axis in range(x.dim())])
+        return (x.softmax(-1) if self.level == "logits" else x).amax(-1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from composer.adapters import FEATURE_AXES
-from composer.errors import BadGraph, PortMismatch
+from composer.errors import BadGraph, ModalityMismatch, ShapeMismatch, WeightsMismatch
 from composer.graph import Node
 from priors.manifest import PriorManifest, PriorRef
 from priors.types import Axis, Dim, PortType
@@ -63,6 +63,15 @@ class Scope(Protocol):
         `encoder` is whose host encoding turns raw values into `wants`.
         """
 
+    def origins(self, source: str) -> Mapping[str, str]:
+        """Of the axes whose length is not known before the values are: what decides it. Equal texts, equal lengths."""
+
+    def labels_of(self, source: str) -> list[str] | None:
+        """The names of the classes a value is about, from the head it comes from; None where there is none."""
+
+    def encoder_of(self, source: str) -> PriorRef | None:
+        """The prior whose encoder made the value, None where none did."""
+
     def solved(self, t: PortType) -> PortType:
         """`t` with the symbols that earlier edges bound replaced."""
 
@@ -76,7 +85,7 @@ class Scope(Protocol):
 def value_of(scope: Scope, node: Node, source: str) -> PortType:
     found = scope.type_of(source)
     if isinstance(found, Weights):
-        raise PortMismatch(
+        raise WeightsMismatch(
             f"edge {source!r} -> {node.name!r}: {node.op} reads values, {source!r} gives weights ({found}). "
             "Turn them into a function first: {op: net, in: {w: " + source + ", …}}."
         )
@@ -86,7 +95,7 @@ def value_of(scope: Scope, node: Node, source: str) -> PortType:
 def weights_of(scope: Scope, node: Node, source: str) -> Weights:
     found = scope.type_of(source)
     if not isinstance(found, Weights):
-        raise PortMismatch(
+        raise WeightsMismatch(
             f"edge {source!r} -> {node.name!r}: {node.op} reads weights here, {source!r} gives {found}. "
             "Wire a load node to it."
         )
@@ -96,7 +105,7 @@ def weights_of(scope: Scope, node: Node, source: str) -> Weights:
 def number(scope: Scope, node: Node, source: str) -> PortType:
     gives = value_of(scope, node, source)
     if gives.is_raw:
-        raise PortMismatch.on_edge(
+        raise ModalityMismatch.on_edge(
             source,
             node.name,
             wants="numbers",
@@ -106,11 +115,25 @@ def number(scope: Scope, node: Node, source: str) -> PortType:
     return gives
 
 
+def masked_axis(t: PortType) -> str | None:
+    """The axis that the value's mask goes along, None when it has none: time, slots, or what follows the batch."""
+    if not t.attr("mask") or len(t.axes) < 2:
+        return None
+    return next((name for name in ("T", "S") if t.axis(name)), t.axes[1].name)
+
+
+def unmasked(t: PortType, axis: str) -> PortType:
+    """The type without its mask where that goes along `axis`, which is gone or has another length now."""
+    if masked_axis(t) != axis:
+        return t
+    return t.with_(attrs={key: value for key, value in t.attrs if key != "mask"})
+
+
 def along(node: Node, scope: Scope) -> PortType:
     [(_, source)] = node.inputs
     gives = number(scope, node, source)
     if gives.axis(node.attrs["axis"]) is None:
-        raise PortMismatch.on_edge(
+        raise ShapeMismatch.on_edge(
             source,
             node.name,
             wants=f"axis {node.attrs['axis']}",
@@ -131,13 +154,13 @@ def as_features(t: PortType) -> PortType:
 def feature(node: Node, t: PortType) -> Axis:
     axis = next((axis for name in FEATURE_AXES if (axis := t.axis(name)) is not None), None)
     if axis is None:
-        raise PortMismatch(f"node {node.name!r}: {t} has no feature axis. Feed it something with axis D.")
+        raise ShapeMismatch(f"node {node.name!r}: {t} has no feature axis. Feed it something with axis D.")
     return Axis("D", axis.dim)
 
 
 def known_length(node: Node, dim: Dim) -> int:
     if not isinstance(dim, int):
-        raise PortMismatch(
+        raise ShapeMismatch(
             f"node {node.name!r}: the number of features it reads is not known. Write axis D with its length."
         )
     return dim

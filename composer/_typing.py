@@ -14,7 +14,7 @@ from composer.graph import Node
 
 _RULES: Mapping[str, Callable[[Node, Scope], Typed]] = {
     "input": priors.input_rule,
-    "const": priors.input_rule,
+    "const": priors.const_rule,
     "load": priors.load_rule,
     "net": priors.net_rule,
     "fn": priors.fn_rule,

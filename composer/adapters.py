@@ -17,7 +17,16 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from composer._ops import read_attributes
-from composer.errors import PortMismatch
+from composer.errors import (
+    DtypeMismatch,
+    MeaningMismatch,
+    ModalityMismatch,
+    PortMismatch,
+    RateMismatch,
+    ShapeMismatch,
+    UnitMismatch,
+    VocabularyMismatch,
+)
 from priors.types import INFORMATIVE, Axis, PortType, widens
 
 Cost = Literal["lossless", "trainable", "lossy"]
@@ -39,6 +48,7 @@ _COST: Mapping[str, Cost] = {
     "proj": "trainable",
     "cast": "lossless",
 }
+_ATTRIBUTE: Mapping[str, type[PortMismatch]] = {"sr": RateMismatch, "unit": UnitMismatch}
 _FLOATS = ("f16", "bf16", "f32", "f64")
 
 
@@ -51,9 +61,9 @@ class Edge:
     gives: PortType
     wants: PortType
 
-    def mismatch(self, fix: str) -> PortMismatch:
+    def mismatch(self, kind: type[PortMismatch], fix: str) -> PortMismatch:
         """The error that names this edge, both types and the fix."""
-        return PortMismatch.on_edge(self.source, self.target, wants=self.wants, gives=self.gives, fix=fix)
+        return kind.on_edge(self.source, self.target, wants=self.wants, gives=self.gives, fix=fix)
 
 
 @dataclass(frozen=True)
@@ -95,14 +105,18 @@ def _raw(edge: Edge) -> Repair | None:
         return None
     if gives.modality != wants.modality:
         raise edge.mismatch(
+            ModalityMismatch,
             f"There is no encoder from {gives.modality} to {wants.modality}. "
-            f"Feed {edge.target!r} a {wants.modality} input."
+            f"Feed {edge.target!r} a {wants.modality} input.",
         )
     if not gives.is_raw:
-        raise edge.mismatch(f"Raw {wants.modality} cannot be made from tensors. Feed {edge.target!r} the input itself.")
+        raise edge.mismatch(
+            ModalityMismatch,
+            f"Raw {wants.modality} cannot be made from tensors. Feed {edge.target!r} the input itself.",
+        )
     if wants.is_raw:
         if gives.dtype != wants.dtype:
-            raise edge.mismatch(f"Write the input's type as '{wants}'.")
+            raise edge.mismatch(DtypeMismatch, f"Write the input's type as '{wants}'.")
         return None
     # A length left to a symbol is free here: the symbol's name says where the edge is, not what is encoded.
     free = {axis.name: None for axis in wants.axes if not isinstance(axis.dim, int)}
@@ -115,7 +129,7 @@ def _vocabulary(edge: Edge) -> Repair | None:
     if wanted is None or edge.gives.attr("vocab") == wanted:
         return None
     if edge.gives.kind != "text.ids":
-        raise edge.mismatch(f"Feed {edge.target!r} raw text, so that it is tokenized for it.")
+        raise edge.mismatch(VocabularyMismatch, f"Feed {edge.target!r} raw text, so that it is tokenized for it.")
     attrs = {**dict(edge.gives.attrs), "vocab": wanted}
     return _repair("bridge", edge.gives.with_(attrs=attrs), vocab=wanted)
 
@@ -125,17 +139,22 @@ def _meaning(edge: Edge) -> Repair | None:
     gives, wants = edge.gives, edge.wants
     if not _convertible(gives, wants):
         raise edge.mismatch(
-            f"A {gives.kind} is not a {wants.kind}. Put a prior between them that turns one into the other."
+            ModalityMismatch,
+            f"A {gives.kind} is not a {wants.kind}. Put a prior between them that turns one into the other.",
         )
     unit = wants.attr("unit")
     if unit is not None and gives.attr("unit") != unit:
         raise edge.mismatch(
+            UnitMismatch,
             f"Units are never guessed: put {{op: cast, in: [{edge.source}], unit: {unit}, scale: <factor>}} "
-            "between them."
+            "between them.",
         )
     for key, value in wants.attrs:
         if key not in (*INFORMATIVE, "vocab", "unit") and gives.attr(key) != value:
-            raise edge.mismatch(f"{key} is {gives.attr(key) or 'not given'}, wanted {value}. Feed it the raw input.")
+            raise edge.mismatch(
+                _ATTRIBUTE.get(key, MeaningMismatch),
+                f"{key} is {gives.attr(key) or 'not given'}, wanted {value}. Feed it the raw input.",
+            )
     return None
 
 
@@ -157,7 +176,9 @@ def _extra_axis(edge: Edge) -> Repair | None:
         return None
     axis = extra[0]
     if axis not in _POOLED:
-        raise edge.mismatch(f"Axis {axis} cannot be pooled away. Select or combine along it in a node of your own.")
+        raise edge.mismatch(
+            ShapeMismatch, f"Axis {axis} cannot be pooled away. Select or combine along it in a node of your own."
+        )
     _floating(edge, "averaged")
     axes = tuple(a for a in edge.gives.axes if a.name != axis)
     return _repair("pool", _become(edge, axes), axis=axis)
@@ -170,7 +191,9 @@ def _missing_axis(edge: Edge) -> Repair | None:
         return None
     axis = missing[0]
     if axis.name == "B":
-        raise edge.mismatch("A value without a batch cannot be given to every row. Declare it with axis B.")
+        raise edge.mismatch(
+            ShapeMismatch, "A value without a batch cannot be given to every row. Declare it with axis B."
+        )
     _floating(edge, "repeated")
     n = axis.dim if isinstance(axis.dim, int) else 1
     # After the axes that come before it in the consumer; the rest of the order is `layout`'s to repair.
@@ -208,13 +231,15 @@ def _features(edge: Edge) -> Repair | None:
     axis = differ[0] if differ else next((a for a in gives.axes if a.name in ("D", "C")), None)
     if axis is None or axis.name not in ("D", "C") or len(differ) > 1:
         raise edge.mismatch(
-            "Classes, experts and frequencies are not projected into each other. Use a head of the same size."
+            ShapeMismatch,
+            "Classes, experts and frequencies are not projected into each other. Use a head of the same size.",
         )
     d_in = gives.dim(axis.name)
     d_out = axis.dim if differ else d_in
     if not isinstance(d_in, int) or not isinstance(d_out, int):
         raise edge.mismatch(
-            f"A projection needs to know how many features there are. Write axis {axis.name} with its length."
+            ShapeMismatch,
+            f"A projection needs to know how many features there are. Write axis {axis.name} with its length.",
         )
     _floating(edge, "projected")
     after = gives.with_(dims={axis.name: d_out}).in_space(wants.space)
@@ -231,7 +256,8 @@ def _dtype(edge: Edge) -> Repair | None:
         return None
     if not widens(gives.dtype, wants.dtype) and not (gives.dtype in _FLOATS and wants.dtype in _FLOATS):
         raise edge.mismatch(
-            f"{gives.dtype} does not fit into {wants.dtype}. Put {{op: cast, dtype: {wants.dtype}}} between them."
+            DtypeMismatch,
+            f"{gives.dtype} does not fit into {wants.dtype}. Put {{op: cast, dtype: {wants.dtype}}} between them.",
         )
     return _repair("cast", gives.with_(dtype=wants.dtype), dtype=wants.dtype)
 
@@ -258,4 +284,6 @@ def _become(edge: Edge, axes: tuple[Axis, ...]) -> PortType:
 
 def _floating(edge: Edge, done: str) -> None:
     if edge.gives.dtype not in _FLOATS:
-        raise edge.mismatch(f"{edge.gives.dtype} values cannot be {done}. Cast or encode them to numbers first.")
+        raise edge.mismatch(
+            DtypeMismatch, f"{edge.gives.dtype} values cannot be {done}. Cast or encode them to numbers first."
+        )

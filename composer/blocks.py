@@ -19,8 +19,9 @@ from composer.choices import Cancelled, Candidate, Report, never, silent
 from composer.errors import Cancelled as Stopped
 from composer.lock import Lock
 from composer.lower import Lowered, lower
+from composer.nested import resolver
 from priors.errors import BadTask
-from priors.library import Library, resolver
+from priors.library import Library
 
 if TYPE_CHECKING:
     from priors.tasks import Task

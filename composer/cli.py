@@ -250,11 +250,12 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Check a composition's types and say which adapters it needs; with rows also what its parts have in common."""
+    from composer.alternatives import alternatives
     from composer.check import check as check_graph
-    from priors.library import resolver
+    from composer.nested import resolver
 
     priors = _library(library, offline, url)
-    checked = check_graph(_graph(spec), resolver(priors))
+    checked = check_graph(_graph(spec), resolver(priors), alternatives(priors))
     previewed = None
     if data is not None:
         from composer.preview import preview
@@ -292,7 +293,7 @@ def lock(
     """Write the lock of a composition: every type, adapter and content hash."""
     from composer.check import check as check_graph
     from composer.lock import Lock
-    from priors.library import resolver
+    from composer.nested import resolver
 
     locked = Lock.of(check_graph(_graph(spec), resolver(_library(library, offline, url))))
     path = out or spec.with_name("composition.lock.json")

@@ -28,8 +28,9 @@ from composer.license import judge, notice
 from composer.lock import FILE_NAME as LOCK_FILE
 from composer.lock import WEIGHTS_FILE, Lock
 from composer.lower import Lowered, lower
+from composer.nested import resolver
 from priors.errors import UserError
-from priors.library import Library, resolver
+from priors.library import Library
 from priors.weights import load_weights, save_weights
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Composition:
         library = library or default_library(hub)
         if check(graph, resolver(library)).structure != lock.structure:
             raise BadLock(f"{folder / GRAPH_FILE} is not the graph of its lock. Fetch both files again.")
-        lowered = lower(lock, library)
+        lowered = lower(lock, library, folder=folder)
         if lock.weights is not None:
             lowered.load_learned(load_weights(folder / WEIGHTS_FILE, lock.weights))
         return cls(graph, lock, lowered, _read_report(folder / REPORT_FILE))

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, linear, mse_loss
 
-from composer._lower_ops import Project
+from composer._lower_ops import Gate, Sum
+from composer._lower_project import ALIGNED, Project
 from composer.choices import Cancelled, Report, never, silent
 from composer.errors import Cancelled as Stopped
 from composer.rank.head import ridge
@@ -67,33 +68,41 @@ def descend(
 
 @torch.no_grad()
 def align(body: nn.Module, learners: Sequence[nn.Module], values: tuple[Tensor, ...]) -> None:
-    """Starts projections with init `procrustes` at the principal directions of what they read.
-
-    A random projection of a block to fewer features loses what the block knows; its first principal components keep
-    the most, and of no more rows than features they keep all.
-    """
+    """Starts projections from the rows: what is mixed with another value is aligned with it, what is not keeps most of
+    its variance."""
+    projections = [one for one in learners if isinstance(one, Project) and one.init in ALIGNED]
+    if not projections:
+        return
     read: dict[nn.Module, Tensor] = {}
+    mixed: dict[nn.Module, Tensor] = {}
 
     def keep(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
         read[module] = args[0]
 
-    projections = [one for one in learners if isinstance(one, Project) and one.init == "procrustes"]
+    def compare(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        for one in projections:
+            made = outputs.get(one)
+            if made is not None and any(x is made for x in args[1:]) and args[0] is not made:
+                mixed[one] = args[0]
+
+    outputs: dict[nn.Module, Tensor] = {}
     hooks = [one.register_forward_hook(keep) for one in projections]
+    hooks += [one.register_forward_hook(lambda m, _, made: outputs.__setitem__(m, made)) for one in projections]
+    mixers = [one for one in body.modules() if isinstance(one, Gate | Sum)]
+    hooks += [one.register_forward_pre_hook(compare) for one in mixers]
     try:
         body(*values)
     finally:
         for hook in hooks:
             hook.remove()
     for one in projections:
-        x = read[one].movedim(one.dim, -1).flatten(0, -2).double()
-        mean = x.mean(0)
-        _, _, directions = torch.linalg.svd(x - mean, full_matrices=False)
-        kept = directions[: len(one.weight)]
-        # The sign of a direction is arbitrary, and differs between libraries: make its largest entry positive.
-        signs = kept.gather(1, kept.abs().argmax(1, keepdim=True)).sign()
-        one.weight.zero_()
-        one.weight[: len(kept)] = (kept * signs).float()
-        one.bias.copy_(-(one.weight.double() @ mean).float())
+        target = mixed.get(one)
+        one.start(_rows(read[one], one.dim), None if target is None else _rows(target, one.dim))
+
+
+def _rows(x: Tensor, dim: int) -> Tensor:
+    """Every vector along `dim` as a row."""
+    return x.movedim(dim, -1).flatten(0, -2)
 
 
 def _steps(

@@ -34,11 +34,12 @@ from composer.errors import BadGraph
 from composer.graph import Graph
 from composer.lock import Lock
 from composer.lower import Lowered, lower
+from composer.nested import resolver
 from composer.rank.head import ridge, ridge_at
 from composer.rank.probe import CUT, Array, Probe, Targets
 from composer.recommend import open_library, read_targets, recommend, to_learn_from
 from priors.errors import BadTask
-from priors.library import Library, resolver
+from priors.library import Library
 
 if TYPE_CHECKING:
     from priors.client import Hub

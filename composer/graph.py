@@ -14,6 +14,9 @@
     outputs: {y: y}
     fit: {seed: 7}
 
+`deep.layer_3` reads another output of node `deep`, here another tap of the network: it is the node of that name that
+one would write beside it (`composer._node_outputs`).
+
 Reading checks the form: known ops and attributes, wires from known nodes, no cycle, sizes. `composer.check` types it.
 """
 
@@ -26,16 +29,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from composer._document import MAX_JSON, plain, read_json, read_yaml
+from composer._node_outputs import with_outputs_of_nodes
 from composer._ops import MAX_INPUTS, find_op, read_attributes
+from composer._sections import ADAPT as ADAPT
+from composer._sections import OPSET, read_adapt, read_dims, read_fit, read_flag, read_name, read_opset
+from composer._sections import Adapt as Adapt
 from composer.errors import BadGraph
 
-Adapt = Literal["none", "lossless", "trainable", "lossy"]
-
-ADAPT: tuple[Adapt, ...] = ("none", "lossless", "trainable", "lossy")
-OPSET: Mapping[str, int] = {"core": 1, "fn": 1, "arch": 1}
 MAX_NODES = 1_000
 
 _KEYS = ("composition", "opset", "name", "adapt", "strict", "dims", "nodes", "outputs", "fit")
@@ -112,16 +115,19 @@ class Graph:
         if content.get("composition") != 1:
             raise BadGraph(f"composition version {content.get('composition')!r} is not known. Write 'composition: 1'.")
         nodes = _read_nodes(content.get("nodes"))
-        outputs = _read_outputs(content.get("outputs"), nodes)
+        outputs = _read_outputs(content.get("outputs"))
+        nodes = with_outputs_of_nodes(nodes, outputs)
+        for name, source in outputs.items():
+            _known_node(source, nodes, f"output {name!r}")
         return cls(
-            name=_read_name(content.get("name", "composition")),
+            name=read_name(content.get("name", "composition")),
             nodes=_ordered(nodes),
             outputs=outputs,
-            adapt=_read_adapt(content.get("adapt", "lossless")),
-            strict=_read_flag(content.get("strict", False)),
-            dims=_read_dims(content.get("dims", {})),
-            fit=_read_fit(content.get("fit", {})),
-            opset=_read_opset(content.get("opset", {})),
+            adapt=read_adapt(content.get("adapt", "lossless")),
+            strict=read_flag(content.get("strict", False)),
+            dims=read_dims(content.get("dims", {})),
+            fit=read_fit(content.get("fit", {})),
+            opset=read_opset(content.get("opset", {})),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -192,13 +198,12 @@ def _read_inputs(name: str, found: Any, *, named: bool) -> tuple[tuple[str, str]
     raise BadGraph(f"node {name!r}: 'in' is not {form} (at most {MAX_INPUTS}). Write names of nodes.")
 
 
-def _read_outputs(found: Any, nodes: Mapping[str, Node]) -> dict[str, str]:
+def _read_outputs(found: Any) -> dict[str, str]:
     if not isinstance(found, dict) or not found:
         raise BadGraph("'outputs' is missing or empty. Write {y: <node>}.")
-    for name, source in found.items():
+    for name in found:
         if not _ROLE.fullmatch(name):
             raise BadGraph(f"output name {name[:60]!r} is not allowed. Use lower-case letters, digits and '_'.")
-        _known_node(source, nodes, f"output {name!r}")
     return found
 
 
@@ -242,58 +247,3 @@ def _cycle(nodes: Mapping[str, Node], waiting: Mapping[str, int]) -> list[str]:
         at = next(source for source in nodes[at].sources if waiting[source] > 0)
     cycle = [at, *reversed(path[path.index(at) :])]
     return cycle if len(cycle) <= 8 else [*cycle[:4], "…", *cycle[-3:]]
-
-
-def _read_name(found: Any) -> str:
-    if not isinstance(found, str) or not 0 < len(found) <= 200 or not found.isprintable():
-        raise BadGraph("'name' is not a line of 1 to 200 characters. Give the composition a short name.")
-    return found
-
-
-def _read_adapt(found: Any) -> Adapt:
-    if found not in ADAPT:
-        raise BadGraph(f"adapt: {str(found)[:60]!r} is not known. Use one of {', '.join(ADAPT)}.")
-    return ADAPT[ADAPT.index(found)]
-
-
-def _read_flag(found: Any) -> bool:
-    if not isinstance(found, bool):
-        raise BadGraph(f"strict: {str(found)[:60]!r} is not true or false. Write one of them.")
-    return found
-
-
-def _read_opset(found: Any) -> dict[str, int]:
-    if not isinstance(found, dict):
-        raise BadGraph("'opset' is not a table. Write {core: 1}.")
-    for key, version in found.items():
-        if key not in OPSET:
-            raise BadGraph(f"opset {key[:60]!r} is not known. Opsets are {', '.join(OPSET)}.")
-        if type(version) is not int or not 1 <= version <= OPSET[key]:
-            raise BadGraph(
-                f"opset {key} {version!r} is not known here, the newest is {OPSET[key]}. Update, or lower it."
-            )
-    return {**OPSET, **found}
-
-
-def _read_dims(found: Any) -> dict[str, Any]:
-    if not isinstance(found, dict):
-        raise BadGraph("'dims' is not a table. Write {B: batch, T: [1, 256]}.")
-    for name, value in found.items():
-        match value:
-            case "batch":
-                continue
-            case int() if not isinstance(value, bool) and value >= 1:
-                continue
-            case [int() as low, int() as high] if 1 <= low <= high:
-                continue
-        raise BadGraph(f"dims: {name[:60]} is {str(value)[:60]!r}. Write batch, a number, or [least, most].")
-    return found
-
-
-def _read_fit(found: Any) -> dict[str, Any]:
-    if not isinstance(found, dict):
-        raise BadGraph("'fit' is not a table. Write {seed: 7}.")
-    seed = found.get("seed", 0)
-    if type(seed) is not int or not 0 <= seed < 2**32:
-        raise BadGraph(f"fit: seed {str(seed)[:60]!r} is not a whole number from 0 to 2^32. Write one.")
-    return found

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,12 +39,12 @@ Progress = Callable[[int, int], None]
 """Called with (rows done, rows in all) after each batch; what it raises stops the work."""
 
 
-def lower(lock: Lock, library: Library) -> Lowered:
-    """The lock as torch modules; the priors come from `library` when they are needed.
+def lower(lock: Lock, library: Library, *, folder: Path | None = None) -> Lowered:
+    """The lock as torch modules; the priors come from `library` when they are needed, constants' files from `folder`.
 
     Raises BadGraph naming the node for an operation or option that this version cannot run.
     """
-    return Lowered(lock, library)
+    return Lowered(lock, library, folder=folder)
 
 
 class Lowered:
@@ -51,21 +52,25 @@ class Lowered:
 
     host     the steps before the module, in the order of the lock
     inputs   the module's positional inputs: the host steps' tensors, a mask right after its value
-    outputs  output name -> node; the module returns a tuple in this order
+    outputs  output name -> node; the module returns a tuple in this order, before `words` makes text of some of it
+    steps    the calls of the whole module; slots  node -> where its value lies between them; masks  node -> (axis,
+             slot of its mask)
     learned  node -> module, for the nodes with parameters or fitted buffers; shared by all parts
     priors   the priors it uses, verified, each loaded once
     """
 
-    def __init__(self, lock: Lock, library: Library) -> None:
+    def __init__(self, lock: Lock, library: Library, *, folder: Path | None = None, depth: int = 0) -> None:
         self.lock = lock
-        self.priors = PriorCache(library)
-        plan = lower_nodes(lock, self.priors)
+        self.priors = PriorCache(library, depth)
+        plan = lower_nodes(lock, self.priors, folder)
         self.host: tuple[HostStep, ...] = tuple(plan.host)
         self.inputs: tuple[HostInput, ...] = tuple(given for step in plan.host for given in step.inputs)
         self.outputs = dict(lock.outputs)
         self.learned: Mapping[str, nn.Module] = plan.learned
-        self._steps = tuple(plan.steps)
-        self._slots = plan.slots
+        self.steps = tuple(plan.steps)
+        self.slots: Mapping[str, str] = plan.slots
+        self.masks: Mapping[str, tuple[str, str]] = plan.masks
+        self._decoders = plan.decoders
 
     @cached_property
     def module(self) -> Wiring:
@@ -78,9 +83,9 @@ class Lowered:
         Holds, and loads, only what lies in between: a part that begins behind the networks trains on cached features.
         Raises BadGraph when the wanted values need more than is given, masks included.
         """
-        slots = [self._slots.get(name, name) for name in given]
+        slots = [self.slots.get(name, name) for name in given]
         try:
-            return Wiring(slots, self._steps, [self._slots.get(name, name) for name in wanted]).eval()
+            return Wiring(slots, self.steps, [self.slots.get(name, name) for name in wanted]).eval()
         except LookupError as error:
             raise BadGraph(f"{error}. Give those nodes too.") from error
 
@@ -88,6 +93,13 @@ class Lowered:
         """The module's inputs for raw values by input node, all rows at once."""
         _rows(columns, {step.source for step in self.host})
         return tuple(tensor for step in self.host for tensor in step.encode(columns[step.source]))
+
+    def words(self, outputs: Sequence[Tensor]) -> dict[str, Tensor | list[str]]:
+        """What the module gave, by output name, with what `decode` nodes make of it: a text a row."""
+        found: dict[str, Tensor | list[str]] = {}
+        for (name, node), value in zip(self.outputs.items(), outputs, strict=True):
+            found[name] = self._decoders[node](value) if node in self._decoders else value
+        return found
 
     def features(
         self, columns: Mapping[str, Sequence[Any]], nodes: Sequence[str], *, progress: Progress | None = None
@@ -101,8 +113,8 @@ class Lowered:
         """
         for node in nodes:
             self._check_rows(node)
-        slots = [self._slots[node] for node in nodes]
-        used = needed([given.slot for given in self.inputs], self._steps, slots)
+        slots = [self.slots[node] for node in nodes]
+        used = needed([given.slot for given in self.inputs], self.steps, slots)
         read = {slot for step in used for slot in step.takes} | set(slots)
         host = [step for step in self.host if any(given.slot in read for given in step.inputs)]
         inputs = [given for step in host for given in step.inputs]
@@ -136,6 +148,7 @@ class Lowered:
             f"{node.replace('~', '/')}.{name}": value
             for node, module in self.learned.items()
             for name, value in module.state_dict().items()
+            if name in getattr(module, "saved", (name,))
         }
 
     def load_learned(self, state: Mapping[str, Tensor]) -> None:

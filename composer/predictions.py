@@ -179,7 +179,7 @@ def verify_folder(folder: Path, library: Callable[[], Library]) -> dict[str, Any
 def _verify_composition(folder: Path, library: Library) -> dict[str, Any]:
     from composer.composition import read_folder
     from composer.lock import WEIGHTS_FILE
-    from priors.library import resolver
+    from composer.nested import ARCHITECTURE, HoldsCompositions, read_lock, resolver
     from priors.load import load
     from priors.weights import load_weights
 
@@ -187,9 +187,15 @@ def _verify_composition(folder: Path, library: Library) -> dict[str, Any]:
     lock.verify(graph, resolver(library))
     if lock.weights is not None:
         load_weights(folder / WEIGHTS_FILE, lock.weights)
+    nested = {str(ref) for name, ref in lock.priors.items() if lock.node(name).architecture == ARCHITECTURE}
     refs = sorted({str(ref): ref for ref in lock.priors.values()}.items())
-    for _, ref in refs:
-        load(library.directory(ref))
+    for name, ref in refs:
+        if name in nested and isinstance(library, HoldsCompositions):
+            inside = library.composition(ref)
+            read_lock(inside, ref)
+            _verify_composition(inside, library)
+        else:
+            load(library.directory(ref))
     checked = [*(name for name, _ in refs), *([WEIGHTS_FILE] if lock.weights else [])]
     return {"kind": "composition", "identity": lock.model or lock.structure, "checked": checked}
 

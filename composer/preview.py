@@ -31,8 +31,9 @@ from composer.choices import Cancelled, Report, never, silent
 from composer.graph import Graph
 from composer.lock import Lock
 from composer.lower import lower
+from composer.nested import resolver
 from priors.errors import BadTask
-from priors.library import Library, resolver
+from priors.library import Library
 
 if TYPE_CHECKING:
     from priors.tasks import Task

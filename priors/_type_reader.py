@@ -51,7 +51,8 @@ class _Reader:
 
     def fail(self, cause: str, fix: str, at: int | None = None) -> BadType:
         where = self.at if at is None else at
-        return BadType(f"port type {self.text!r}: {cause} at character {where + 1}. {fix}")
+        shown = self.text if len(self.text) <= 300 else f"{self.text[:300]}…"
+        return BadType(f"port type {shown!r}: {cause} at character {where + 1}. {fix}")
 
     def skip(self) -> None:
         match = _SPACES.match(self.text, self.at)

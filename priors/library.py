@@ -58,6 +58,14 @@ class LocalLibrary:
         entry = find(self, ref)
         return self.root / str(entry.ref.namespace) / entry.ref.name
 
+    def composition(self, ref: PriorRef) -> Path:
+        """The folder of the composition that `ref` names, wherever it says composition.json. Raises UnknownPrior."""
+        places = sorted(self.root.glob(f"{ref.namespace or '*'}/{ref.name}/composition.json"))
+        if len(places) != 1:
+            cause = "is in several namespaces" if places else "is not here"
+            raise UnknownPrior(f"composition {ref.repo!r} {cause}. Name one of this library.")
+        return places[0].parent
+
     def _entry(self, path: Path) -> Entry:
         stat = path.stat()
         stamp = (stat.st_mtime_ns, stat.st_size)

@@ -81,8 +81,10 @@ class Prior:
             raise BadManifest(f"prior {self.manifest.name!r} is a network, not a function. Ask for `module(taps)`.")
         return find_function(self.manifest.function.id)(dict(self.manifest.function.config))
 
-    def module(self, taps: Sequence[str]) -> nn.Module:
+    def module(self, taps: Sequence[str], tensors: Mapping[str, Tensor] | None = None) -> nn.Module:
         """The network, no deeper than `taps` need: eval mode, frozen, on the CPU; gives a tuple in the order of `taps`.
+
+        tensors  other weights for it, under the names of its files; its own without any
 
         Raises BadManifest for a tap it does not have, BadWeights when the files hold other tensors than it needs.
         """
@@ -91,11 +93,16 @@ class Prior:
         family = self.architecture()
         with torch.device("meta"):  # no memory and no random numbers for values that are about to be replaced
             module = family.build(tuple(taps))
+        held = dict(self.tensors() if tensors is None else tensors)
+        module.load_state_dict(_matching(family.key_map(held), module.state_dict(), self.manifest.name), assign=True)
+        return module.eval().requires_grad_(False)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors of its files, verified, under the names they were published by. Raises BadWeights."""
         held: dict[str, Tensor] = {}
         for name in self.manifest.weight_files:
             held |= load_weights(self.directory / name, self.manifest.files[name].sha256)
-        module.load_state_dict(_matching(family.key_map(held), module.state_dict(), self.manifest.name), assign=True)
-        return module.eval().requires_grad_(False)
+        return held
 
     def features(
         self, values: Sequence[Any], taps: Sequence[str], *, progress: Progress | None = None

@@ -130,7 +130,7 @@ class Demo:
         from composer.assemble import offer, plain_members, set_graph
         from composer.check import check
         from composer.choices import Ranking
-        from priors.library import resolver
+        from composer.nested import resolver
 
         library = HubLibrary(self.hub)
         offered = offer(task, library.entries())

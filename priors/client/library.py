@@ -11,7 +11,15 @@ from priors.client._transfer import Report
 from priors.client.cache import Cache
 from priors.client.hub import Hub
 from priors.client.records import Listing
-from priors.errors import BadManifest, HubError, HubUnreachable, UnknownArchitecture, UnknownFunction, UnknownPrior
+from priors.errors import (
+    BadManifest,
+    HubError,
+    HubUnreachable,
+    NotFound,
+    UnknownArchitecture,
+    UnknownFunction,
+    UnknownPrior,
+)
 from priors.library import Entry, find
 from priors.manifest import FILE_NAME, PriorManifest, PriorRef, parse_manifest, read_manifest
 
@@ -68,6 +76,18 @@ class HubLibrary:
         if entry is not None and not (folder / FILE_NAME).exists():
             # A plain model: the hub derived its manifest, and the repository was not changed for it.
             (folder / FILE_NAME).write_text(entry.manifest.to_json(), encoding="utf-8")
+        return folder
+
+    def composition(self, ref: PriorRef) -> Path:
+        """The folder of a composition's newest commit, fetched if needed. Raises UnknownPrior; HubError when away."""
+        if self.hub is None or ref.namespace is None:
+            raise UnknownPrior(f"composition {ref.repo!r} is not in the cache. Name a hub, and its namespace.")
+        try:
+            folder = self.hub.pull(ref.repo, report=self._report)
+        except NotFound as error:
+            raise UnknownPrior(f"no composition is called {ref.repo!r}. List them with `priorhub search`.") from error
+        if not (folder / "composition.json").is_file():
+            raise UnknownPrior(f"{ref.repo} is no composition. Load a prior or a repository with composition.json.")
         return folder
 
     def kept(self, ref: PriorRef) -> Path | None:

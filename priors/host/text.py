@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 from tokenizers import Tokenizer
 
@@ -83,6 +83,16 @@ class TextEncoder(Encoder):
             ids[row, : len(encoding.ids)] = encoding.ids
             mask[row, : len(encoding.ids)] = True
         return ids, mask
+
+    def decode(self, ids: ArrayLike, mask: ArrayLike | None = None) -> list[str]:
+        """The texts that ids (n, T) stand for, without special tokens; only what the mask shows, where there is one."""
+        shown = None if mask is None else np.asarray(mask).tolist()
+        rows = [
+            row if shown is None else [one for one, seen in zip(row, shown[at], strict=True) if seen]
+            for at, row in enumerate(np.asarray(ids).tolist())
+        ]
+        found: list[str] = self._tokenizer.decode_batch(rows, skip_special_tokens=True)
+        return found
 
     def _find_pad_id(self) -> int:
         if self.config.pad_id is not None:

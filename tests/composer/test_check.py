@@ -480,7 +480,11 @@ def test_every_op_that_can_be_written_can_be_typed() -> None:
     assert str(found.type_of("word")) == "text.raw[B]:str"
     assert "~near:bbbb" in (found.type_of("deep").space or "")
     assert found.node("bias").hash
-    bridged = {"text": TEXT, "ids": nodes["ids"], "b": {"op": "bridge", "in": ["ids"], "vocab": "bert"}}
+    bridged = {
+        "text": TEXT,
+        "ids": nodes["ids"],
+        "b": {"op": "bridge", "in": ["ids"], "vocab": "bert", "prior": "prior://bert-small"},
+    }
     assert str(run(bridged, output="b").type_of("b")) == "text.ids[B,T]:i64{vocab=bert}"
 
 
@@ -510,6 +514,7 @@ def test_repairs_come_to_an_end_at_a_subtype_or_an_error_that_names_both(gives: 
         while (repair := next_repair(edge)) is not None:
             steps.append(repair.op)
             assert len(steps) < MAX_STEPS
+            assert next_repair(edge) == repair  # one edge, one repair
             edge = Edge("source", "target", repair.gives, wants)
     except PortMismatch as err:
         assert str(edge.gives) in str(err)

@@ -296,41 +296,72 @@ def test_columns_of_different_lengths_are_refused(library):
         lowered(library, document).encode({"row": np.zeros((2, 3)), "t": ["a"]})
 
 
-@pytest.mark.parametrize(
-    ("written", "instead", "said"),
-    [
-        (
-            "y: {op: head, in: [top]",
-            "attend: {op: attend, in: {q: top, kv: low}}\n  y: {op: head, in: [attend]",
-            "'attend'",
-        ),
-        (
-            "y: {op: head, in: [top]",
-            "p: {op: pool, in: [top], axis: T, kind: attn}\n  y: {op: head, in: [p]",
-            "kind attn",
-        ),
-        ("tap: layer_3}", "tap: layer_3, train: full}", "trained"),
-    ],
-)
-def test_what_this_version_cannot_run_is_named_with_its_node(written, instead, said, library):
-    document = """
-composition: 1
-name: no
-adapt: trainable
-nodes:
-  text: {op: input, type: "text.raw[B]:str"}
-  w: {op: load, prior: "prior://tiny/words"}
-  low: {op: net, in: {w: w, ids: text}, tap: layer_1}
-  top: {op: net, in: {w: w, ids: text}, tap: layer_3}
-  y: {op: head, in: [top], labels: [no, yes]}
-outputs: {y: y, low: low}
-"""
-    assert written in document
+@pytest.mark.parametrize("weights", ["{op: merge, in: [w, w], method: linear}", "{op: retok, in: [w], vocab: other}"])
+def test_weights_that_nothing_here_computes_are_named_with_their_node(weights, library, monkeypatch):
+    monkeypatch.setattr(
+        "composer._lower_weights._EVALUATORS", dict.fromkeys(("merge", "retok"), ("composer", "nothing"))
+    )
+    document = TWO_TAPS.replace("  low:", f"  made: {weights}\n  low:").replace(
+        "{w: w, ids: text}", "{w: made, ids: text}"
+    )
 
-    with pytest.raises(BadGraph, match="cannot run") as error:
-        lowered(library, document.replace(written, instead))
+    with pytest.raises(BadGraph, match="cannot run weights made by") as error:
+        lowered(library, document)
 
-    assert said in str(error.value) and "node '" in str(error.value)
+    assert "node 'made'" in str(error.value) and "as a prior" in str(error.value)
+
+
+def test_what_computes_weights_is_asked_once_and_only_when_a_network_runs(library, monkeypatch):
+    asked = []
+
+    def halve(attrs, inputs):
+        asked.append(attrs["method"])
+        return {name: value / 2 for name, value in inputs[0].items()}
+
+    monkeypatch.setattr("composer._lower_weights.evaluator", lambda node: halve)
+    document = TWO_TAPS.replace("  low:", "  made: {op: merge, in: [w, w], method: linear}\n  low:")
+    model = lowered(library, document.replace("{w: w, ids: text}", "{w: made, ids: text}"))
+    assert not asked
+
+    inputs = model.encode({"text": TEXTS})
+    low = model.part([given.slot for given in model.inputs], ["low"])(*inputs)[0]
+
+    theirs = load(library.root / "tiny" / "words").module(("layer_1",))
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter /= 2
+    torch.testing.assert_close(low, theirs(*inputs)[0])
+    assert asked == ["linear"]
+
+
+def test_nets_that_train_the_same_weights_are_one_network_that_starts_as_the_prior(library, tmp_path):
+    document = TWO_TAPS.replace("tap: layer_1}", "tap: layer_1, train: full}").replace(
+        "tap: layer_3}", "tap: layer_3, train: full}"
+    )
+    model, frozen = lowered(library, document), lowered(library, TWO_TAPS)
+    inputs = model.encode({"text": TEXTS})
+
+    torch.testing.assert_close(model.module(*inputs)[0], frozen.module(*inputs)[0])
+    assert [name for name in model.learned if name in ("low", "top")] == ["low"]
+    with torch.no_grad():
+        for parameter in model.learned["low"].parameters():
+            parameter.mul_(1.5)
+    save_weights(model.learned_state(), tmp_path / "model.safetensors")
+    other = lowered(library, document)
+    other.load_learned(load_weights(tmp_path / "model.safetensors"))
+    given = [given.slot for given in model.inputs]
+    torch.testing.assert_close(model.part(given, ["low", "top"])(*inputs), other.part(given, ["low", "top"])(*inputs))
+    assert not torch.allclose(other.part(given, ["top"])(*inputs)[0], frozen.part(given, ["top"])(*inputs)[0])
+
+
+def test_of_a_network_that_trains_its_last_layer_only_that_is_saved_and_learns(library):
+    model = lowered(library, TWO_TAPS.replace("tap: layer_3}", "tap: layer_3, train: {last: 1}}"))
+
+    saved = [name for name in model.learned_state() if name.startswith("top.")]
+
+    assert saved and all(name.startswith("top.network.layers.2.") for name in saved)
+    learns = {n for n, p in model.learned["top"].named_parameters() if p.requires_grad}
+    assert learns == {name.removeprefix("top.") for name in saved}
 
 
 def test_only_rows_of_numbers_are_features(library):

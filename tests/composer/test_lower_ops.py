@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from composer._lower_ops import Cast, Concat, Expand, Gate, Head, Layout, Pool, Project, Sum
+from composer._lower_axes import Expand, Layout
+from composer._lower_ops import Cast, Concat, Gate, Head, Pool, Sum
+from composer._lower_project import Project
 from composer._lower_wiring import Step, Wiring
 
 
