@@ -15,12 +15,11 @@ the texts of licenses (priors.licenses); it is not legal advice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, product
 from typing import Literal
 
-from composer.check import Resolve
 from composer.lock import Lock
 from composer.parts import Mixture, Part, mixtures, parts
 from priors.licenses import TABLE, Restriction, alternatives, normalise
@@ -138,14 +137,18 @@ def _targets(*keys: str) -> tuple[str, ...]:
     return tuple(target for key in keys if TABLE[key].alike for target in (key, *TABLE[key].becomes))
 
 
-def judge(lock: Lock, use: Use | None = None, resolve: Resolve | None = None) -> Verdict:
+def judge(
+    lock: Lock, use: Use | None = None, resolve: Callable[[PriorRef], PriorManifest | None] | None = None
+) -> Verdict:
     """What the licenses in `lock` say to `use`; with `resolve` also whether they are those of the priors themselves.
 
     A graph may state licenses and fees, and a lock keeps what held when it was written; only the priors know better.
+    Where `resolve` gives None, what the lock says is taken.
     """
     use = use or Use()
     found = parts(lock)
-    misstated = [conflict for part in found if resolve and part.ref for conflict in _misstated(part, resolve(part.ref))]
+    true = [(part, resolve(part.ref)) for part in found if resolve and part.ref]
+    misstated = [conflict for part, manifest in true if manifest for conflict in _misstated(part, manifest)]
     mixed = mixtures(lock, found)
     texts = {part.license for part in found}
     ways = {text: alternatives(normalise(text)) for text in texts}

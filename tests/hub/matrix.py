@@ -317,6 +317,9 @@ GET     lab/{state}/discussions/9                      page         404
 POST    lab/{state}/discussions/9/act                  member's_page 404
 POST    lab/{state}/discussions/9/files                member's_page 404
 POST    lab/{state}/like                               member's_page 302  do=like
+GET     lab/{state}/graph                              page         404
+GET     lab/{state}/notice                             page         404
+GET     lab/{state}/sbom                               page         404
 GET     lab/{state}/settings                           admin's_page 200
 POST    lab/{state}/settings                           admin's_page 302  do=settings
 GET     models/lab/{state}                                    page         200
@@ -334,6 +337,9 @@ GET     models/lab/{state}/discussions/9                      page         404
 POST    models/lab/{state}/discussions/9/act                  member's_page 404
 POST    models/lab/{state}/discussions/9/files                member's_page 404
 POST    models/lab/{state}/like                               member's_page 302  do=like
+GET     models/lab/{state}/graph                                  page         404
+GET     models/lab/{state}/notice                                 page         404
+GET     models/lab/{state}/sbom                                   page         404
 GET     models/lab/{state}/settings                           admin's_page 200
 POST    models/lab/{state}/settings                           admin's_page 302  do=settings
 GET     lab/{state}/v/main                                    page         200

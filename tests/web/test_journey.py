@@ -140,7 +140,7 @@ def test_from_a_search_to_a_measured_result(hub: Running, visit: browser.Visit) 
     page.get_by_role("button", name="Fit this").click()
     visit.watch_job_to_its_end(seconds=JOB_S)
     page.get_by_role("link", name="Open the model").click()
-    page.get_by_role("img", name=re.compile("steps from data to prediction")).wait_for()
+    page.get_by_role("group", name=re.compile("steps from data to prediction")).wait_for()
     visit.shoot("model")
 
     # measure it

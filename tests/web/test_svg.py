@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ from xml.etree import ElementTree
 import pytest
 from django.contrib.staticfiles.finders import find
 
+from hub.web.layers import Sizes, layered
 from hub.web.svg import graph_svg, interval_plot, label_curve
 from hub.web.svg_marks import COLORS, INK, MUTED
 from tests.web.world import CURVE, ranking, report
 
 SVG = "{http://www.w3.org/2000/svg}"
+SIZES = Sizes(width=190, height=46, bend=12, gap_x=20, gap_y=42, margin=10)
 HOSTILE = "<script>alert(1)</script> \"'&\u202e\x00\x1b[31m"
 
 
@@ -198,3 +201,50 @@ def test_the_sites_colors_can_be_read_in_light_and_dark() -> None:
     }
 
     assert low == {}
+
+
+def test_a_graph_of_hundreds_of_nodes_is_laid_out_at_once() -> None:
+    names = [f"n{i}" for i in range(400)]
+    wide = [(names[i], names[j]) for i in range(0, 400, 8) for j in range(i + 1, min(400, i + 17))]
+
+    began = time.process_time()
+    layout = layered(names, wide, SIZES)
+
+    assert layout is not None and time.process_time() - began < 1
+    assert {*layout.places} == {*names}
+    assert all(way[0][1] < way[-1][1] for way in layout.ways)
+
+
+def test_a_drawing_that_would_be_all_lines_is_not_made() -> None:
+    chain = [f"n{i}" for i in range(300)]
+    edges = [*pairwise(chain), *((chain[0], target) for target in chain[2:])]
+
+    assert layered(chain, edges, SIZES) is None
+
+
+def test_lines_that_cross_for_no_reason_are_untangled() -> None:
+    edges = [("a", "z"), ("b", "y"), ("c", "x")]
+
+    layout = layered(["a", "b", "c", "x", "y", "z"], edges, SIZES)
+
+    assert layout is not None
+    assert [way[0][0] == way[-1][0] for way in layout.ways] == [True] * 3
+
+
+def test_an_inserted_and_a_trained_node_are_marked_in_words() -> None:
+    nodes = {
+        "a": {"op": "input"},
+        "a~pool~y": {"op": "pool", "in": ["a"], "auto": True},
+        "y": {"op": "head", "in": ["a~pool~y"]},
+    }
+
+    said = texts(graph_svg({"nodes": nodes}))
+
+    assert "pool, inserted" in said and "head, trained" in said
+
+
+def test_the_type_of_a_value_stands_on_the_line_that_leaves_its_box() -> None:
+    svg = graph_svg({"nodes": {"x": {"op": "input", "type": "text.raw[B]:str{a=1}"}}})
+
+    assert "text.raw[B]:str" in texts(svg)
+    assert ElementTree.fromstring(svg).attrib["role"] == "group"

@@ -158,6 +158,12 @@ def cents(value: int) -> str:
     return f"EUR\u00a0{value / 100:,.2f}"
 
 
+@register.filter
+def basis_points(value: int) -> str:
+    """`2.5 %` of 250: hundredths of a percent as people read them."""
+    return f"{value / 100:g}\u00a0%"
+
+
 def license_short(expression: str) -> str:
     """An SPDX expression without the `LicenseRef-` that names of one's own carry."""
     return expression.replace("LicenseRef-", "")

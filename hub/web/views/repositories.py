@@ -27,11 +27,11 @@ from hub.repos.models import Commit, Repository
 from hub.repos.trees import FileEntry
 from hub.safety.holds import standing
 from hub.safety.status import findings
+from hub.web.compositions import composition_context
 from hub.web.forms import PredictForm
-from hub.web.own import lock_of, predict_file
+from hub.web.own import predict_file
 from hub.web.pages import find_repository, page, repository_bar
 from hub.web.present import facts_of, find_ranking, ranking_view, short_report
-from hub.web.svg import graph_svg
 from priors.tasks.spec import parse_task
 
 _MAX_JSON = 16 << 20
@@ -132,14 +132,10 @@ def _composition(
     request: HttpRequest, repository: Repository, commit: Commit, files: list[FileEntry]
 ) -> tuple[str, Any]:
     paths = {entry.path for entry in files}
-    lock = lock_of(commit)
-    report = _json(commit, "report.json") if "report.json" in paths else lock.get("report")
+    shown = composition_context(commit, actor=request.user, price=request.GET.get("price"))
+    report = _json(commit, "report.json") if "report.json" in paths else shown["lock"].get("report")
     ranking = find_ranking(report)
-    refs = [node.get("attrs", {}).get("prior") for node in (lock.get("nodes") or {}).values()]
-    return "repos/composition.html", {
-        "lock": lock,
-        "graph": graph_svg(lock),
-        "priors": list(dict.fromkeys(ref for ref in refs if ref)),
+    return "repos/composition.html", shown | {
         "ranking": ranking_view(ranking) if ranking else None,
         "facts": facts_of(report),
         "form": PredictForm(),
