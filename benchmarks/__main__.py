@@ -1,6 +1,7 @@
 """`python -m benchmarks`: print every comparison, or those named with --only. README.md says how to read them.
 
 `python -m benchmarks catalog` asks a hub with many repositories; it starts one and takes minutes.
+`python -m benchmarks merge` merges checkpoints with ours and, where it is installed, with mergekit.
 `python -m benchmarks store` counts what files cost on disk and on the wire.
 `python -m benchmarks signin` asks whether the time of a failed sign-in tells if the name is known.
 """
