@@ -295,7 +295,8 @@ def _of_lists(names: Sequence[str], values: Sequence[Sequence[Any]]) -> frozense
 
 def _has_labels(column: Sequence[Any]) -> bool:
     """An empty list may also be an empty series: one label says which it is."""
-    return any(value and _is_labels(value) for value in column if isinstance(value, list))
+    cells = [value for value in column if value is not None]
+    return all(_is_labels(value) for value in cells) and any(len(value) > 0 for value in cells)
 
 
 def _joined(labels: Sequence[str], name: str, source: str) -> str:
