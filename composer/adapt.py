@@ -12,7 +12,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from composer.assemble import NARROW, Offer
+from composer.assemble import NARROW, Offer, tap_width
 from composer.blocks import Blocks
 from composer.cache import FeatureCache
 from composer.choices import Cancelled, Candidate, Choice, Report, never, silent, within
@@ -117,7 +117,8 @@ class Workplace:
 
     def __init__(self, cache: FeatureCache, **decides: Any) -> None:
         root = cache.root / "adapting"
-        key = hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode()).hexdigest()[:32]
+        decides |= {"recipes": {kind: asdict(recipe) for kind, recipe in RECIPES.items()}}
+        key = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:32]
         self.folder = root / key
         for old in root.glob("*"):
             if old != self.folder and time.time() - old.stat().st_mtime > STALE_SECONDS:
@@ -126,13 +127,13 @@ class Workplace:
     def file(self, name: str) -> Path:
         return self.folder / f"{name}.safetensors"
 
-    def plan(self, make: Any) -> int:
+    def plan(self, make: Callable[[], int]) -> int:
         """The number of steps that was planned before the run was cut off, or `make()` now: timing must not decide
         twice."""
         path = self.folder / "plan.json"
         if path.is_file():
             return int(json.loads(path.read_text("utf-8"))["steps"])
-        steps = int(make())
+        steps = make()
         self.folder.mkdir(parents=True, exist_ok=True)
         fresh = path.with_name(".plan.part")
         fresh.write_text(json.dumps({"steps": steps}), encoding="utf-8")
@@ -242,11 +243,15 @@ def finish(
 
 
 def leading_network(choice: Choice, offered: Offer) -> Candidate | None:
-    """The network with the largest part in the choice, at its default tap, of those that read text, images or audio."""
+    """The network with the largest part in the choice, at its default tap, of those that read text, images or audio.
+
+    Taps of a few features, such as a classifier's directions, have no room to pull rows together in.
+    """
     parts: dict[Candidate, float] = {}
     for member in choice.members:
         manifest = offered.manifests[member.candidate]
-        if manifest.kind == "network" and manifest.modality in ("text", "image", "audio"):
+        wide = tap_width(manifest, manifest.default_tap) > NARROW
+        if manifest.kind == "network" and manifest.modality in ("text", "image", "audio") and wide:
             whole = replace(member.candidate, tap=manifest.default_tap)
             parts[whole] = parts.get(whole, 0.0) + member.weight
     return max(parts, key=lambda one: parts[one], default=None)

@@ -233,7 +233,7 @@ class _Wiring:
         manifest = self._manifests[candidate]
         source = self._features(candidate, manifest)
         mode = "rows"
-        if manifest.modality == "tab" or _width(manifest, candidate.tap) <= NARROW:
+        if manifest.modality == "tab" or tap_width(manifest, candidate.tap) <= NARROW:
             mode = "columns"
         elif manifest.function is not None and manifest.function.id in _COUNTS:
             mode = "counts"
@@ -250,7 +250,7 @@ class _Wiring:
         source = self._input(candidate.column, manifest)
         net = {"op": "net", "in": {"w": weights, next(iter(manifest.inputs)): source}, "tap": candidate.tap}
         node = self.add(f"{candidate.ref.name}_adapted", {**net, "train": "delta"})
-        config = {"mode": "columns" if _width(manifest, candidate.tap) <= NARROW else "rows", "weight": 1.0}
+        config = {"mode": "columns" if tap_width(manifest, candidate.tap) <= NARROW else "rows", "weight": 1.0}
         return self.add(
             f"{node}_block", {"op": "fn", "fn": "block_norm", "in": [node], "config": config, "fit": "train"}
         )
@@ -310,7 +310,7 @@ def _document(name: str, nodes: Mapping[str, Any], outputs: Mapping[str, str], *
     }
 
 
-def _width(manifest: PriorManifest, tap: str) -> float:
+def tap_width(manifest: PriorManifest, tap: str) -> float:
     """How many features a tap has; infinite where that depends on the input."""
     found = manifest.tap(tap)
     axis = found.axis("D") or found.axes[-1]

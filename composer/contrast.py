@@ -26,6 +26,7 @@ from torch.nn.functional import normalize
 from composer.choices import Cancelled, Report, never, silent
 from composer.delta import Delta, Kind
 from composer.errors import Cancelled as Stopped
+from priors.errors import BadWeights
 from priors.load import Prior, batches, pooled
 from priors.weights import load_weights, save_weights
 
@@ -269,7 +270,11 @@ def _resume(path: Path | None, delta: Delta, optimizer: torch.optim.Optimizer) -
     """Takes over a checkpoint; the step that comes next, 0 without one."""
     if path is None or not path.is_file():
         return 0
-    found = load_weights(path)
+    try:
+        found = load_weights(path)
+    except BadWeights:  # a disk that was full, or a power cut: begin again
+        path.unlink(missing_ok=True)
+        return 0
     delta.load_state_dict({name.removeprefix("delta/"): v for name, v in found.items() if name.startswith("delta/")})
     for number, parameter in enumerate(delta.parameters()):
         prefix = f"adamw/{number}/"

@@ -91,9 +91,6 @@ def fit(
         ranking = recommend(task, library=library, cache=cache, report=report, cancelled=cancelled)
         choice, facts["ranking"] = ranking.best, ranking.to_dict()
     adapted: Adapted | None = None
-    place = Workplace(
-        cache, task=task.fingerprint, choice=_named(choice), adapt=adapt, seed=seed, budget=budget_seconds
-    )
     if isinstance(choice, Graph):
         if adapt not in ("auto", "none"):
             raise BadGraph(
@@ -103,6 +100,8 @@ def fit(
     else:
         offered = offer(task, library.entries())
         choice = _with_members(task, choice, offered)
+        members = [member.to_dict() for member in choice.members]
+        place = Workplace(cache, task=task.fingerprint, members=members, adapt=adapt, seed=seed, budget=budget_seconds)
         if adapt != "none":
             adapted, facts["adaptation"] = _decide(
                 task, choice, offered, library, cache, targets, adapt, fusion, Budget(budget_seconds), place, seed,
@@ -112,6 +111,8 @@ def fit(
     report(1, STEPS, f"checking {graph.name}: {len(graph.nodes)} nodes")
     lock = Lock.of(check(graph, resolver(library)))
     _fits_task(lock, task)
+    if isinstance(choice, Graph):
+        place = Workplace(cache, task=task.fingerprint, structure=lock.structure, seed=lock.seed, fit=dict(lock.fit))
     lowered = lower(lock, library)
     report(2, STEPS, "computing frozen features")
     values = frozen_values(lowered, task, cache, report=within(report, 2, STEPS), cancelled=cancelled)
@@ -266,11 +267,6 @@ def _decide(
         report=report, cancelled=cancelled,
     )  # fmt: skip
     return verdict.adapted, dict(verdict.facts)
-
-
-def _named(choice: Choice | Graph) -> Any:
-    """What of a choice decides the bits of its adaptation."""
-    return choice.to_dict() if isinstance(choice, Graph) else [member.to_dict() for member in choice.members]
 
 
 def _with_members(task: Task, choice: Choice, offered: Offer) -> Choice:

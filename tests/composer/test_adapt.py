@@ -174,6 +174,18 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(subject, tmp_path, stop
     assert [path.name for path in tmp_path.glob("*.part")] == []
 
 
+def test_a_checkpoint_that_a_full_disk_cut_short_is_begun_again(subject, tmp_path):
+    rows, together = np.arange(24), alike(targets(tiny_task()))
+    recipe = replace(RECIPE, targets=("*",))
+    straight, again = recipe.make(subject.network, 0), recipe.make(subject.network, 0)
+    tune(subject, straight, rows, together, recipe)
+    (tmp_path / "c.safetensors").write_bytes(b"\x10\0\0\0")
+
+    tune(subject, again, rows, together, recipe, checkpoint=tmp_path / "c.safetensors")
+
+    assert all(torch.equal(a, b) for a, b in zip(straight.parameters(), again.parameters(), strict=True))
+
+
 # ---- in a fit
 
 

@@ -1,0 +1,92 @@
+"""What this project makes of one draw: the recommended set frozen and adapted, and the sentence encoder alone adapted.
+
+python -m benchmarks._ours_adapted [--lora] RESULT.json < draw.json
+
+--lora: instead only train a lora delta of the encoder and fit logistic regression on it, as `_peer_peft.py` does.
+"""
+
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from benchmarks._starter import library
+from composer.adapt import RECIPES, Recipe
+from composer.contrast import Subject, alike, tune
+from composer.delta import upper_half
+from composer.fit import fit
+from composer.rank.probe import Targets
+from priors.library import LocalLibrary
+from priors.load import load
+from priors.sources.starter import NAMESPACE
+from priors.tasks import Task
+
+ENCODER = "all-minilm-l6-v2"
+
+
+def main() -> None:
+    draw = json.load(sys.stdin)
+    torch.set_num_threads(1)
+    found = lora(draw) if sys.argv[1] == "--lora" else compositions(draw)
+    Path(sys.argv[-1]).write_text(json.dumps(found))
+
+
+def compositions(draw: dict[str, Any]) -> dict[str, Any]:
+    task = Task.from_table(
+        {"text": draw["train"], "label": [f"c{label}" for label in draw["labels"]]},
+        target="label",
+        modalities={"text": "text"},
+        name="draw",
+    )
+    everything = library()
+    found = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        alone = Path(scratch) / "alone"
+        (alone / NAMESPACE).mkdir(parents=True)
+        (alone / NAMESPACE / ENCODER).symlink_to(everything.root / NAMESPACE / ENCODER)
+        for name, priors, adapt in (
+            ("frozen", everything, "none"),
+            ("adapted", everything, "auto"),
+            ("alone", LocalLibrary(alone), "auto"),
+        ):
+            started = time.process_time()
+            model = fit(task, library=priors, cache=Path(scratch) / name, adapt=adapt, seed=draw["seed"])
+            seconds = time.process_time() - started
+            facts = model.report
+            found[name] = {
+                "seconds": seconds,
+                "predicted": [int(label[1:]) for label in model.predict(draw["test"])],
+                "expected": facts["expected"],
+                "adaptation": facts.get("adaptation", {}),
+                "members": [member["ref"].partition("@")[0] for member in facts["members"]],
+            }
+    return found
+
+
+def lora(draw: dict[str, Any]) -> dict[str, Any]:
+    labels = np.array(draw["labels"])
+    subject = Subject(load(library().root / NAMESPACE / ENCODER), "layer_6", [*draw["train"], *draw["test"]])
+    train, test = np.arange(len(labels)), np.arange(len(labels), len(subject))
+    started = time.process_time()
+    plan: Recipe = RECIPES["lora"]
+    recipe = Recipe(kind="lora", lr=plan.lr, targets=tuple(upper_half(subject.network)))
+    delta = recipe.make(subject.network, draw["seed"])
+    tune(subject, delta, train, alike(Targets.of_classes(labels, int(labels.max()) + 1)), recipe, seed=draw["seed"])
+    seconds = time.process_time() - started
+    known, asked = (_unit(subject.features(rows, delta)) for rows in (train, test))
+    predicted = LogisticRegression(C=10, max_iter=1000).fit(known, labels).predict(asked)
+    return {"lora": {"seconds": seconds, "predicted": [int(label) for label in predicted]}}
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+
+
+if __name__ == "__main__":
+    main()
