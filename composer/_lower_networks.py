@@ -17,9 +17,9 @@ from composer.delta import Delta
 class Networks:
     """Collects the `net` nodes and then makes their steps. `learned` is where deltas and trained networks are kept."""
 
-    def __init__(self, priors: PriorCache, learned: dict[str, nn.Module]) -> None:
+    def __init__(self, priors: PriorCache, learned: dict[str, nn.Module], seed: int) -> None:
         self.priors, self.learned = priors, learned
-        self.sources = WeightSources(priors)
+        self.sources = WeightSources(priors, seed)
         self._passes: dict[tuple[WeightSource, str, tuple[Slot, ...]], list[tuple[int, TypedNode]]] = {}
         self._trained: dict[str, list[TypedNode]] = {}
 

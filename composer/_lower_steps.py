@@ -62,7 +62,7 @@ class Lowering:
     def __init__(self, lock: Lock, priors: PriorCache, folder: Path | None) -> None:
         self.nodes, self.seed, self.folder = {node.name: node for node in lock.nodes}, lock.seed, folder
         self.priors, self.plan = priors, Plan()
-        self.networks = Networks(priors, self.plan.learned)
+        self.networks = Networks(priors, self.plan.learned, lock.seed)
         self.masks = self.plan.masks
         self.nested: dict[tuple[str, tuple[tuple[str, str], ...]], str] = {}  # what runs on what -> the first node
         self.single: set[str] = set()  # nodes whose value is one row that stands for all

@@ -1,28 +1,24 @@
 """Where a network's weights come from: a prior, weights computed from those of priors, and deltas on top.
 
-    load, merge, splice, retok   give tensors under the published names: `weights_of` asks for them when they are needed
-    delta                        is learned, and stays beside the weights it changes
+    load, merge, splice   give tensors under the published names: `weights_of` makes them when a network is first run
+    delta                 is learned, and stays beside the weights it changes
 
-`merge`, `splice` and `retok` are computed by `composer.merge`, a function an op: (attributes, weights of the inputs) ->
-Mapping of name to tensor, which may compute each tensor when it is asked for.
+`composer.merge` computes merges and splices from the verified files of priors, and merges of merges without a file in
+between.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from importlib import import_module
-from typing import Any
 
 from torch import Tensor
 
 from composer._lower_priors import PriorCache
 from composer.check import TypedNode
 from composer.errors import BadGraph
-
-Evaluate = Callable[[Mapping[str, Any], Sequence[Mapping[str, Tensor]]], Mapping[str, Tensor]]
-
-_EVALUATORS = {op: ("composer.merge", f"{op}_weights") for op in ("merge", "splice", "retok")}
+from composer.merge.nodes import evaluate, node_outputs
+from composer.merge.source import Checkpoint, Derived, Output, Source
 
 
 @dataclass(frozen=True)
@@ -45,8 +41,8 @@ class WeightSource:
 class WeightSources:
     """The weights of every node that gives some; nothing is read before a network asks for it."""
 
-    def __init__(self, priors: PriorCache) -> None:
-        self.priors = priors
+    def __init__(self, priors: PriorCache, seed: int) -> None:
+        self.priors, self._seed = priors, seed
         self._nodes: dict[str, TypedNode] = {}
         self._sources: dict[str, WeightSource] = {}
 
@@ -58,8 +54,12 @@ class WeightSources:
                 self._sources[node.name] = WeightSource(node.attrs["prior"])
             case "delta":
                 self._sources[node.name] = self._sources[node.sources[0]].with_delta(node.name)
+            case "retok":
+                raise BadGraph(
+                    f"node {node.name!r} (retok): this version cannot run it inside a composition: a network of "
+                    "another vocabulary needs another tokenizer. Make it first (composer.merge.retok), and load that."
+                )
             case _:
-                evaluator(node)  # said now rather than when the network is first asked for
                 base = self._sources[node.sources[0]]
                 self._sources[node.name] = WeightSource(base.prior, made=node.name)
 
@@ -71,22 +71,20 @@ class WeightSources:
         node = self._nodes[name]
         if node.op == "load":
             return self.priors.tensors(node.attrs["prior"])
-        if node.op == "delta":
-            raise BadGraph(
-                f"node {name!r} (delta) is learned, and nothing is computed from it. Feed it to a net node, "
-                "or fit it, fold it into weights of its own and load those."
-            )
-        return evaluator(node)(node.attrs, [self.weights_of(source) for source in node.sources])
+        return dict(evaluate(self._outputs(node)))
 
+    def _outputs(self, node: TypedNode) -> dict[str, Output]:
+        """The tensors a merge or splice gives, none of them made yet."""
+        return node_outputs(node.op, node.attrs, [self._tensors(source) for source in node.sources], seed=self._seed)
 
-def evaluator(node: TypedNode) -> Evaluate:
-    """What computes a node of weights. Raises BadGraph when this version has nothing that does."""
-    module, name = _EVALUATORS[node.op]
-    try:
-        found: Evaluate = getattr(import_module(module), name)
-    except (ModuleNotFoundError, AttributeError) as error:
-        raise BadGraph(
-            f"node {node.name!r} ({node.op}): this version cannot run weights made by {node.op}. "
-            "Publish what it makes as a prior, and load that."
-        ) from error
-    return found
+    def _tensors(self, name: str) -> Source:
+        node = self._nodes[name]
+        match node.op:
+            case "load":
+                return Checkpoint(self.priors.get(node.attrs["prior"]).directory)
+            case "delta":
+                raise BadGraph(
+                    f"node {name!r} (delta) is learned, and nothing is computed from it. Feed it to a net node, "
+                    "or fit it, fold it into weights of its own and load those."
+                )
+        return Derived(name, self._outputs(node))

@@ -31,13 +31,31 @@ class Wiring(nn.Module):
         self.given, self.wanted = tuple(given), tuple(wanted)
         self.steps = needed(self.given, steps, self.wanted)
         self.calls = nn.ModuleList(step.module(step.gives) for step in self.steps)
+        # Values by number, found out once: looking slots up by name took a tenth of the time of a small composition.
+        numbers = {slot: i for i, slot in enumerate(dict.fromkeys(self.given))}
+        for step in self.steps:
+            for slot in step.gives:
+                numbers.setdefault(slot, len(numbers))
+        self._size = len(numbers)
+        self._given = [numbers[slot] for slot in self.given]
+        self._wanted = [numbers[slot] for slot in self.wanted]
+        self._plan = [
+            (call, [numbers[slot] for slot in step.takes], [numbers[slot] for slot in step.gives])
+            for call, step in zip(self.calls, self.steps, strict=True)
+        ]
 
     def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
-        values = dict(zip(self.given, given, strict=True))
-        for step, call in zip(self.steps, self.calls, strict=True):
-            made = call(*(values[slot] for slot in step.takes))
-            values.update(zip(step.gives, (made,) if isinstance(made, Tensor) else made, strict=True))
-        return tuple(values[slot] for slot in self.wanted)
+        values: list[Tensor] = [None] * self._size  # type: ignore[list-item]
+        for number, value in zip(self._given, given, strict=True):
+            values[number] = value
+        for call, takes, gives in self._plan:
+            made = call(*[values[number] for number in takes])
+            if isinstance(made, Tensor):
+                values[gives[0]] = made
+            else:
+                for number, value in zip(gives, made, strict=True):
+                    values[number] = value
+        return tuple([values[number] for number in self._wanted])
 
 
 def needed(given: Sequence[Slot], steps: Iterable[Step], wanted: Sequence[Slot]) -> tuple[Step, ...]:
