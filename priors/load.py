@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from priors.errors import BadManifest, BadType, BadWeights
 from priors.manifest import PriorManifest, read_manifest
+from priors.onnx_graph import check_graph
 from priors.registry import Architecture, Function, find_architecture, find_function
 from priors.types import PortType
 from priors.weights import SNIFF_BYTES, check_header, load_weights, sha256_file, sniff
@@ -91,6 +92,10 @@ class Prior:
         import torch
 
         family = self.architecture()
+        if hasattr(family, "open"):  # a network that is a file of its own, not tensors for layers of ours
+            [file] = self.manifest.weight_files
+            opened: nn.Module = family.open(self.directory / file, self.manifest.files[file].sha256, tuple(taps))
+            return opened.eval()
         with torch.device("meta"):  # no memory and no random numbers for values that are about to be replaced
             module = family.build(tuple(taps))
         held = dict(self.tensors() if tensors is None else tensors)
@@ -157,6 +162,9 @@ def verify(manifest: PriorManifest, directory: Path) -> None:
             )
         if path.suffix == ".safetensors":
             check_header(path)
+        if path.suffix == ".onnx":
+            with path.open("rb") as file:
+                check_graph(name, file, size)
         if (found := sha256_file(path)) != info.sha256:
             raise BadWeights(
                 f"{name} has sha256 {found[:12]}…, expected {info.sha256[:12]}…: it was changed. Fetch it again."

@@ -151,7 +151,9 @@ class PriorManifest:
 
     @property
     def weight_files(self) -> tuple[str, ...]:
-        """The safetensors files, in order of name."""
+        """The safetensors files, in order of name; for a network that is an ONNX file, that one."""
+        if self.architecture is not None and self.architecture.id == "onnx":
+            return (str(self.architecture.config.get("file")),)
         return tuple(sorted(name for name in self.files if name.endswith(".safetensors")))
 
     @property
@@ -398,7 +400,10 @@ class _Document(_Part):
                 raise ValueError(f"averages.{name} names {missing[0]!r}, which is not one of the taps")
             if any(self.taps[tap] != self.taps[name] for tap in parts):
                 raise ValueError(f"averages.{name} is the mean of taps of other types")
-        if self.kind == "network" and not any(path.endswith(".safetensors") for path in self.files):
+        if self.architecture is not None and self.architecture.id == "onnx":
+            if self.architecture.config.get("file") not in self.files:
+                raise ValueError("architecture.config.file is not listed under 'files'")
+        elif self.kind == "network" and not any(path.endswith(".safetensors") for path in self.files):
             raise ValueError("a network needs a .safetensors file under 'files'")
         held = {info.sha256[:16] for path, info in self.files.items() if path.endswith(".safetensors")}
         for name, text in self.taps.items():

@@ -14,13 +14,14 @@ from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from hub.errors import FileRefused
+from priors.errors import BadWeights
+from priors.onnx_graph import check_graph
 from priors.weights import check_header, looks_like_safetensors, sniff, what_is
 
 HEAD = 4096
 _ISO_AT, _ISO = 32769, b"CD001"
 _MAX_DIRECTORY = 4 << 20
 _MAX_PIXELS = 100_000_000
-_MAX_FIELDS = 500_000
 
 
 def check_published(path: str, file: BinaryIO, size: int) -> None:
@@ -93,65 +94,11 @@ def begins_as_pickle(head: bytes) -> bool:
 
 
 def check_onnx(path: str, file: BinaryIO, size: int) -> None:
-    """Refuses ONNX models that read other files or need operators from elsewhere; walks the protobuf, loads nothing."""
-    if size == 0:
-        raise FileRefused(f"{path!r} is empty. Export the model again.")
+    """Refuses ONNX models that read other files or need operators from elsewhere."""
     try:
-        _walk_onnx(path, file, 0, size, "model", [_MAX_FIELDS])
-    except (IndexError, struct.error) as err:
-        raise FileRefused(f"{path!r} is not an ONNX model, or is cut off. Export it again.") from err
-
-
-def _walk_onnx(path: str, file: BinaryIO, start: int, stop: int, kind: str, left: list[int], depth: int = 0) -> None:
-    if depth > 16:
-        raise FileRefused(f"{path!r} nests graphs more than 16 deep. Export it flatter.")
-    file.seek(start)
-    at = start
-    while at < stop:
-        left[0] -= 1
-        if left[0] < 0:
-            raise FileRefused(f"{path!r} has more than {_MAX_FIELDS} fields. Export a smaller model.")
-        key, at = _varint(file, at)
-        field, wire = key >> 3, key & 7
-        if wire == 0:
-            value, at = _varint(file, at)
-            if kind == "tensor" and field == 14 and value == 1:
-                raise FileRefused(f"{path!r} keeps tensors in other files. Save it as one file, without external data.")
-        elif wire in (1, 5):
-            at += 8 if wire == 1 else 4
-            file.seek(at)
-        elif wire == 2:
-            length, at = _varint(file, at)
-            if at + length > stop:
-                raise IndexError
-            inside = _ONNX.get((kind, field))
-            if inside == "domain":
-                domain = file.read(length) if length <= 200 else b"?"
-                if domain not in _ONNX_DOMAINS:
-                    raise FileRefused(
-                        f"{path!r} uses operators of {domain.decode(errors='replace')!a}. Only standard ones."
-                    )
-            elif inside == "external":
-                raise FileRefused(f"{path!r} keeps tensors in other files. Save it as one file, without external data.")
-            elif inside is not None:
-                _walk_onnx(path, file, at, at + length, inside, left, depth + 1)
-            at += length
-            file.seek(at)
-        else:
-            raise IndexError
-    if at != stop:
-        raise IndexError
-
-
-def _varint(file: BinaryIO, at: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = file.read(1)[0]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-    raise IndexError
+        check_graph(path, file, size)
+    except BadWeights as err:
+        raise FileRefused(str(err)) from err
 
 
 def _pickle_in(suffix: str, head: bytes, file: BinaryIO, size: int) -> str | None:
@@ -313,17 +260,3 @@ _PUBLISHED = {
     ".jpeg", ".webp", ".onnx",
 }  # fmt: skip
 _NOT_PUBLISHED = (_BEGINS.keys() - _PUBLISHED) | {".htm", ".exe", ".dll", ".so", ".cab", ".jar", ".whl"}
-
-# Fields that lead to tensors and operators: onnx/onnx.proto. `domain` and `external` end the walk.
-_ONNX = {
-    ("model", 7): "graph", ("model", 8): "opset", ("model", 25): "function", ("model", 20): "training",
-    ("training", 1): "graph", ("training", 2): "graph",
-    ("graph", 1): "node", ("graph", 5): "tensor", ("graph", 15): "sparse",
-    ("node", 5): "attribute", ("node", 7): "domain",
-    ("attribute", 5): "tensor", ("attribute", 6): "graph", ("attribute", 10): "tensor", ("attribute", 11): "graph",
-    ("attribute", 22): "sparse", ("attribute", 23): "sparse",
-    ("sparse", 1): "tensor", ("sparse", 2): "tensor",
-    ("function", 7): "node", ("function", 9): "opset",
-    ("opset", 1): "domain", ("tensor", 13): "external",
-}  # fmt: skip
-_ONNX_DOMAINS = {b"", b"ai.onnx", b"ai.onnx.ml"}
