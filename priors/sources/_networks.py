@@ -49,18 +49,18 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _convert_efficientnet(source: Path, target: Path) -> None:
-    state = _read_torch(source)
+    state = read_torch(source)
     # How many batches the training saw: of no use for inference.
     save_weights({name: t for name, t in state.items() if not name.endswith("num_batches_tracked")}, target)
 
 
 def _convert_speaker(source: Path, target: Path) -> None:
-    state = _read_torch(source)["model_state"]
+    state = read_torch(source)["model_state"]
     # The scale and shift of the training loss are not part of the network.
     save_weights({name: t for name, t in state.items() if not name.startswith("similarity_")}, target)
 
 
-def _read_torch(path: Path) -> dict[str, Any]:
+def read_torch(path: Path) -> dict[str, Any]:
     """A checkpoint by PyTorch's restricted reader, which makes tensors and containers and runs nothing."""
     import torch
 

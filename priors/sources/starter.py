@@ -26,6 +26,7 @@ from priors.registry import find_architecture, find_function, function_signature
 from priors.sources._cards import card, license_text
 from priors.sources._functions import FUNCTION_PRIORS, FunctionPrior
 from priors.sources._networks import NETWORKS, Network
+from priors.sources._optional import installed
 from priors.sources._packages import PackageFile
 from priors.types import parse
 from priors.weights import sha256_file
@@ -46,10 +47,11 @@ def write_starter(root: Path | str, report: Report | None = None) -> list[Entry]
     Raises UnknownPrior when a package is missing, BadWeights when one of its files was changed; nothing is written.
     """
     root = Path(root)
-    sources = {file: file.locate() for network in NETWORKS for file in (network.weights, *network.copied.values())}
+    networks = (*NETWORKS, *installed())
+    sources = {file: file.locate() for network in networks for file in (network.weights, *network.copied.values())}
     entries = []
     with _scratch(root) as scratch:
-        for prior in (*NETWORKS, *FUNCTION_PRIORS):
+        for prior in (*networks, *FUNCTION_PRIORS):
             target = root / NAMESPACE / prior.name
             manifest = _current(prior, target)
             state = "unchanged"
