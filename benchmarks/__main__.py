@@ -3,6 +3,7 @@
 `python -m benchmarks catalog` asks a hub with many repositories; it starts one and takes minutes.
 `python -m benchmarks merge` merges checkpoints with ours and, where it is installed, with mergekit.
 `python -m benchmarks store` counts what files cost on disk and on the wire.
+`python -m benchmarks encode --peer PYTHON` reads texts beside sentence-transformers.
 `python -m benchmarks setfit` holds adaptation against SetFit and peft, which have an environment of their own.
 `python -m benchmarks signin` asks whether the time of a failed sign-in tells if the name is known.
 """
@@ -14,7 +15,7 @@ from collections.abc import Callable
 
 import torch
 
-from benchmarks import catalog, fit, forward, fusion, merge, press, serve, setfit, signin, store
+from benchmarks import catalog, encode, fit, forward, fusion, merge, press, serve, setfit, signin, store
 from benchmarks._timing import ALLOCATOR, environment
 
 PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
@@ -29,6 +30,9 @@ PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
 def main() -> None:
     if sys.argv[1:2] == ["catalog"]:
         catalog.main(sys.argv[2:])
+        return
+    if sys.argv[1:2] == ["encode"]:
+        encode.main(sys.argv[2:])
         return
     if sys.argv[1:2] == ["setfit"]:
         setfit.main(sys.argv[2:])

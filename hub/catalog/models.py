@@ -41,7 +41,7 @@ class Item(models.Model):
         NETWORK = "network"
         FUNCTION = "function"
 
-    DERIVATION: ClassVar[int] = 1
+    DERIVATION: ClassVar[int] = 2
     """Rises when the rules that derive an item change; `catalog.sweep` derives older ones again."""
 
     repository = models.OneToOneField(Repository, on_delete=models.CASCADE, related_name="item")
