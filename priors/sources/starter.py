@@ -51,7 +51,8 @@ def write_starter(root: Path | str, report: Report | None = None) -> list[Entry]
     sources = {file: file.locate() for network in networks for file in (network.weights, *network.copied.values())}
     entries = []
     with _scratch(root) as scratch:
-        for prior in (*networks, *FUNCTION_PRIORS):
+        priors: tuple[Network | FunctionPrior, ...] = (*networks, *FUNCTION_PRIORS)
+        for prior in priors:
             target = root / NAMESPACE / prior.name
             manifest = _current(prior, target)
             state = "unchanged"
