@@ -173,6 +173,7 @@ RATES = {
     "reset": env_rate("RATE_RESET", "5/86400"),
     "create": env_rate("RATE_CREATE", "1000/3600"),
     "upload": env_rate("RATE_UPLOAD", "100000/3600"),
+    "check": env_rate("RATE_CHECK", "600/300"),
 }
 
 # ── security headers ─────────────────────────────────────────────────────────────────────────────────────────────────

@@ -21,7 +21,7 @@ from hub.accounts.access import Actor
 from hub.accounts.models import RateWindow, User
 from hub.errors import TooManyRequests
 
-Kind = Literal["api", "login", "create", "upload", "reset"]
+Kind = Literal["api", "login", "create", "upload", "reset", "check"]
 """The classes; settings.RATES gives each (how many, in how many seconds)."""
 _SHARES = 50
 """A lease is a fiftieth of the window: at most so many row writes a window and process."""

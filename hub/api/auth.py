@@ -17,6 +17,8 @@ class Anyone(HttpBearer):
     """Everybody may call this; what they get depends on who they are. A bad token is refused, not ignored."""
 
     openapi_name = "token"
+    changes_nothing = False
+    """Whether also a POST only reads, so that a token that may only read will do."""
 
     def __call__(self, request: HttpRequest) -> Any:
         """The actor: `request.auth` of the operation. Counts the request as theirs; raises TooManyRequests."""
@@ -30,13 +32,19 @@ class Anyone(HttpBearer):
         token = by_header(request)
         if token is None:
             raise TokenRejected("The Authorization header is empty. Send 'Bearer ph_…', or leave it out.")
-        if request.method not in SAFE and not token.may_write:
+        if not self.changes_nothing and request.method not in SAFE and not token.may_write:
             raise NotAllowed(f"The token {token.prefix}… may only read. Make one that may write.")
         return token.user
 
     def authenticate(self, request: HttpRequest, token: str) -> Any:
         """Required by the base class; `__call__` decides."""
         return authenticate(token, address=rates.address_of(request)).user
+
+
+class AnyReader(Anyone):
+    """The same for a POST that changes nothing."""
+
+    changes_nothing = True
 
 
 class Somebody(Anyone):

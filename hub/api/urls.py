@@ -15,6 +15,7 @@ from hub.api.auth import Somebody
 from hub.api.blobs import router as blobs
 from hub.api.catalog import router as catalog
 from hub.api.chunks import router as chunks
+from hub.api.compositions import router as compositions
 from hub.api.holds import router as holds
 from hub.api.jobs import router as jobs
 from hub.api.namespaces import router as namespaces
@@ -44,6 +45,7 @@ api = NinjaAPI(
 )
 problems.register(api)
 api.add_router("/priors", catalog)
+api.add_router("/compositions", compositions)
 api.add_router("/repos", repositories)
 api.add_router("/repos", holds)
 api.add_router("/repos", chunks)

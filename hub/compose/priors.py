@@ -35,11 +35,21 @@ class Readable:
         same = [entry for entry in self._entries if entry.ref.name == ref.name]
         if same:
             find(self, ref)  # says that it has another content here, or stands in several namespaces
-        names = Item.objects.open_to(self._actor).priors().order_by("-downloads", "pk")[:_MOST_NAMES]
-        repos = ["/".join(pair) for pair in names.values_list("repository__namespace__name", "repository__name")]
-        near = get_close_matches(ref.repo if ref.namespace else f"/{ref.name}", repos, n=_NEAR, cutoff=0.5)
+        near = self._near(ref)
         hint = f"Nearest: {', '.join(near)}." if near else "Search the catalogue for one that reads the same values."
         raise UnknownPrior(f"no prior is called {ref.repo!r} here, or it is not yours to use. {hint}")
+
+    def _near(self, ref: PriorRef) -> list[str]:
+        """Names that are much like it, of priors that this actor may use now."""
+        usable = Item.objects.open_to(self._actor).priors().order_by("-downloads", "pk")
+        names = usable.values_list("repository__namespace__name", "repository__name", "pk")[:_MOST_NAMES]
+        by_name = {f"{owner}/{name}": pk for owner, name, pk in names}
+        near = get_close_matches(ref.repo if ref.namespace else f"/{ref.name}", by_name, n=2 * _NEAR, cutoff=0.5)
+        items = {item.pk: item for item in usable.for_cards().filter(pk__in=[by_name[name] for name in near])}
+        held = held_repositories([item.repository for item in items.values()])
+        return [name for name in near if by_name[name] in items and items[by_name[name]].repository_id not in held][
+            :_NEAR
+        ]
 
     def known(self, ref: PriorRef) -> PriorManifest | None:
         """The manifest of a prior, None when it is not here, of another content, or not for this actor."""

@@ -84,6 +84,7 @@ GET     api/v1/                                               anybody      404
 GET     api/v1/no-such-thing                                  anybody      404
 GET     api/v1/whoami                                         signed_in    200
 GET     api/v1/priors                                         caller       200
+POST    api/v1/compositions/check                             caller       200  {"priors": ["lab/none"]}
 GET     api/v1/priors/lab/{state}/manifest                    files         200
 POST    api/v1/namespaces/lab/rename                          lab_renames  200  {"to": "bureau"}
 POST    api/v1/repos                                          lab_writes   201  {"name": "lab/new", "kind": "plain"}
@@ -225,6 +226,8 @@ GET     try                                                   site         200
 POST    try                                                   account      422
 GET     try/{uuid}                                            account      404
 POST    try/{uuid}                                            account      404
+GET     compose                                               site         200
+POST    compose                                               site         200  spec=none
 GET     import                                                site         200
 POST    import                                                account      422  source=none
 GET     login                                                 sign-in      200

@@ -31,6 +31,7 @@ PUBLIC = {
     "results": "/results",
     "try": "/try",
     "import": "/import",
+    "compose": "/compose?prior=ada/char-ngrams&prior=ada/word-ngrams",
     "login": "/login",
     "docs": "/docs",
     "missing": "/ada/no-such-thing",
