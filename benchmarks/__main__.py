@@ -2,6 +2,7 @@
 
 `python -m benchmarks catalog` asks a hub with many repositories; it starts one and takes minutes.
 `python -m benchmarks merge` merges checkpoints with ours and, where it is installed, with mergekit.
+`python -m benchmarks fit` prints the fitted composition of given sets against their members, on real tasks.
 `python -m benchmarks store` counts what files cost on disk and on the wire.
 `python -m benchmarks encode --peer PYTHON` reads texts beside sentence-transformers.
 `python -m benchmarks setfit` holds adaptation against SetFit and peft, which have an environment of their own.
@@ -15,7 +16,7 @@ from collections.abc import Callable
 
 import torch
 
-from benchmarks import catalog, encode, fit, forward, fusion, merge, press, serve, setfit, signin, store
+from benchmarks import catalog, encode, fit, fitted, forward, fusion, merge, press, serve, setfit, signin, store
 from benchmarks._timing import ALLOCATOR, environment
 
 PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
@@ -36,6 +37,9 @@ def main() -> None:
         return
     if sys.argv[1:2] == ["setfit"]:
         setfit.main(sys.argv[2:])
+        return
+    if sys.argv[1:2] == ["fit"]:
+        fitted.main(sys.argv[2:])
         return
     if sys.argv[1:2] == ["signin"]:
         signin.main(sys.argv[2:])

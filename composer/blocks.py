@@ -61,11 +61,23 @@ class Blocks:
         self._lowered = lower(self._lock, library)
         self._values = frozen_values(self._lowered, task, cache, report=report, cancelled=cancelled)
 
-    def fitted(self, labelled: Rows, rows: Rows | None = None) -> dict[Candidate, NDArray[np.float32]]:
-        """Each block (m, D) for `rows` (all, when None), with everything fitted on the rows `labelled` alone."""
+    def fitted(
+        self, labelled: Rows, rows: Rows | None = None, *, normalized: bool = True
+    ) -> dict[Candidate, NDArray[np.float32]]:
+        """Each block (m, D) for `rows` (all, when None), with everything fitted on the rows `labelled` alone.
+
+        normalized  False gives what the prior says, before it is brought to the length of the others
+        """
         fit_functions(self._lowered, self._values, labelled)
         given = {name: value if rows is None else value[rows] for name, value in self._values.items()}
         ends = list(self._ends.values())
+        if not normalized:
+            ends = [self._lock.node(end).sources[0] for end in ends]
+            held = {end: given[end] for end in ends if end in given}
+            made = dict.fromkeys(end for end in ends if end not in held)
+            with torch.inference_mode():
+                held |= dict(zip(made, self._lowered.part(list(given), list(made))(*given.values()), strict=True))
+            return {candidate: held[end].numpy() for candidate, end in zip(self._ends, ends, strict=True)}
         with torch.inference_mode():
             found = self._lowered.part(list(given), ends)(*given.values())
         return {candidate: value.numpy() for candidate, value in zip(self._ends, found, strict=True)}

@@ -19,24 +19,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from priors.errors import BadTable
+from priors.errors import BadTable, UserError
 
 Features = NDArray[np.float32]
 Compute = Callable[[Sequence[str]], Mapping[str, Features]]
 
 DEFAULT_BYTES = 4 << 30
+LIMIT = "PRIORHUB_FEATURES_MAX"
+"""Environment variable: how large the cache may grow, in bytes or as 500M, 20G."""
+
+_UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
 STALE_SECONDS = 24 * 3600
 """A file still being written after so long was left by a process that was killed."""
 
 
 class FeatureCache:
-    """Arrays on disk by (node, data). Safe beside other processes and kill -9; the oldest leave when it grows too
-    large."""
+    """Arrays on disk by (node, data). Safe beside other processes and kill -9; what was not read for longest leaves
+    when it grows too large.
 
-    def __init__(self, root: Path | str, *, max_bytes: int = DEFAULT_BYTES) -> None:
+    max_bytes  how large; what the environment variable LIMIT says, by default 4 GiB. Raises UserError for another word
+    """
+
+    def __init__(self, root: Path | str, *, max_bytes: int | None = None) -> None:
         self.root = Path(root)
-        self.max_bytes = max_bytes
+        self.max_bytes = _limit() if max_bytes is None else max_bytes
 
     @classmethod
     def of(cls, given: FeatureCache | Path | str | None) -> FeatureCache:
@@ -121,6 +128,16 @@ class FeatureCache:
                 return
             path.unlink(missing_ok=True)  # readers keep their map until they close it
             excess -= size
+
+
+def _limit() -> int:
+    said = os.environ.get(LIMIT, "").strip()
+    if not said:
+        return DEFAULT_BYTES
+    number, unit = (said[:-1], said[-1].upper()) if said[-1].upper() in _UNITS else (said, "")
+    if not number.isdecimal():
+        raise UserError(f"{LIMIT} is {said!r}. Give a number of bytes, or one like 500M or 20G.")
+    return int(number) << _UNITS[unit]
 
 
 def data_hash(columns: Mapping[str, Sequence[Any]]) -> str:

@@ -66,6 +66,10 @@ Separator = Annotated[
     str | None, typer.Option("--separator", help="Between the labels of a target cell that has several: | ; ,")
 ]
 Unit = Annotated[str | None, typer.Option("--unit", help="Of a number that is predicted: m, USD. Predictions say it.")]
+With = Annotated[
+    list[str] | None,
+    typer.Option("--with", help="A prior of the set to fit, by name; may be given again. Leave-one-out weighs them."),
+]
 Remote = Annotated[bool, typer.Option("--remote", help="Send the rows to the hub and run there.")]
 BudgetMb = Annotated[float | None, typer.Option("--budget-mb", min=0, help="Leave out priors of more megabytes.")]
 License = Annotated[
@@ -117,6 +121,7 @@ def fit(
     spec: Annotated[
         Path | None, typer.Option("--spec", help="A composition.yaml; the recommended one otherwise.")
     ] = None,
+    members: With = None,
     seed: Seed = 0,
     fusion: Fusion = "concat",
     adapt: Adapt = "none",
@@ -138,6 +143,8 @@ def fit(
 ) -> None:
     """Fit a composition to labelled rows and save it."""
     task = _task(data, target, kind=kind, separator=separator, unit=unit, group=group, ignore=ignore)
+    if members and (spec or remote):
+        raise typer.BadParameter("a set by name is fitted here and without --spec", param_hint="--with")
     graph = _graph(spec) if spec else None
     options: dict[str, Any] = {
         "seed": seed,
@@ -155,7 +162,13 @@ def fit(
         else:
             from composer.fit import fit as fit_here
 
-            model = fit_here(task, graph, library=_library(library, offline, url, report), report=report, **options)
+            priors = _library(library, offline, url, report)
+            choice: Any = graph
+            if members:
+                from composer.given import given
+
+                choice = given(task, members, library=priors, report=report)
+            model = fit_here(task, choice, library=priors, report=report, **options)
             model.save(out)
             result = {"structure": model.structure, "model": model.model, "report": model.report}
     emit({"folder": str(out), **result}, f"{report_text(result['report'])}\nSaved in {out}.", as_json=as_json)

@@ -100,7 +100,7 @@ def rank(
     best_single = singles[0][1]
     baseline = probe(plain, targets)
     what = "words, pixels, loudness or the bare columns alone"
-    base = _judge("no prior", "none", plain_members(offered), baseline, best_single, what, 0.0)
+    base = judged("no prior", "none", plain_members(offered), baseline, best_single, what, 0.0)
 
     started = perf_counter()
     units = {unit.name: unit for unit in offered.units}
@@ -111,7 +111,7 @@ def rank(
 
     guess = chance(targets)
     single_choices = tuple(
-        _judge(offered.name(c), "single", (Member(c, 1.0),), p, best_single, _why_single(p, guess, c, offered), s)
+        judged(offered.name(c), "single", (Member(c, 1.0),), p, best_single, _why_single(p, guess, c, offered), s)
         for c, p, s in singles
     )
     best = _set_choice(found.averaged, offered, best_single, seconds, best_of=single_choices)
@@ -194,9 +194,10 @@ def _single(
     return candidate, found, perf_counter() - started
 
 
-def _judge(
+def judged(
     name: str, kind: Kind, members: Sequence[Member], found: Probe, best_single: Probe, why: str, seconds: float
 ) -> Choice:
+    """What to expect of `members`, given their probe and that of the best single block."""
     low, high = found.interval
     return Choice(
         name=name,
@@ -225,7 +226,7 @@ def _set_choice(
     parts = ", ".join(f"{name} {weight:.0%}" for name, weight in sorted(found.weights.items(), key=lambda i: -i[1]))
     why = f"weights averaged over the evidence for every set tried: {parts}; best single is {best_of[0].name}"
     name = join_names(members, columns=offered.several_columns)
-    return _judge(name, kind, members, found.probe, best_single, why, seconds)
+    return judged(name, kind, members, found.probe, best_single, why, seconds)
 
 
 def _others(
@@ -241,10 +242,10 @@ def _others(
             continue
         seen.add(key)
         members = members_of(one.weights, units)
-        judged = probe(mix(kernels, one.weights), targets)  # the search may have looked at a part of the rows only
+        scored = probe(mix(kernels, one.weights), targets)  # the search may have looked at a part of the rows only
         why = "lowest leave-one-out loss with these priors"
         name = join_names(members, columns=offered.several_columns)
-        choices.append(_judge(name, "set", members, judged, best_single, why, 0.0))
+        choices.append(judged(name, "set", members, scored, best_single, why, 0.0))
         if len(choices) == SHOWN_SETS:
             break
     return choices

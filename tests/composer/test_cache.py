@@ -11,7 +11,7 @@ import pytest
 
 from composer import cache as module
 from composer.cache import FeatureCache, data_hash
-from priors.errors import BadTable
+from priors.errors import BadTable, UserError
 
 A, B, DATA = "a" * 64, "b" * 64, "d" * 64
 
@@ -206,3 +206,15 @@ def test_data_is_known_by_its_content(tmp_path):
 def test_a_file_that_went_away_is_said(tmp_path):
     with pytest.raises(BadTable, match=r"gone\.wav cannot be read \(No such file"):
         data_hash({"x": [tmp_path / "gone.wav"]})
+
+
+@pytest.mark.parametrize(("said", "limit"), [("", 4 << 30), ("1000", 1000), ("500M", 500 << 20), ("20g", 20 << 30)])
+def test_the_environment_says_how_large_the_cache_may_grow(tmp_path, monkeypatch, said, limit):
+    monkeypatch.setenv("PRIORHUB_FEATURES_MAX", said)
+    assert FeatureCache(tmp_path).max_bytes == limit
+
+
+def test_a_limit_that_is_none_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("PRIORHUB_FEATURES_MAX", "lots")
+    with pytest.raises(UserError, match="PRIORHUB_FEATURES_MAX is 'lots'"):
+        FeatureCache(tmp_path)

@@ -1,0 +1,185 @@
+"""`python -m benchmarks fit`: the fitted composition of a given set against its members and plain concatenation.
+
+For every task, 4, 16 and 64 labels a class and draw, the same rows go to: each member alone under the product's head;
+all members as the priors give them, standardised side by side under scikit-learn's logistic regression; and the set
+weighed by leave-one-out on the labelled rows (`composer.given`), under the product's head. What was computed is kept in
+DATA/results.jsonl, so a run that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from benchmarks._fitted_tasks import Given, part, tasks
+from benchmarks._starter import library
+from composer.assemble import Unit, offer
+from composer.blocks import Blocks
+from composer.cache import FeatureCache
+from composer.choices import Candidate
+from composer.given import units_named
+from composer.rank.probe import Targets, gram, probe, solve
+from composer.rank.sets import mix, weigh
+from composer.recommend import unit_kernel
+from priors.errors import BadTask
+from priors.tasks import Task
+
+LABELS, DRAWS, LEAST_TEST = (4, 16, 64), 5, 50
+COMPOSED, PLAIN = "composition", "plain concatenation"
+Array = NDArray[np.float64]
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks fit", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with the downloaded packages")
+    parser.add_argument("--only", nargs="+", help="names of tasks; all by default")
+    parser.add_argument("--out", type=Path, help="where to write the table; printed otherwise")
+    parser.add_argument("--again", action="store_true", help="forget what was computed before")
+    options = parser.parse_args(arguments)
+    kept = options.data / "results.jsonl"
+    if options.again:
+        kept.unlink(missing_ok=True)
+    done = _read(kept)
+    chosen = [one for one in tasks(options.data) if not options.only or one.name in options.only]
+    started = time.process_time()
+    for one in chosen:
+        _run(one, done, kept, FeatureCache(options.data / "features"))
+        print(f"{one.name}: {time.process_time() - started:.0f} s of CPU so far", flush=True)
+    text = report([done[key] for key in done if key[0] in {one.name for one in chosen}])
+    if options.out:
+        options.out.write_text(text, encoding="utf-8")
+    else:
+        print(text)
+
+
+def _run(one: Given, done: dict[Any, dict[str, Any]], kept: Path, cache: FeatureCache) -> None:
+    wanted = [(one.name, labels, draw) for labels in LABELS for draw in range(DRAWS)]
+    if all(key in done for key in wanted):
+        return
+    task = part(one.read())
+    offered = offer(task, library().entries())
+    units = [unit for name in one.members for unit in units_named(offered, name, task)]
+    candidates = [candidate for unit in units for candidate in unit.candidates]
+    blocks = Blocks(task, offered, library(), cache, candidates=candidates)
+    for key in wanted:
+        if key in done:
+            continue
+        _, labels, number = key
+        row: dict[str, Any] = {"task": one.name, "family": one.family, "labels": labels, "draw": number}
+        try:
+            draw = task.draw(labels, number)
+            if len(draw.test) < LEAST_TEST:
+                raise BadTask("too few rows are left to judge by")
+        except BadTask:
+            row["scores"] = None
+        else:
+            row |= judge(task, units, blocks, draw.train, draw.test)
+        done[key] = row
+        with kept.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def judge(
+    task: Task, units: Sequence[Unit], blocks: Blocks, train: NDArray[np.int64], test: NDArray[np.int64]
+) -> dict[str, Any]:
+    """{"scores": accuracy of every way on the test rows, "weights": of the members}."""
+    rows, n = np.concatenate([train, test]), len(train)
+    groups = None if task.groups is None else task.groups[train]
+    targets = Targets.of_classes(task.y[train], len(task.labels)).grouped(groups)
+    made = blocks.fitted(train, rows)
+    known = {candidate: gram(block[:n]) for candidate, block in made.items()}
+    asked = {candidate: _cross(block, n) for candidate, block in made.items()}
+
+    def accuracy(weights: Mapping[str, float]) -> float:
+        kernel = mix({u.name: unit_kernel(u, known) for u in units}, weights)
+        dual, intercept = solve(kernel, targets.matrix, probe(kernel, targets).penalty)
+        scores = mix({u.name: _mean(u, asked) for u in units}, weights) @ dual + intercept
+        return float((scores.argmax(axis=1) == task.y[test]).mean())
+
+    scores = {unit.name: accuracy({unit.name: 1.0}) for unit in units}
+    weights = dict(weigh({u.name: unit_kernel(u, known) for u in units}, targets).weights)
+    scores[COMPOSED] = accuracy(weights)
+    raw = np.hstack(list(blocks.fitted(train, rows, normalized=False).values())).astype(np.float64)
+    scores[PLAIN] = _plain(raw, task.y, train, test)
+    return {"scores": scores, "weights": {name: round(weight, 3) for name, weight in weights.items()}}
+
+
+def _plain(raw: Array, y: NDArray[Any], train: NDArray[np.int64], test: NDArray[np.int64]) -> float:
+    """Accuracy of logistic regression with scikit-learn's defaults on standardised columns.
+
+    Its penalty does not change under rotation, so it is fitted in the span of the labelled rows: the same predictions,
+    quicker.
+    """
+    n = len(train)
+    scaler = StandardScaler().fit(raw[:n])
+    x = scaler.transform(raw)
+    _, _, directions = np.linalg.svd(x[:n], full_matrices=False)
+    x = x @ directions.T
+    model = LogisticRegression(max_iter=1_000).fit(x[:n], y[train])
+    return float((model.predict(x[n:]) == y[test]).mean())
+
+
+def _cross(block: NDArray[np.float32], n: int) -> Array:
+    """(m, n) products of the other rows with the first n, centered on these and in the units of `gram`."""
+    centered = block.astype(np.float64) - block[:n].astype(np.float64).mean(axis=0)
+    size = float(np.square(centered[:n]).sum() / n)
+    return np.asarray(centered[n:] @ centered[:n].T / (size or 1.0))
+
+
+def _mean(unit: Unit, asked: Mapping[Candidate, Array]) -> Array:
+    return np.asarray(sum(asked[candidate] for candidate in unit.candidates) / len(unit.candidates))
+
+
+def _read(kept: Path) -> dict[Any, dict[str, Any]]:
+    if not kept.is_file():
+        return {}
+    rows = [json.loads(line) for line in kept.read_text("utf-8").splitlines() if line.endswith("}")]
+    return {(row["task"], row["labels"], row["draw"]): row for row in rows}
+
+
+def report(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The table in Markdown: mean accuracy over the draws, and what the issue asks of it."""
+    cells: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if row["scores"] is not None:
+            cells.setdefault((row["task"], row["labels"]), []).append(row)
+    lines = [
+        "| task | labels a class | members, each alone | best member | plain | composition | to the best |",
+        "|---|---:|---|---:|---:|---:|---:|",
+    ]
+    gaps: dict[tuple[str, int], float] = {}
+    beyond: dict[tuple[str, int], float] = {}
+    for (name, labels), found in cells.items():
+        mean = {way: 100 * float(np.mean([row["scores"][way] for row in found])) for way in found[0]["scores"]}
+        members = {way: score for way, score in mean.items() if way not in (COMPOSED, PLAIN)}
+        gaps[name, labels] = mean[COMPOSED] - max(members.values())
+        beyond[name, labels] = mean[COMPOSED] - mean[PLAIN]
+        shown = ", ".join(f"{way} {score:.1f}" for way, score in members.items())
+        lines.append(
+            f"| {name} | {labels} | {shown} | {max(members.values()):.1f} | {mean[PLAIN]:.1f} | "
+            f"{mean[COMPOSED]:.1f} | {gaps[name, labels]:+.1f} |"
+        )
+    by_task: dict[str, list[float]] = {}
+    for (name, _), gap in gaps.items():
+        by_task.setdefault(name, []).append(gap)
+    worst = min(by_task, key=lambda name: float(np.mean(by_task[name])))
+    under = sorted((gap, *key) for key, gap in gaps.items() if gap < -0.5)
+    verdict = [
+        f"Over {len(gaps)} cells of {DRAWS} draws the composition is {np.mean(list(gaps.values())):+.2f} points to the "
+        f"best of its members, chosen afterwards on the test rows, and {np.mean(list(beyond.values())):+.2f} to plain "
+        f"concatenation with logistic regression, which it beats in {sum(gap > 0 for gap in beyond.values())} cells.",
+        f"The task where it is furthest behind its best member over its label counts is {worst}, "
+        f"{np.mean(by_task[worst]):+.2f} points.",
+        f"Single cells more than half a point under the best member: {len(under)}"
+        + (" (" + "; ".join(f"{name} at {labels}: {gap:+.1f}" for gap, name, labels in under) + ")." if under else "."),
+    ]
+    return "\n".join([*lines, "", *verdict]) + "\n"
