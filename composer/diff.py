@@ -61,20 +61,21 @@ def diff(first: Lock, second: Lock) -> Difference:
     gone = [node for node in first.nodes if node.name not in theirs]
     new = [node for node in second.nodes if node.name not in mine]
     renamed = []
-    for node in list(gone):
-        same = next((other for other in new if other.hash == node.hash), None)
-        if same is not None:
-            renamed.append((node.name, same.name))
-            gone.remove(node)
-            new.remove(same)
-    order = [node.name for node in first.nodes]
+    waiting: dict[str, list[str]] = {}
+    for node in reversed(new):
+        waiting.setdefault(node.hash, []).append(node.name)
+    for node in gone:
+        if same := waiting.get(node.hash):
+            renamed.append((node.name, same.pop()))
+    called = {name for pair in renamed for name in pair}
+    order = {node.name: number for number, node in enumerate(first.nodes)}
     return Difference(
         first.structure == second.structure,
         first.model == second.model,
-        tuple(node.name for node in new),
-        tuple(node.name for node in gone),
+        tuple(node.name for node in new if node.name not in called),
+        tuple(node.name for node in gone if node.name not in called),
         tuple(renamed),
-        tuple(sorted(changed, key=lambda change: order.index(change.node))),
+        tuple(sorted(changed, key=lambda change: order[change.node])),
     )
 
 

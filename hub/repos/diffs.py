@@ -59,17 +59,20 @@ def between(before: Commit | None, after: Commit) -> list[FileDiff]:
 
 def shown_to(actor: Actor, repository: Repository, pairs: Pairs) -> list[FileDiff]:
     """The same of files that were compared already, without what the actor may not read or what is held."""
+    return of_files(pairs, withheld(actor, repository, pairs))
+
+
+def withheld(actor: Actor, repository: Repository, pairs: Pairs) -> dict[str, str]:
+    """Why the actor may not have some of the files now, by path."""
     hidden: dict[str, str] = {}
     if not can(actor, "read_files", repository):
-        hidden = dict.fromkeys(pairs, "the files of this repository are given out on request")
-    elif holds := standing(
-        repository, {entry.sha256 for pair in pairs.values() for entry in pair if entry is not None}
-    ):
+        return dict.fromkeys(pairs, "the files of this repository are given out on request")
+    if holds := standing(repository, {entry.sha256 for pair in pairs.values() for entry in pair if entry is not None}):
         held, whole = {hold.sha256 for hold in holds}, any(not hold.sha256 for hold in holds)
         for path, pair in pairs.items():
             if whole or any(entry is not None and entry.sha256 in held for entry in pair):
                 hidden[path] = f"held back: {holds[0].reason}"
-    return of_files(pairs, hidden)
+    return hidden
 
 
 def of_files(pairs: Pairs, hidden_paths: Mapping[str, str] = MappingProxyType({})) -> list[FileDiff]:

@@ -7,6 +7,7 @@ links can be reached; the table beside it (templates/repos/_graph.html) says eve
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
@@ -20,6 +21,8 @@ MAX_DRAWN = 400
 """Boxes on a page of their own; beyond it the table is the better picture."""
 
 _SIZES = Sizes(width=190.0, height=46.0, bend=12.0, gap_x=20.0, gap_y=42.0, margin=10.0)
+_TYPE_X, _TYPE_CHAR = 7.0, 6.6
+"""Where a type begins beside its line, and how wide its letters are at most."""
 _FILLS = {
     "input": "#e8eef6",
     "net": "#e2f1ee",
@@ -49,6 +52,8 @@ def drawing(steps: Sequence[Step], *, links: Collection[str] = (), most: int = M
     layout = layered(list(drawn), edges, _SIZES)
     if layout is None:
         return ""
+    told = [layout.places[name][0] + _TYPE_X + _TYPE_CHAR * len(_type_of(step)) for name, step in drawn.items()]
+    layout = replace(layout, width=max(layout.width, max(told) + _SIZES.margin))  # the last box's type needs room, too
     priors = sorted({step.label.partition(" · ")[0] for step in drawn.values() if step.op in {"net", "fn"}})
     finding = f"{len(drawn)} steps from data to prediction, using {', '.join(priors) or 'no prior'}"
     parts = [_edge(way) for way in layout.ways]
@@ -97,7 +102,7 @@ def _box(step: Step, place: Point, linked: bool) -> str:
                fill="#ffffff" if on_dark else INK, class_="graph-on-dark" if on_dark else "")
         + text(x + 12, y + 36, shorten(said, 30), size=10.5, fill="#d6ebe6" if on_dark else MUTED,
                class_="graph-on-dark" if on_dark else "")
-        + text(place[0] + 7, y + _SIZES.height + 14, shorten(bare_type(step.gives), 28), size=10.5, fill=MUTED,
+        + text(place[0] + _TYPE_X, y + _SIZES.height + 14, _type_of(step), size=10.5, fill=MUTED,
                class_="plot-muted graph-type")
     )  # fmt: skip
     return tag("a", content, href=f"/{step.repo}") if linked else tag("g", content)
@@ -107,6 +112,6 @@ def _escaped(said: str) -> str:
     return said.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def bare_type(kind: str) -> str:
+def _type_of(step: Step) -> str:
     """The type without its space and attributes, which the tooltip and the table have."""
-    return kind.split("@")[0].split("{")[0]
+    return shorten(step.gives.split("@")[0].split("{")[0], 28)

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.test import Client
 
+from composer.answers import Answers
+from composer.check import check
+from composer.composition import card
+from composer.graph import Graph
+from composer.license import judge
+from composer.lock import Lock
 from hub.catalog import columns
 from hub.catalog import services as catalog
 from hub.catalog.columns import Keeper
@@ -18,6 +25,7 @@ from hub.catalog.query import Partner, Query
 from hub.catalog.search import Found, removals, search
 from hub.catalog.words import distance
 from hub.errors import BadRequest
+from priors.manifest import PriorManifest, PriorRef
 from tests.factories import make_commit, make_prior, make_repository, make_user
 
 NOBODY = AnonymousUser()
@@ -253,3 +261,37 @@ def test_who_asks_while_the_catalogue_is_first_read_waits_for_it(few: Any, monke
     other.join()
 
     assert answers == [4]
+
+
+@pytest.mark.parametrize(
+    ("licenses", "may"),
+    [
+        (("MIT", "Apache-2.0"), {"sell", "fine-tune"}),
+        (("MIT", "CC-BY-NC-4.0"), {"fine-tune"}),
+        (("MIT", "CC-BY-ND-4.0"), {"sell"}),
+        (("MIT", "LicenseRef-homemade"), set()),
+        (("MIT OR CC-BY-NC-4.0", "Apache-2.0"), {"sell", "fine-tune"}),
+    ],
+)
+def test_a_composition_may_what_all_its_parts_may(ann: Any, licenses: tuple[str, str], may: set[str]) -> None:
+    nodes: dict[str, Any] = {"text": {"op": "input", "type": "text.raw[B]:str"}}
+    for number, license in enumerate(licenses):
+        nodes[f"f{number}"] = {"op": "fn", "fn": "char_ngrams", "in": ["text"], "license": license}
+    nodes["both"] = {"op": "concat", "in": ["f0", "f1"]}
+    nodes["y"] = {"op": "head", "in": ["both"], "labels": ["a", "b"]}
+    graph = Graph.from_dict({"composition": 1, "nodes": nodes, "outputs": {"y": "y"}})
+    lock = Lock.of(check(graph, find_none))
+    answers = Answers.of("whole", lock.node("y").attrs, {})
+    written = card(SimpleNamespace(lock=lock, report={}, answers=answers))  # type: ignore[arg-type]
+    repository = make_repository(ann, "whole", kind="composition")
+    files = {"composition.json": graph.to_json(), "composition.lock.json": lock.to_json(), "README.md": written}
+    make_commit(repository, {path: text.encode() for path, text in files.items()}, by=ann)
+
+    assert Item.objects.get(repository=repository).license == judge(lock).license
+    for wish in ("sell", "fine-tune"):
+        found = names(ask(facets={"may": (wish,), "form": ("composition",)}))
+        assert found == (["whole"] if wish in may else []), wish
+
+
+def find_none(ref: PriorRef) -> PriorManifest:
+    raise AssertionError(f"nothing here names a prior: {ref}")

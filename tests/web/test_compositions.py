@@ -261,3 +261,55 @@ def test_a_lock_with_too_many_parts_is_not_judged_while_a_page_waits(ada: User, 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(terms.BadLock, match="priorhub license"):
         patch.setattr(terms, "MAX_PARTS", 59)
         terms.terms_of(lock_of(spec(**many)))
+
+
+# ── what differs ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def republish(repository: Repository, owner: User, document: dict[str, Any]) -> str:
+    """A second revision; the address of its commit."""
+    lock = lock_of(document).to_json().encode()
+    made = make_commit(
+        repository, {"composition.json": json.dumps(document).encode(), "composition.lock.json": lock}, by=owner
+    )
+    return f"/ada/mixed/commit/{made.oid}"
+
+
+def test_a_commit_says_what_changed_in_the_graph(client: Client, ada: User) -> None:
+    repository = publish(ada, spec(words={"op": "fn", "in": ["text"], "fn": "word_ngrams"}))
+    document = spec(other={"op": "fn", "in": ["text"], "fn": "word_ngrams"})
+    document["nodes"]["y"]["labels"] = ["a", "b", "<b>c</b>"]
+
+    html = page_of(client, republish(repository, ada, document))
+
+    assert "The node <bdi>words</bdi> is now called <bdi>other</bdi>" in html
+    assert "Changed <bdi>y</bdi>: <code>labels</code>" in html and "<b>c</b>" not in html
+    assert "It computes something else." in html
+
+
+def test_a_node_that_came_and_one_that_went(client: Client, ada: User) -> None:
+    repository = publish(ada, spec(words={"op": "fn", "in": ["text"], "fn": "word_ngrams"}))
+
+    html = page_of(client, republish(repository, ada, spec()))
+    assert "Removed <bdi>words</bdi>" in html
+    renamed = spec()
+    renamed["name"] = "other"
+    assert "It computes the same" in page_of(client, republish(repository, ada, renamed))
+
+
+def test_the_first_revision_and_an_unreadable_one_have_no_words(client: Client, ada: User) -> None:
+    repository = publish(ada, spec())
+    assert "In the graph" not in page_of(client, f"/ada/mixed/commit/{repository.commits.get().oid}")
+
+    make_plain_lock(repository, ada, {"lock": 1})
+    assert "In the graph" not in page_of(client, f"/ada/mixed/commit/{repository.commits.order_by('-pk')[0].oid}")
+
+
+def test_the_words_follow_the_gate(client: Client, ada: User) -> None:
+    repository = publish(ada, spec(words={"op": "fn", "in": ["text"], "fn": "word_ngrams"}))
+    address = republish(repository, ada, spec())
+    Repository.objects.filter(pk=repository.pk).update(gated="manual")
+
+    assert "In the graph" not in page_of(client, address)
+    client.force_login(ada)
+    assert "In the graph" in page_of(client, address)

@@ -248,3 +248,11 @@ def test_the_type_of_a_value_stands_on_the_line_that_leaves_its_box() -> None:
 
     assert "text.raw[B]:str" in texts(svg)
     assert ElementTree.fromstring(svg).attrib["role"] == "group"
+
+
+def test_a_type_wider_than_its_box_has_room() -> None:
+    svg = graph_svg({"nodes": {"x": {"op": "input", "type": "vec.feat[B,T:256,D:4096]:bf16"}}})
+
+    root = ElementTree.fromstring(svg)
+    [said] = [each for each in root.iter(f"{SVG}text") if (each.text or "").startswith("vec.feat")]
+    assert float(said.attrib["x"]) + 6.3 * len(said.text or "") <= float(root.attrib["width"])

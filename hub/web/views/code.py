@@ -22,6 +22,7 @@ from hub.repos.models import Commit, Ref, Repository
 from hub.repos.storage import store
 from hub.repos.trees import FileEntry, FolderEntry
 from hub.safety.holds import standing
+from hub.web.graph_changes import graph_changes
 from hub.web.pages import find_repository, page, repository_bar
 from priors.errors import NotFound
 
@@ -78,6 +79,7 @@ def commit(request: HttpRequest, owner: str, name: str, rev: str, type: str = ""
     title, _, body = found.message.partition("\n")
     context = _at(repository, found, found.oid, "") | {
         "files": diffs.shown_to(request.user, repository, pairs),
+        "graph_changes": graph_changes(request.user, repository, pairs),
         "title": title,
         "body": body.strip(),
         "parents": [each for each in (found.parent, found.merged) if each is not None],

@@ -20,6 +20,7 @@ from hub.repos import commits, diffs, discussions, likes, pulls, quotas
 from hub.repos.commits import Put
 from hub.repos.models import Commit, Discussion, DiscussionEvent
 from hub.web.forms import FilesForm, ThreadForm
+from hub.web.graph_changes import graph_changes
 from hub.web.pages import find_repository, page, repository_bar
 
 PAGE = 24
@@ -71,6 +72,7 @@ def show(request: HttpRequest, owner: str, name: str, number: int, type: str = "
         "events": _in_order(events, changes.commits if changes else []),
         "changes": changes,
         "files": diffs.shown_to(request.user, repository, changes.files) if changes else [],
+        "graph_changes": graph_changes(request.user, repository, changes.files) if changes else None,
         "may_speak": can(request.user, "discuss", repository),
         "may_steer": discussions.may_steer(request.user, thread),
         "may_write": can(request.user, "write", repository),
