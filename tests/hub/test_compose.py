@@ -147,14 +147,14 @@ def chain(number: int) -> str:
     return f"composition: 1\nnodes:\n{text}{casts}{head}outputs: {{y: y}}\n"
 
 
-def test_the_largest_composition_is_checked_in_a_tenth_of_a_second(ann: User) -> None:
+def test_the_largest_composition_is_checked_while_a_page_waits(ann: User) -> None:
     spec = chain(MAX_NODES - 3)
     check_text(spec, ann)
 
     began = time.process_time()
     assert check_text(spec, ann).checked is not None
 
-    assert time.process_time() - began < 0.5  # measured: 0.06 s; the rest is for a busy machine
+    assert time.process_time() - began < 0.5  # measured: 0.04 s; the rest is for a busy machine
 
 
 def test_a_larger_one_is_for_the_command_line(client: Client) -> None:
