@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from composer._export_trace import Parity
+from composer.errors import BadGraph
+from composer.heads import Ending
 from composer.license import judge
 from composer.lower import Lowered
 from composer.runner import VERSION
@@ -65,8 +68,10 @@ def _beside(lowered: Lowered, work: Mapping[str, Any], stem: str, files: dict[st
 def _output(lowered: Lowered, name: str, node: str) -> dict[str, Any]:
     found = lowered.lock.node(node)
     described: dict[str, Any] = {"name": name, "type": found.shown_type}
+    with suppress(BadGraph):  # an output that no head ends in means nothing more
+        found = Ending.of(lowered.lock).head
     if found.op == "head":
-        buffers = {name: float(value) for name, value in lowered.learned[node].named_buffers()}
+        buffers = {name: float(value) for name, value in lowered.learned[found.name].named_buffers()}
         meaning: dict[str, Any]
         if "labels" in found.attrs:
             squash = "sigmoid" if "threshold" in buffers else "softmax"

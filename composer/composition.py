@@ -24,6 +24,7 @@ from composer.answers import Answers
 from composer.check import check
 from composer.errors import BadLock
 from composer.graph import Graph
+from composer.heads import Ending
 from composer.license import judge, notice
 from composer.lock import FILE_NAME as LOCK_FILE
 from composer.lock import WEIGHTS_FILE, Lock
@@ -146,10 +147,10 @@ class Composition:
 
     @cached_property
     def _head(self) -> Any:
-        return self.lock.node(next(iter(self.lock.outputs.values())))
+        return Ending.of(self.lock).head
 
     def _outputs(self, rows: Any) -> NDArray[np.float64]:
-        node = self._head.name
+        node = next(iter(self.lock.outputs.values()))
         return self.lowered.features(self.inputs(rows), [node])[node].astype(np.float64)
 
 

@@ -16,27 +16,27 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from composer.adapt import PENALTY, Adapted, Budget, Mode, Workplace, decide, finish
 from composer.adapt_graph import fit_deltas
 from composer.assemble import ADAPTED_DELTA, Fusion, Offer, offer, plain_members, set_graph
 from composer.blocks import adapted_values, fit_functions, frozen_values
 from composer.cache import FeatureCache
-from composer.calibrate import calibrate, reliability
-from composer.check import check
+from composer.calibrate import reliability
+from composer.check import TypedNode, check
 from composer.choices import Cancelled, Choice, Member, Report, never, silent, within
 from composer.composition import Composition
 from composer.delta import Delta
 from composer.descent import descend
 from composer.errors import BadGraph
 from composer.graph import Graph
+from composer.heads import Ending, fit_heads, set_head
 from composer.lock import Lock
 from composer.lower import Lowered, lower
 from composer.nested import resolver
 from composer.rank.head import ridge, ridge_at
-from composer.rank.probe import CUT, Array, Probe, Targets
+from composer.rank.probe import Probe, Targets
 from composer.recommend import open_library, read_targets, recommend, to_learn_from
 from priors.errors import BadTask
 from priors.library import Library
@@ -176,61 +176,29 @@ def train(
     steps)."""
     rows = np.arange(len(targets))
     fit_functions(lowered, values, rows)
-    head = lowered.lock.node(next(iter(lowered.lock.outputs.values())))
-    source = head.sources[0]
-    given = list(values)
-    learners = [
+    learning = [
         node.name
         for node in lowered.lock.nodes
         if node.learns and node.op not in ("delta", "net", "head") and node.attrs.get("fit") != "train"
     ]
     steps = 0
-    if learners:
-        body = lowered.part(given, [source])
+    if learning:
+        ending = Ending.of(lowered.lock)
+        if len([node for node in lowered.lock.nodes if node.op == "head"]) > 1 or ending.known:
+            raise BadGraph(
+                f"node {learning[0]!r} is trained by descent, which this version does before one head alone. Take the "
+                "other heads and known values out, or freeze it."
+            )
         steps = descend(
-            body,
-            [lowered.learned[name] for name in learners],
+            lowered.part(list(values), [ending.head.sources[0]]),
+            [lowered.learned[name] for name in learning],
             tuple(values.values()),
             targets,
             seed=lowered.lock.seed,
             report=report,
             cancelled=cancelled,
         )
-    if source in values:
-        features = values[source]
-    else:
-        with torch.inference_mode():
-            features = lowered.part(given, [source])(*values.values())[0]
-    return fit_head(lowered.learned[head.name], features.numpy(), targets), steps
-
-
-def fit_head(head: nn.Module, features: NDArray[np.float32], targets: Targets) -> Probe:
-    """Sets a head's weight, bias and temperature by ridge regression on features (n, D); its leave-one-out probe.
-
-    Probabilities of a class head are softmax(y / temperature), of a head for sets of labels sigmoid(y / temperature).
-    """
-    found = ridge(features, targets)
-    set_head(head, found.weight, found.bias, found.probe, targets)
-    return found.probe
-
-
-def set_head(head: nn.Module, weight: Array, bias: Array, judged: Probe, targets: Targets) -> None:
-    """Sets a head to weights of least squares on the columns of `targets`, and how its answers are read."""
-    temperature, threshold = 1.0, {}
-    if targets.is_number:
-        weight, bias = weight * targets.spread, bias * targets.spread + targets.mean
-    else:
-        read = calibrate(judged)
-        temperature = read.temperature
-        if targets.sets:
-            bias = bias - CUT + read.offsets
-            threshold = {"threshold": torch.tensor(read.threshold, dtype=torch.float32)}
-    state = {
-        "weight": torch.from_numpy(weight).float(),
-        "bias": torch.from_numpy(bias).float(),
-        "temperature": torch.tensor(temperature, dtype=torch.float32),
-    }
-    head.load_state_dict(state | threshold)
+    return fit_heads(lowered, values, targets), steps
 
 
 def fit_mixture(lowered: Lowered, values: Mapping[str, Tensor], targets: Targets, adapted: Adapted) -> Probe:
@@ -293,10 +261,12 @@ def _graph_of(
 
 
 def _fits_task(lock: Lock, task: Task) -> None:
-    """The graph's head must be of the task."""
-    head = lock.node(next(iter(lock.outputs.values())))
-    if head.op != "head" or len(lock.outputs) != 1:
-        raise BadGraph(f"{lock.name}: the output is a {head.op}. A composition that is fitted ends in one head.")
+    """The heads of the graph's output must be of the task."""
+    for head, _ in Ending.of(lock).heads:
+        _head_fits(head, task)
+
+
+def _head_fits(head: TypedNode, task: Task) -> None:
     labels = tuple(head.attrs.get("labels", ()))
     if labels != task.labels:
         shown = ", ".join(task.labels) or "a number"
