@@ -26,7 +26,7 @@ from composer.assemble import Unit, offer
 from composer.blocks import Blocks
 from composer.cache import FeatureCache
 from composer.choices import Candidate
-from composer.given import units_named
+from composer.given import trusted_over, units_named
 from composer.rank.probe import Targets, gram, probe, solve
 from composer.rank.sets import mix, weigh
 from composer.recommend import unit_kernel
@@ -106,7 +106,8 @@ def judge(
         return float((scores.argmax(axis=1) == task.y[test]).mean())
 
     scores = {unit.name: accuracy({unit.name: 1.0}) for unit in units}
-    weights = dict(weigh({u.name: unit_kernel(u, known) for u in units}, targets).weights)
+    by_unit = {unit.name: unit_kernel(unit, known) for unit in units}
+    weights = dict(weigh(by_unit, targets, trusted=trusted_over(units)).weights)
     scores[COMPOSED] = accuracy(weights)
     raw = np.hstack(list(blocks.fitted(train, rows, normalized=False).values())).astype(np.float64)
     scores[PLAIN] = _plain(raw, task.y, train, test)

@@ -67,7 +67,7 @@ def given(
     report(2, 2, f"weighing {len(units)} members")
     kernels = {candidate: gram(block) for candidate, block in blocks.fitted(rows, rows).items()}
     by_unit = {name: unit_kernel(unit, kernels) for name, unit in units.items()}
-    found = weigh(by_unit, targets)
+    found = weigh(by_unit, targets, trusted=trusted_over(list(units.values())))
     singles = sorted((probe(kernel, targets) for kernel in by_unit.values()), key=lambda one: one.loss)
     members = members_of(found.weights, units)
     kind: Kind = "single" if len(members) == 1 else "taps" if len(found.weights) == 1 else "set"
@@ -75,6 +75,16 @@ def given(
     why = f"a set that was given; weights averaged over the evidence: {parts}"
     name = join_names(members, columns=offered.several_columns)
     return judged(name, kind, members, found.probe, singles[0], why, perf_counter() - started)
+
+
+def trusted_over(units: Sequence[Unit]) -> dict[str, list[str]]:
+    """Pretrained networks -> the other members that read the same column."""
+    column = {unit.name: unit.candidates[0].column for unit in units}
+    return {
+        unit.name: [name for name in column if name != unit.name and column[name] == column[unit.name]]
+        for unit in units
+        if unit.trusted
+    }
 
 
 def units_named(offered: Offer, name: str, task: Task) -> list[Unit]:

@@ -131,7 +131,8 @@ def value_of(lowered: Lowered, values: Values, node: str) -> Tensor:
     if node in values:
         return values[node]
     with torch.inference_mode():
-        return lowered.part(list(values), [node])(*values.values())[0]
+        [found] = lowered.part(list(values), [node])(*values.values())
+    return torch.as_tensor(found)
 
 
 def fit_head(head: nn.Module, features: NDArray[np.float32], targets: Targets) -> Probe:

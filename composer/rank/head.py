@@ -46,8 +46,9 @@ def ridge_at(features: NDArray[np.floating], targets: Targets, penalty: float) -
     centered: Array = block - mean
     wanted: Array = targets.matrix - intercept
     if targets.weights is not None:
-        root = np.sqrt(targets.weights)[:, None]
+        root = np.asarray(np.sqrt(targets.weights)[:, None], dtype=np.float64)
         centered, wanted = centered * root, wanted * root
+    weight: Array
     if n <= width:
         weight = np.linalg.solve(centered @ centered.T + absolute * np.eye(n), wanted).T @ centered
     else:
