@@ -52,5 +52,6 @@ def ridge_at(features: NDArray[np.floating], targets: Targets, penalty: float) -
     if n <= width:
         weight = np.linalg.solve(centered @ centered.T + absolute * np.eye(n), wanted).T @ centered
     else:
-        weight = np.linalg.solve(centered.T @ centered + absolute * np.eye(width), centered.T @ wanted).T
+        solved = np.linalg.solve(centered.T @ centered + absolute * np.eye(width), centered.T @ wanted)
+        weight = np.asarray(solved.T, dtype=np.float64)
     return weight, intercept - weight @ mean
