@@ -261,7 +261,14 @@ def _graph_of(
 
 
 def _fits_task(lock: Lock, task: Task) -> None:
-    """The heads of the graph's output must be of the task."""
+    """The heads of the graph's output must be of the task, and what learns something that fitting trains."""
+    for node in lock.nodes:
+        if node.op == "net" and node.attrs.get("train", "frozen") not in ("frozen", "delta"):
+            raise BadGraph(
+                f"node {node.name!r} (net) says train: {node.attrs['train']}, "
+                "and fitting trains no network's own weights. "
+                "Put a delta node before it, kind: full for all of them, and write train: delta."
+            )
     for head, _ in Ending.of(lock).heads:
         _head_fits(head, task)
 

@@ -30,6 +30,7 @@ from priors.library import resolver
 from priors.tasks import Task
 from priors.tasks.draws import Draw
 from tests.composer._made_up import function_library, sentences, table_task, text_task
+from tests.composer._tiny import tiny_library
 
 NEW = ["we cook spicy soup today", "the boss wrote an email", "hello friend", ""]
 
@@ -487,3 +488,20 @@ def test_the_gram_of_blocks_side_by_side_is_their_weighted_sum(library, tmp_path
 
     for block in made.values():
         np.testing.assert_allclose(gram(block), block.astype(np.float64) @ block.T, atol=1e-5)
+
+
+def test_a_network_whose_own_weights_are_to_be_trained_is_refused_rather_than_left_as_it_was(tmp_path):
+    library = tiny_library(tmp_path / "tiny")
+    document = """
+composition: 1
+name: trained
+adapt: lossless
+nodes:
+  x: {op: input, type: "tab.num[B,C:3]:f32", column: [a, b, noise]}
+  w: {op: load, prior: "prior://tiny/mlp"}
+  m: {op: net, in: {w: w, x: x}, tap: output, train: full}
+  y: {op: head, in: [m], target: y, loss: mse}
+outputs: {y: y}
+"""
+    with pytest.raises(BadGraph, match="says train: full, and fitting trains no network's own weights"):
+        fit(table_task(), Graph.from_yaml(document), library=library, cache=tmp_path / "cache")

@@ -5,11 +5,14 @@ import json
 import numpy as np
 import pytest
 
+from composer.assemble import Unit
+from composer.choices import Candidate
 from composer.fit import fit
-from composer.given import given
+from composer.given import given, trusted_over
 from composer.rank.probe import Targets, gram, probe
 from composer.rank.sets import weigh
 from priors.errors import BadTask
+from priors.manifest import PriorRef
 from priors.tasks import Task
 from tests.composer._made_up import function_library, sentences, text_task
 
@@ -49,6 +52,25 @@ def test_a_set_of_one_is_itself_and_equal_blocks_share():
     assert shared["a"] == pytest.approx(shared["b"])
     with pytest.raises(ValueError, match="at least one block"):
         weigh({}, targets)
+
+
+def test_a_trusted_block_leads_what_reads_its_column_even_where_few_rows_say_otherwise():
+    kernels, targets = blocks(6)
+    trusted = {"fair": ["good", "noise"]}
+    found = weigh(kernels, targets, trusted=trusted).weights
+    assert max(found, key=found.__getitem__) == "fair"
+    assert found["fair"] > 0.7
+    free = weigh(kernels, targets).weights
+    assert free.get("noise", 0) > found.get("noise", 0)
+
+
+def test_only_pretrained_networks_are_trusted_and_only_over_their_column():
+    ref = PriorRef.parse("prior://a/b")
+    units = [
+        Unit(name, (Candidate(ref, "out", column),), trusted)
+        for name, column, trusted in (("net", "text", True), ("words", "text", False), ("numbers", ("x",), False))
+    ]
+    assert trusted_over(units) == {"net": ["words"]}
 
 
 def test_many_rows_are_searched_on_a_part_and_judged_on_all():
