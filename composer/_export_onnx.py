@@ -82,7 +82,10 @@ def runner(content: bytes) -> Run:
         import onnxruntime
     except ImportError as error:
         raise UserError("checking ONNX needs onnxruntime. Run: pip install 'priorhub[onnx]'") from error
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its classes derive from Exception alone
+        raise UserError(f"onnxruntime cannot run what was made ({_cause(error)}). Export it as pt2.") from error
     names = [given.name for given in session.get_inputs()]
 
     def run(inputs: tuple[Tensor, ...]) -> Sequence[Tensor]:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
+from torch.export.dynamic_shapes import refine_dynamic_shapes_from_suggested_fixes
 
 from composer._lower_host import DTYPES, HostInput, HostStep
 from composer.lower import Lowered
@@ -23,7 +24,10 @@ TRACED = (3, 11)
 CHECKED = ((1, 5), (2, 32), (7, 19))
 """Batches and lengths compared with eager afterwards; a batch of one is what a service sends most."""
 
-_TEXT = "the cat sat on a red mat and 7 dogs ran under it, but nobody saw them: why not? It was DARK …"
+TEXT = "the cat sat on a red mat and 7 dogs ran under it, but nobody saw them: why not? It was DARK …"
+
+Shapes = tuple[dict[int, Any], ...]
+"""For each input: the free axes and their symbols."""
 
 Run = Callable[[tuple[Tensor, ...]], Sequence[Tensor]]
 """A program that was written and read back: inputs -> outputs."""
@@ -49,9 +53,15 @@ def trace(lowered: Lowered) -> ExportedProgram:
     free = {name: Dim(name, min=1) for names in symbols(lowered) for name in names.values() if name != "batch"}
     free["batch"] = batch
     shapes = tuple({at: free[name] for at, name in names.items()} for names in symbols(lowered))
+    inputs = examples(lowered, *TRACED)
     with torch.no_grad():
         try:
-            program = torch.export.export(lowered.module, examples(lowered, *TRACED), dynamic_shapes=(shapes,))
+            try:
+                program = torch.export.export(lowered.module, inputs, dynamic_shapes=(shapes,))
+            except torch._dynamo.exc.UserError as error:
+                # A network with so many positions bounds the length, which no type says.
+                bounded = _bounded(error, shapes)
+                program = torch.export.export(lowered.module, inputs, dynamic_shapes=(bounded,))
         except (torch._dynamo.exc.UserError, torch._dynamo.exc.Unsupported) as error:
             cause = str(error).strip().splitlines()[0]
             raise UserError(
@@ -61,6 +71,18 @@ def trace(lowered: Lowered) -> ExportedProgram:
         for key in ("stack_trace", "nn_module_stack", "source_fn_stack"):  # paths of this machine, names of classes
             node.meta.pop(key, None)
     return program
+
+
+def _bounded(error: torch._dynamo.exc.UserError, shapes: Shapes) -> Shapes:
+    """`shapes` with the bounds that tracing found; the error again when an axis would not be free any more."""
+    try:
+        refined: Any = refine_dynamic_shapes_from_suggested_fixes(error.msg, (shapes,))
+    except (ValueError, KeyError):
+        raise error from None
+    [found] = refined
+    if any(isinstance(dim, int) for axes in found for dim in axes.values()):
+        raise error
+    return tuple(found)
 
 
 def symbols(lowered: Lowered) -> list[dict[int, str]]:
@@ -91,8 +113,8 @@ def examples(lowered: Lowered, rows: int, length: int) -> tuple[Tensor, ...]:
 
 def _example(step: HostStep, rows: int, length: int, generator: torch.Generator) -> Sequence[Tensor]:
     value = step.inputs[0].port_type
-    if value.kind == "text.ids":
-        words = _TEXT.split()  # a row begins at its own word
+    if value.kind == "text.ids" and step.node != step.source:
+        words = TEXT.split()  # a row begins at its own word
         counts = [max(1, length - row) for row in range(rows)]
         return step.encode(
             [" ".join(words[(7 * row + at) % len(words)] for at in range(n)) for row, n in enumerate(counts)]

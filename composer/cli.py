@@ -345,14 +345,28 @@ def verify(
 @app.command()
 def export(
     model: Annotated[Path, typer.Argument(help="Folder of a fitted model.")],
-    out: Annotated[Path, typer.Option("--out", help="File to write.")],
-    format: Annotated[Literal["pt2", "onnx"], typer.Option(help="torch.export program, or ONNX.")] = "pt2",
+    out: Annotated[Path, typer.Option("--out", help="File to write; a new folder for plain.")],
+    format: Annotated[
+        Literal["pt2", "onnx", "plain"],
+        typer.Option(help="torch.export program, ONNX, or a repository for transformers and sentence-transformers."),
+    ] = "pt2",
     library: Local = None,
     offline: Offline = False,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a model as one program that runs without priorhub; what goes in and comes out is described beside it."""
+    """Write a model so that it runs without priorhub: a program with a description beside it, or a repository."""
+    if format == "plain":
+        from composer.export_plain import export_plain
+
+        with progress() as report:
+            made = export_plain(_composition(model, _library(library, offline, url, report)), out)
+        emit(
+            {"out": str(made.path), "loads_as": made.loads_as, "max_abs_diff": made.max_abs_diff},
+            f"{made.path} written for {made.loads_as}, within {made.max_abs_diff:.2g} of the model.",
+            as_json=as_json,
+        )
+        return
     if out.suffix != f".{format}":
         raise typer.BadParameter(f"name it something{'.'}{format}, the format asked for", param_hint="--out")
     with progress() as report:

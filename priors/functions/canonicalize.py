@@ -69,6 +69,9 @@ class _Sorted(nn.Module):
         x = x if x.dtype == torch.float64 else x.to(torch.float32)
         rows = x.reshape(x.shape[0], self._parts, -1)  # (B, parts, width)
         for column in range(rows.shape[2] - 1, -1, -1):  # stable sorts from the last key to the first
-            order = rows[:, :, column].argsort(dim=1, stable=True)
+            if torch.compiler.is_exporting():  # ONNX has no word for it, and keeps the order of equal values anyway
+                order = rows[:, :, column].sort(dim=1).indices
+            else:
+                order = rows[:, :, column].argsort(dim=1, stable=True)
             rows = rows.gather(1, order[:, :, None].expand_as(rows))
         return rows.reshape(x.shape)

@@ -79,7 +79,11 @@ class _BrokenLines(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.to(torch.float32).T.contiguous()  # (C, B)
-        right = torch.searchsorted(self.values, x, right=True).clamp(1, self.values.shape[1] - 1)
+        if torch.compiler.is_exporting():  # ONNX has no binary search; the count of what is not larger is the same
+            right = (self.values[:, None, :] <= x[:, :, None]).sum(2)
+        else:
+            right = torch.searchsorted(self.values, x, right=True)
+        right = right.clamp(1, self.values.shape[1] - 1)
         left = right - 1
         start, end = self.values.gather(1, left), self.values.gather(1, right)
         low, high = self.levels.gather(1, left), self.levels.gather(1, right)

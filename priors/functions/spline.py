@@ -92,7 +92,8 @@ class _Bumps(nn.Module):
         x = torch.minimum(torch.maximum(computed(x, t), low), high)[:, :, None]  # (B, C, 1)
         # Degree 0: in which interval x lies; the largest value belongs to the last one.
         right = x < t[:, 1:]
-        right = torch.where((t[:, 1:] == high[:, None]) & (t[:, :-1] < high[:, None]), x <= t[:, 1:], right)
+        last = (t[:, 1:] == high[:, None]) & (t[:, :-1] < high[:, None])
+        right = (last & (x <= t[:, 1:])) | (~last & right)  # no `where` of truth values: onnxruntime has none
         bumps = ((x >= t[:, :-1]) & right & (t[:, :-1] < high[:, None])).to(t.dtype)  # (B, C, knots + 2 d - 1)
         for k in range(1, d + 1):
             up = (x - t[:, : -k - 1]) / (t[:, k:-1] - t[:, : -k - 1])

@@ -31,11 +31,16 @@ TOKENIZER = {"encoder": "tokenizer", "file": "tokenizer.json", "max_tokens": 32,
 
 def tiny_library(root: Path) -> LocalLibrary:
     """Writes `tiny/words` and `tiny/mlp` under root; their weights come from a fixed seed."""
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    _write(root / "tiny" / "words", "bert", BERT, taps=("layer_3",), host=TOKENIZER, tokenizer=tokenizer)
-    _write(root / "tiny" / "mlp", "mlp", MLP, taps=("output",))
+    tokenizer = word_tokenizer()
+    write_prior(root / "tiny" / "words", "bert", BERT, taps=("layer_3",), host=TOKENIZER, tokenizer=tokenizer)
+    write_prior(root / "tiny" / "mlp", "mlp", MLP, taps=("output",))
     return LocalLibrary(root)
+
+
+def word_tokenizer(words: list[str] = WORDS) -> Tokenizer:
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    return tokenizer
 
 
 def lowered(library: LocalLibrary, document: str) -> Lowered:
@@ -51,14 +56,24 @@ def fill(model: Lowered, seed: int = 1) -> None:
     model.load_learned({name: torch.rand(value.shape, generator=generator) + 0.5 for name, value in state.items()})
 
 
-def _write(folder: Path, architecture: str, config: dict, *, taps: tuple[str, ...], host=None, tokenizer=None) -> None:
+def write_prior(
+    folder: Path,
+    architecture: str,
+    config: dict,
+    *,
+    taps: tuple[str, ...],
+    host=None,
+    tokenizer=None,
+    scale=3.0,
+    license="MIT",
+) -> None:
     folder.mkdir(parents=True)
     family = find_architecture(architecture)(config)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         state = family.build(taps).state_dict()
     # Larger than a network's usual start, so that a layer that is left out changes the output visibly.
-    save_weights({name: value * 3 for name, value in state.items()}, folder / "model.safetensors")
+    save_weights({name: value * scale for name, value in state.items()}, folder / "model.safetensors")
     if tokenizer is not None:
         tokenizer.save(str(folder / "tokenizer.json"))
     files = {
@@ -69,6 +84,6 @@ def _write(folder: Path, architecture: str, config: dict, *, taps: tuple[str, ..
         "prior": 1, "name": folder.name, "version": "1.0.0", "summary": "A tiny network.", "kind": "network",
         "architecture": {"id": architecture, "config": config}, "inputs": family.inputs(), "taps": family.taps(),
         "averages": family.averages(), "default_tap": taps[-1], "host": host, "files": files,
-        "license": {"spdx": "MIT"},
+        "license": {"spdx": license},
     }  # fmt: skip
     (folder / "prior.json").write_text(json.dumps(manifest))

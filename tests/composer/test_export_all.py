@@ -1,0 +1,90 @@
+"""Every architecture and every function of tensors becomes ONNX that equals eager at other batches and lengths."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from composer.export import export
+from priors.library import LocalLibrary
+from priors.registry import ARCHITECTURE_IDS, FUNCTION_IDS, find_architecture, find_function, find_signature
+from priors.types import parse
+from tests.composer._tiny import lowered, write_prior
+from tests.priors import _families as families
+from tests.priors.test_grid_functions import CONFIGS as GRIDS
+from tests.priors.test_row_functions import CONFIGS as ROWS
+
+NETWORKS = {**families.TEXT, **families.VISION, **families.AUDIO, **families.TINY}
+NOT_FREE = {"siglip-text": "cuts its tokens back to the length that was given, for which torch wants one length"}
+ROW = "vec.feat[B,D:3]:f32"
+FUNCTIONS = [
+    *((name, config, ROW) for name, config in ROWS),
+    *GRIDS,
+    *((name, {}, ROW) for name in ("standardize", "quantile", "block_norm", "fourier_features")),
+    ("formula", {"expr": "x * y + sin(z) / (1 + y^2)", "cols": ["x", "y", "z"], "out": "vec.feat[B,D:1]:f32"}, ROW),
+    ("ode_step", {"rhs": {"x": "y", "y": "-x"}, "cols": ["x", "y", "z"], "method": "rk4"}, ROW),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(NETWORKS.keys() - NOT_FREE.keys()))
+def test_a_network_becomes_onnx(name, tmp_path):
+    family = find_architecture(name)(NETWORKS[name])
+    taps, ports = tuple(family.taps()), family.inputs()
+    write_prior(tmp_path / "tiny" / name, name, NETWORKS[name], taps=taps, scale=1.0)
+    inputs = "\n".join(f'  {port}: {{op: input, type: "{t}"}}' for port, t in ports.items())
+    wires = ", ".join(f"{port}: {port}" for port in ports)
+    wanted = (taps[0], taps[-1])
+    nets = "\n".join(f"  n{i}: {{op: net, in: {{w: w, {wires}}}, tap: {tap}}}" for i, tap in enumerate(wanted))
+    model = lowered(
+        LocalLibrary(tmp_path),
+        f"""
+composition: 1
+name: network
+nodes:
+{inputs}
+  w: {{op: load, prior: "prior://tiny/{name}"}}
+{nets}
+outputs: {{y0: n0, y1: n1}}
+""",
+    )
+
+    assert export(model, tmp_path / "model.onnx", "onnx").max_abs_diff < 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("port", sorted({port for _, _, port in FUNCTIONS}))
+def test_functions_become_onnx(port, tmp_path):
+    chosen = [(name, config) for name, config, given in FUNCTIONS if given == port]
+    shape = [int(str(axis.dim)) for axis in parse(port).axes[1:]]
+    x = torch.from_numpy(np.random.default_rng(0).normal(0.5, 1, (40, *shape)).astype(np.float32))
+    nodes = "\n".join(
+        f"  f{i}: {{op: fn, fn: {name}, in: [x], config: {json.dumps(config)}"
+        + (", fit: train}" if find_signature(name).fitted else "}")
+        for i, (name, config) in enumerate(chosen)
+    )
+    outputs = ", ".join(f"y{i}: f{i}" for i in range(len(chosen)))
+    model = lowered(
+        LocalLibrary(tmp_path),
+        f"""
+composition: 1
+name: functions
+nodes:
+  x: {{op: input, type: "{port}"}}
+{nodes}
+outputs: {{{outputs}}}
+""",
+    )
+    for i, (name, _) in enumerate(chosen):
+        if find_function(name).fitted:
+            model.fit_function(f"f{i}", x)
+
+    assert export(model, tmp_path / "model.onnx", "onnx").max_abs_diff < 1e-3
+
+
+def test_nothing_is_left_out():
+    tensors = {name for name in FUNCTION_IDS if not find_signature(name).host}
+
+    assert NETWORKS.keys() | {"onnx"} == set(ARCHITECTURE_IDS)  # that one is run by onnxruntime, not by torch
+    assert {name for name, _, _ in FUNCTIONS} == tensors
