@@ -92,13 +92,13 @@ def snapshot(root: Path) -> dict[str, tuple[int, int]]:
     }
 
 
-def test_the_catalogue_has_five_networks_and_at_least_eight_functions_over_four_modalities(library):
+def test_the_catalogue_has_five_networks_and_at_least_eight_functions_over_all_modalities(library):
     entries = LocalLibrary(library).entries()
     assert {entry.ref.name for entry in entries} == NAMES
     kinds = [entry.manifest.kind for entry in entries]
     assert kinds.count("network") == 5
     assert kinds.count("function") >= 8
-    assert {entry.manifest.modality for entry in entries} == {"text", "image", "audio", "tab"}
+    assert {entry.manifest.modality for entry in entries} == {"text", "image", "audio", "tab", "series", "vec"}
 
 
 def test_the_entries_returned_are_those_that_a_library_finds(tmp_path, library):
