@@ -17,7 +17,7 @@ from safetensors.numpy import save
 from tests.bucket_world import FAR_LESS, Files, World, noise, running, wait_for
 from tests.factories import function_manifest, sha256
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("bucket")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -51,7 +51,7 @@ def test_there_are_ninety_checks() -> None:
 
 
 @pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize("mode", [pytest.param(mode, marks=pytest.mark.xdist_group(mode)) for mode in WAYS])
+@pytest.mark.parametrize("mode", WAYS)
 def test_the_stock_client_is_served(runs: Runs, mode: str, check: str) -> None:
     outcome = runs.outcomes(mode)[check]
 
