@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from composer._rows import read_rows
 from composer.answers import Answers
 from composer.check import check
-from composer.errors import BadLock
+from composer.errors import BadGraph, BadLock
 from composer.graph import Graph
 from composer.heads import Ending
 from composer.license import judge, notice
@@ -228,7 +228,10 @@ def card(model: Composition) -> str:
 
 
 def _purpose(model: Composition) -> str:
-    answers = model.answers
+    try:
+        answers = model.answers
+    except BadGraph:  # no head at its end: a part for other compositions
+        return f"gives {', '.join(model.lock.outputs)}"
     if answers.several:
         return f"says which of {len(answers.labels)} labels a row has"
     if answers.labels:

@@ -177,7 +177,7 @@ def test_a_bridge_reads_ids_again_in_the_other_vocabulary(tmp_path):
     vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", *words])}
     tokenizer = _tiny.Tokenizer(_tiny.models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = _tiny.pre_tokenizers.Whitespace()
-    _tiny._write(
+    _tiny.write_prior(
         tmp_path / "tiny" / "other", "bert", config, taps=("layer_3",), host=_tiny.TOKENIZER, tokenizer=tokenizer
     )
     ids = {"op": "encode", "in": ["text"], "to": "text.ids[B,T]:i64{mask=ids_mask,vocab=words}", "prior": "tiny/words"}
