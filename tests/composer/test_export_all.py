@@ -17,6 +17,7 @@ from tests.priors.test_row_functions import CONFIGS as ROWS
 
 NETWORKS = {**families.TEXT, **families.VISION, **families.AUDIO, **families.TINY}
 NOT_FREE = {"siglip-text": "cuts its tokens back to the length that was given, for which torch wants one length"}
+ELSEWHERE = {"efficientnet-lite": "its files hold the layers before they are folded; test_export writes the starter's"}
 ROW = "vec.feat[B,D:3]:f32"
 FUNCTIONS = [
     *((name, config, ROW) for name, config in ROWS),
@@ -28,7 +29,7 @@ FUNCTIONS = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(NETWORKS.keys() - NOT_FREE.keys()))
+@pytest.mark.parametrize("name", sorted(NETWORKS.keys() - NOT_FREE.keys() - ELSEWHERE.keys()))
 def test_a_network_becomes_onnx(name, tmp_path):
     family = find_architecture(name)(NETWORKS[name])
     taps, ports = tuple(family.taps()), family.inputs()
