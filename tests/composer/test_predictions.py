@@ -3,13 +3,11 @@
 import csv
 import json
 import random
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from composer.cli import main
 from composer.composition import Composition
 from composer.errors import BadLock
 from composer.fit import fit
@@ -200,19 +198,6 @@ def test_tasks_and_priors_are_verified_and_other_folders_are_not(library, table,
 
 
 # ---- the same through the command line
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["priorhub", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            main()
-        out, err = capsys.readouterr()
-        return left.value.code or 0, out, err
-
-    return call
 
 
 def test_the_whole_path_on_the_command_line(run, library, table, tmp_path):

@@ -70,7 +70,6 @@ def folder(root: Path, content: bytes, config: dict[str, Any] = CONFIG) -> Path:
 
 
 def test_the_outputs_of_a_file_are_the_taps_of_a_prior(tmp_path: Path) -> None:
-    pytest.importorskip("onnxruntime", reason="onnxruntime is an extra: pip install priorhub[onnx]")
     rows = [[1.0, 2.0, 3.0], [-1.0, 0.5, 0.0]]
     found = load(folder(tmp_path, model(WEIGHT))).features(rows, ["product", "positive"])
     expected = np.array(rows, np.float32) @ WEIGHT
@@ -87,7 +86,6 @@ def test_the_outputs_of_a_file_are_the_taps_of_a_prior(tmp_path: Path) -> None:
     ],
 )
 def test_a_manifest_that_the_file_does_not_bear_out_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
-    pytest.importorskip("onnxruntime", reason="onnxruntime is an extra: pip install priorhub[onnx]")
     with pytest.raises(BadWeights, match="manifest"):
         load(folder(tmp_path, model(WEIGHT), {**CONFIG, **change})).features([[1.0, 2.0, 3.0]], ["product"])
 
