@@ -25,9 +25,6 @@ Features = NDArray[np.float32]
 Compute = Callable[[Sequence[str]], Mapping[str, Features]]
 
 DEFAULT_BYTES = 4 << 30
-LIMIT = "PRIORHUB_FEATURES_MAX"
-"""Environment variable: how large the cache may grow, in bytes or as 500M, 20G."""
-
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
 STALE_SECONDS = 24 * 3600
@@ -38,7 +35,7 @@ class FeatureCache:
     """Arrays on disk by (node, data). Safe beside other processes and kill -9; what was not read for longest leaves
     when it grows too large.
 
-    max_bytes  how large; what the environment variable LIMIT says, by default 4 GiB. Raises UserError for another word
+    max_bytes  how large; what PRIORHUB_FEATURES_MAX says (bytes, or 500M, 20G), else 4 GiB
     """
 
     def __init__(self, root: Path | str, *, max_bytes: int | None = None) -> None:
@@ -131,12 +128,12 @@ class FeatureCache:
 
 
 def _limit() -> int:
-    said = os.environ.get(LIMIT, "").strip()
+    said = os.environ.get("PRIORHUB_FEATURES_MAX", "").strip()
     if not said:
         return DEFAULT_BYTES
     number, unit = (said[:-1], said[-1].upper()) if said[-1].upper() in _UNITS else (said, "")
     if not number.isdecimal():
-        raise UserError(f"{LIMIT} is {said!r}. Give a number of bytes, or one like 500M or 20G.")
+        raise UserError(f"PRIORHUB_FEATURES_MAX is {said!r}. Give a number of bytes, or one like 500M or 20G.")
     return int(number) << _UNITS[unit]
 
 
