@@ -87,7 +87,7 @@ def test_eight_processes_of_which_some_are_killed_never_leave_a_wrong_byte(fake,
     files = {f"{i}.bin": os.urandom(RANGE * 6 + i) for i in range(3)} | {"config.json": b"{}"}
     fake.commit("me/thing", files)
     fake.tamper = lambda blob: (time.sleep(random.random() / 50), blob)[1]
-    for number in rounds(10, 200):
+    for number in rounds(5, 200):
         draw = random.Random(number)
         processes = [pulling(served) for _ in range(8)]
         for doomed in draw.sample(processes, 3):

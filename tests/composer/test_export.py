@@ -159,6 +159,7 @@ def test_the_description_tells_another_program_all_it_needs(library, tmp_path):
     assert set(report.files) == set(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.starter
 @pytest.mark.parametrize(
     ("prior", "raw", "port", "tap", "function"),

@@ -1,7 +1,6 @@
 """Compositions as text: what people write is read, and what would hurt is refused quickly and says why."""
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 
 from composer.errors import BadGraph
 from composer.graph import MAX_NODES, Graph
+from tests.processor_time import within
 
 IR = Path(__file__).parent / "ir"
 EXAMPLES = sorted(IR.glob("*.yaml"))
@@ -213,12 +213,8 @@ HOSTILE_YAML = {
 
 @pytest.mark.parametrize("name", HOSTILE_YAML)
 def test_hostile_yaml_is_refused_quickly(name: str) -> None:
-    start = time.process_time()
-
-    with pytest.raises(BadGraph) as caught:
+    with within(QUICK), pytest.raises(BadGraph) as caught:
         Graph.from_yaml(HOSTILE_YAML[name])
-
-    assert time.process_time() - start < QUICK
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500
 
@@ -239,12 +235,8 @@ HOSTILE_JSON = {
 
 @pytest.mark.parametrize("name", HOSTILE_JSON)
 def test_hostile_json_is_refused_quickly(name: str) -> None:
-    start = time.process_time()
-
-    with pytest.raises(BadGraph):
+    with within(QUICK), pytest.raises(BadGraph):
         Graph.from_json(HOSTILE_JSON[name])
-
-    assert time.process_time() - start < QUICK
 
 
 @pytest.mark.parametrize(
@@ -263,12 +255,8 @@ def test_hostile_json_is_refused_quickly(name: str) -> None:
     ids=["nodes", "nan", "huge", "object", "key", "values", "list", "none", "text"],
 )
 def test_hostile_values_are_refused_quickly(value: Any) -> None:
-    start = time.process_time()
-
-    with pytest.raises(BadGraph):
+    with within(QUICK), pytest.raises(BadGraph):
         Graph.from_dict(value)
-
-    assert time.process_time() - start < QUICK
 
 
 def test_values_that_hold_themselves_are_refused() -> None:
@@ -280,11 +268,8 @@ def test_values_that_hold_themselves_are_refused() -> None:
 
 
 def test_the_largest_graph_is_read_quickly_and_one_more_node_is_not() -> None:
-    start = time.process_time()
-
-    assert len(Graph.from_dict(long_chain(MAX_NODES)).nodes) == MAX_NODES
-
-    assert time.process_time() - start < QUICK
+    with within(QUICK):
+        assert len(Graph.from_dict(long_chain(MAX_NODES)).nodes) == MAX_NODES
     with pytest.raises(BadGraph, match="limit is 1,000"):
         Graph.from_dict(long_chain(MAX_NODES + 1))
 

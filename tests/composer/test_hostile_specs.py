@@ -14,6 +14,7 @@ from composer.check import check
 from composer.graph import MAX_NODES, Graph
 from priors.errors import UserError
 from tests.composer._placeholders import resolve
+from tests.processor_time import within
 
 ROW = {"op": "input", "type": "vec.feat[B,D:8]:f32"}
 TOKENS = {"op": "input", "type": "text.tokens[B,T,D:8]:f32"}
@@ -127,12 +128,8 @@ def test_it_is_refused_in_under_a_second_and_64_megabytes(name: str) -> None:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_it_is_refused_in_under_a_second(name: str) -> None:
-    start = time.process_time()
-
-    with pytest.raises(UserError):
+    with within(1.0), pytest.raises(UserError):
         check(Graph.from_dict(HOSTILE[name]), resolve)
-
-    assert time.process_time() - start < 1.0
 
 
 def test_a_tower_of_powers_is_counted_in_floats_and_not_in_whole_numbers() -> None:
@@ -141,29 +138,20 @@ def test_a_tower_of_powers_is_counted_in_floats_and_not_in_whole_numbers() -> No
     from priors.library import LocalLibrary
 
     lock = Lock.of(check(Graph.from_dict(formula("9**9**9**9**9*a")), resolve))
-    start = time.process_time()
-
-    lower(lock, LocalLibrary("/nowhere")).features({"x": [[1.0, 2.0]]}, ["y"])
-
-    assert time.process_time() - start < 5.0  # most of it is what torch takes to begin
+    with within(5.0):  # most of it is what torch takes to begin
+        lower(lock, LocalLibrary("/nowhere")).features({"x": [[1.0, 2.0]]}, ["y"])
 
 
 def test_what_only_looks_large_is_checked_without_following_every_path() -> None:
-    start = time.process_time()
-
-    check(Graph.from_dict(doubling("sum", 60)), resolve)
-    check(Graph.from_dict(doubling("gate", 60)), resolve)
-
-    assert time.process_time() - start < 1.0
+    with within(1.0):
+        check(Graph.from_dict(doubling("sum", 60)), resolve)
+        check(Graph.from_dict(doubling("gate", 60)), resolve)
 
 
 def test_the_largest_graph_there_may_be_is_checked_in_under_a_second() -> None:
     graph = Graph.from_dict(chain(MAX_NODES, {"op": "cast", "dtype": "f32"}))
-    start = time.process_time()
-
-    assert len(check(graph, resolve).nodes) == MAX_NODES
-
-    assert time.process_time() - start < 1.0
+    with within(1.0):
+        assert len(check(graph, resolve).nodes) == MAX_NODES
 
 
 def test_a_yaml_bomb_is_refused_under_a_hard_limit_of_memory() -> None:

@@ -3,7 +3,6 @@
 import copy
 import json
 import random
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from composer.graph import Graph
 from composer.lock import Lock
 from priors.manifest import PriorRef
 from tests.composer._placeholders import resolve
+from tests.processor_time import within
 
 IR = Path(__file__).parent / "ir"
 EXAMPLES = ["ex1_two_text_encoders", "ex2_image_text", "ex3_tabular_fourier_mlp", "alpha"]
@@ -203,12 +203,8 @@ def test_a_lock_that_is_not_one_is_refused(path: tuple[str, ...], value: Any) ->
     ["", "[]", "{}", "null", '{"lock": 1', '{"lock": ' + "[" * 100_000, '{"lock": 1, "lock": 1}', '{"lock": NaN}'],
 )
 def test_hostile_texts_are_refused_quickly(text: str) -> None:
-    start = time.process_time()
-
-    with pytest.raises(BadLock):
+    with within(0.5), pytest.raises(BadLock):
         Lock.from_json(text)
-
-    assert time.process_time() - start < 0.5
 
 
 def test_a_lock_with_a_flipped_character_never_loads_as_another_composition() -> None:

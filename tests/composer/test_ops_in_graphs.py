@@ -382,7 +382,10 @@ EXPORTED: dict[str, dict[str, Any]] = {
     "layout": {**MEAN, "y": {"op": "layout", "in": ["m"], "expr": "B,D=E:4*C -> B,E,C"}},
     "sum": {"s": {"op": "sum", "in": BOTH, "weights": "learned"}, "y": pool("s")},
     **{
-        mode: {"r": {"op": "resample", "in": ["t"], "axis": "T", "n": 5, "mode": mode}, "y": pool("r")}
+        mode.replace("-", "_"): {
+            "r": {"op": "resample", "in": ["t"], "axis": "T", "n": 5, "mode": mode},
+            "y": pool("r"),
+        }
         for mode in ("pad-crop", "interpolate", "stride", "perceiver")
     },
     **{
@@ -392,13 +395,30 @@ EXPORTED: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", EXPORTED)
-def test_a_graph_with_it_exports_and_keeps_what_it_learned(name, library, tmp_path):
-    model = built({**TOKENS, **EXPORTED[name]}, library)
+def beside_each_other(graphs: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """One graph of them all, which share TOKENS; each node has its graph's name before its own."""
+    together: dict[str, Any] = dict(TOKENS)
+    for name, nodes in graphs.items():
 
-    assert export(model, tmp_path / "op.pt2").max_abs_diff < 1e-4
-    if model.learned:
-        save_weights(model.learned_state(), tmp_path / "model.safetensors")
-        other = lower(model.lock, library)
-        other.load_learned(load_weights(tmp_path / "model.safetensors"))
-        torch.testing.assert_close(run(other, text=TEXTS)[0], run(model, text=TEXTS)[0])
+        def renamed(source, name=name, nodes=nodes):
+            if isinstance(source, list | dict):
+                pairs = source.items() if isinstance(source, dict) else enumerate(source)
+                found = {key: renamed(value) for key, value in pairs}
+                return found if isinstance(source, dict) else list(found.values())
+            return f"{name}_{source}" if source in nodes else source
+
+        for node, content in nodes.items():
+            together[f"{name}_{node}"] = {**content, **({"in": renamed(content["in"])} if "in" in content else {})}
+    return together
+
+
+def test_they_export_and_keep_what_they_learned(library, tmp_path):
+    outputs = {name: f"{name}_y" for name in EXPORTED}
+    model = built(beside_each_other(EXPORTED), library, outputs)
+
+    assert export(model, tmp_path / "ops.pt2").max_abs_diff < 1e-4
+    save_weights(model.learned_state(), tmp_path / "model.safetensors")
+    other = lower(model.lock, library)
+    other.load_learned(load_weights(tmp_path / "model.safetensors"))
+    for name, found, expected in zip(outputs, run(other, text=TEXTS), run(model, text=TEXTS), strict=True):
+        torch.testing.assert_close(found, expected, msg=lambda said, name=name: f"{name}: {said}")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 import wave
@@ -77,9 +78,27 @@ def composition(document, library):
     return Composition(graph, lock, model, {})
 
 
-def exported(document, library, folder):
-    model = composition(document, library)
-    return model, export(model.lowered, folder / "model.onnx", "onnx").path
+@pytest.fixture(scope="module")
+def exports(library, tmp_path_factory):
+    """Of each document, once: the composition and the folder of its export."""
+    made = {}
+    for document in (TEXTS, MEDIA):
+        model, folder = composition(document, library), tmp_path_factory.mktemp("export")
+        export(model.lowered, folder / "model.onnx", "onnx")
+        made[document] = (model, folder)
+    return made
+
+
+@pytest.fixture
+def exported(exports, tmp_path):
+    """A copy of an export that a test may spoil."""
+
+    def copied(document):
+        model, folder = exports[document]
+        shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+        return model, tmp_path / "model.onnx"
+
+    return copied
 
 
 def without_torch(code, *arguments):
@@ -113,8 +132,8 @@ def write_media(folder, count=5):
 
 
 @pytest.mark.parametrize(("document", "write"), [(TEXTS, write_texts), (MEDIA, write_media)], ids=["texts", "media"])
-def test_the_command_line_predicts_without_torch_what_the_composition_does(document, write, library, tmp_path):
-    model, path = exported(document, library, tmp_path)
+def test_the_command_line_predicts_without_torch_what_the_composition_does(document, write, exported, tmp_path):
+    model, path = exported(document)
     rows = write(tmp_path)
     write_predictions(model, read_table(rows), tmp_path / "ours.csv")
 
@@ -137,8 +156,8 @@ def test_the_command_line_predicts_without_torch_what_the_composition_does(docum
     assert len({tuple(row[at:]) for row in ours[1:]}) > 2
 
 
-def test_it_says_what_its_numbers_mean(library, tmp_path):
-    _, path = exported(MEDIA, library, tmp_path)
+def test_it_says_what_its_numbers_mean(exported):
+    _, path = exported(MEDIA)
 
     output = Runner(path).description["outputs"][0]
 
@@ -159,8 +178,8 @@ def test_every_encoder_and_function_of_raw_values_works_without_torch():
     assert found.split() == ["True", "True"]
 
 
-def test_rows_are_refused_as_the_composition_refuses_them(library, tmp_path):
-    _, path = exported(TEXTS, library, tmp_path)
+def test_rows_are_refused_as_the_composition_refuses_them(exported):
+    _, path = exported(TEXTS)
     model = Runner(path)
     good = {"message": ["a cat"], "a": [1], "b": [2], "c": [3]}
 
@@ -174,8 +193,8 @@ def test_rows_are_refused_as_the_composition_refuses_them(library, tmp_path):
         model.predict({**good, "message": ["a", "b"]})
 
 
-def test_files_that_do_not_belong_together_are_refused(library, tmp_path):
-    _, path = exported(TEXTS, library, tmp_path)
+def test_files_that_do_not_belong_together_are_refused(exported, tmp_path):
+    _, path = exported(TEXTS)
     tokenizer = tmp_path / "model.tokenizer.json"
     content = tokenizer.read_text()
 

@@ -22,7 +22,7 @@ from tests.factories import bearer, make_commit, make_prior, make_repository, ma
 
 pytestmark = pytest.mark.django_db
 
-EXAMPLES = 300 if os.environ.get("SOAK") else 25
+EXAMPLES = 300 if os.environ.get("SOAK") else 12
 SCHEMA = schemathesis.openapi.from_dict(dict(api.get_openapi_schema()))
 SCHEMA.config.generation.update(modes=[GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
 OPERATIONS = [result.ok() for result in SCHEMA.get_all_operations()]

@@ -135,7 +135,7 @@ def test_a_kill_at_any_moment_of_an_upload_loses_nothing(hub: LiveHub, token: st
     usual = time.monotonic() - began
     before = visible(hub, token, repo)
 
-    for number in rounds(few=2, many=50):
+    for number in rounds(few=1, many=50):
         files = some_files(chance)
         failed: list[BaseException] = []
 

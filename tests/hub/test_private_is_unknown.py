@@ -30,6 +30,7 @@ LEAKS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", [row for row in NAMING if row.method == "GET"], ids=str)
 def test_no_other_way_of_asking_tells_what_is_private_apart(matrix: World, row: Row) -> None:
     for method, headers in LEAKS:

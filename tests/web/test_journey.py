@@ -118,7 +118,7 @@ def test_from_a_search_to_a_measured_result(hub: Running, visit: browser.Visit) 
     page.wait_for_url(re.compile("q=character"))
     page.get_by_role("link", name="char-ngrams").wait_for()
     page.get_by_role("link", name=re.compile("^Text")).click()
-    assert "modality=text" in page.url and "q=character" in page.url
+    page.wait_for_url(lambda url: "modality=text" in url and "q=character" in url)
     visit.shoot("search")
 
     # a prior
