@@ -33,6 +33,7 @@ ENCODER = "all-minilm-l6-v2"
 def main() -> None:
     draw = json.load(sys.stdin)
     torch.set_num_threads(1)
+    load(library().root / NAMESPACE / ENCODER).module(("layer_6",))  # loads libraries, as the peers have by now
     found = lora(draw) if sys.argv[1] == "--lora" else compositions(draw)
     Path(sys.argv[-1]).write_text(json.dumps(found))
 

@@ -33,6 +33,9 @@ WAYS = {
     "peft": "lora by peft and a plain loop",
     "lora": "lora by composer.contrast",
 }
+COMMANDS = ("ours", "setfit", "lora", "peft")
+"""The programs, in the order they take turns; `ours` measures frozen, adapted and alone."""
+
 POINTS, WORST, SHARE = 2.0, -1.0, 1 / 3
 """What is wanted of `adapted` against SetFit: points on average, on the worst task, and the share of its seconds."""
 
@@ -53,6 +56,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--labels", type=int, default=16, help="labelled rows a class")
     parser.add_argument("--test-rows", type=int, default=500)
+    parser.add_argument("--ways", nargs="+", choices=COMMANDS, default=list(COMMANDS), help="which programs to run")
     parser.add_argument("--show", action="store_true", help="run nothing, print what there is")
     options = parser.parse_args(arguments)
     options.results.mkdir(parents=True, exist_ok=True)
@@ -80,10 +84,14 @@ def _measure(name: str, number: int, options: argparse.Namespace) -> None:
     ours = [sys.executable, "-m", "benchmarks._ours_adapted"]
     commands = {"ours": ours, "lora": [*ours, "--lora"]}
     if options.peers:
-        commands["setfit"] = [str(options.peers), str(here / "_peer_setfit.py"), model]
-        commands["peft"] = [str(options.peers), str(here / "_peer_peft.py"), model]
+        # -P: beside the script lies this module, which would be taken for the library of its name.
+        commands["setfit"] = [str(options.peers), "-P", str(here / "_peer_setfit.py"), model]
+        commands["peft"] = [str(options.peers), "-P", str(here / "_peer_peft.py"), model]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    for way, command in commands.items():
+    for way in options.ways:
+        if way not in commands:
+            continue
+        command = commands[way]
         out = options.results / f"{way}_{name}_{number}.json"
         if out.is_file():
             continue

@@ -16,7 +16,7 @@ from priors.manifest import PriorManifest, read_manifest
 from priors.onnx_graph import check_graph
 from priors.registry import Architecture, Function, find_architecture, find_function
 from priors.types import PortType
-from priors.weights import SNIFF_BYTES, check_header, load_weights, sha256_file, sniff
+from priors.weights import SNIFF_BYTES, check_header, found_sha256, load_weights, sniff
 
 if TYPE_CHECKING:
     import numpy as np
@@ -165,7 +165,7 @@ def verify(manifest: PriorManifest, directory: Path) -> None:
         if path.suffix == ".onnx":
             with path.open("rb") as file:
                 check_graph(name, file, size)
-        if (found := sha256_file(path)) != info.sha256:
+        if (found := found_sha256(path)) != info.sha256:
             raise BadWeights(
                 f"{name} has sha256 {found[:12]}…, expected {info.sha256[:12]}…: it was changed. Fetch it again."
             )

@@ -1,7 +1,9 @@
 """Weight files: real ones open, hostile ones are refused quickly and by name of what is wrong."""
 
+import hashlib
 import io
 import json
+import os
 import pickle
 import random
 import struct
@@ -220,6 +222,27 @@ def test_saved_weights_come_back_and_the_same_tensors_give_the_same_bytes(tmp_pa
     assert {name: value.dtype for name, value in back.items()} == {name: value.dtype for name, value in state.items()}
     assert all(torch.equal(back[name], state[name]) for name in state)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["one.safetensors", "two.safetensors"]
+
+
+def test_a_file_is_hashed_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, hashed = tmp_path / "model.safetensors", []
+    digest = save_weights(STATE, path)
+    monkeypatch.setattr(
+        "priors.weights.sha256_file", lambda path: hashed.append(path) or hashlib.sha256(path.read_bytes()).hexdigest()
+    )
+
+    for settled in (60.0, -1.0, -1.0, -1.0):  # just written; then as if that were long ago
+        monkeypatch.setattr("priors.weights.SETTLED_SECONDS", settled)
+        load_weights(path, digest)
+    assert len(hashed) == 2
+
+    times = path.stat()
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(BadWeights, match="it was changed"):
+        load_weights(path, digest)
 
 
 def test_what_would_be_refused_is_not_written(tmp_path: Path) -> None:
