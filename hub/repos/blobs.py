@@ -34,11 +34,38 @@ def put_blob(chunks: Iterable[bytes], *, by: User | None, expect: str | None = N
         check_sha256(expect)
     staged = store().stage(chunks, expect=expect)
     try:
-        if (known := known_blob(staged.sha256, by)) is not None:
-            return known
-        return _put_whole(staged, by) if staged.size <= WHOLE_MAX_BYTES else _put_chunks(staged, by)
+        return put_staged(staged, by=by)
     finally:
         store().discard(staged)
+
+
+def put_staged(staged: Staged, *, by: User | None) -> Blob:
+    """Stores and records what was staged; the caller discards it."""
+    if staged.size <= WHOLE_MAX_BYTES:
+        return put_small([staged], by=by)[0]
+    return known_blob(staged.sha256, by) or _put_chunks(staged, by)
+
+
+@transaction.atomic
+def put_small(many: Sequence[Staged], *, by: User | None) -> list[Blob]:
+    """The same for several of at most WHOLE_MAX_BYTES, of which no two are alike; sorted by hash."""
+    # In the order of their hashes, so that two writers of the same bytes cannot wait for each other.
+    staged = {each.sha256: each for each in sorted(many, key=lambda each: each.sha256)}
+    here = {blob.sha256: blob for blob in _locked(staged)}
+    new = [each for sha256, each in staged.items() if sha256 not in here]
+    while missing := [each for sha256, each in staged.items() if sha256 not in here]:
+        # Rows first: they hold the locks that `sweep` needs to delete the same blobs, so no bytes can go in between.
+        rows = [Blob(sha256=each.sha256, size=each.size, git_oid=each.git_oid) for each in missing]
+        Blob.objects.bulk_create(rows, ignore_conflicts=True)
+        here = {blob.sha256: blob for blob in _locked(staged)}
+    if new:
+        store().publish(new)
+    _touch(list(staged), by)
+    return [here[sha256] for sha256 in staged]
+
+
+def _locked(hashes: Iterable[str]) -> Iterable[Blob]:
+    return Blob.objects.select_for_update().filter(pk__in=list(hashes)).order_by("pk")
 
 
 def put_file(path: Path, *, by: User | None) -> Blob:
@@ -63,14 +90,7 @@ def known_blob(sha256: str, by: User | None) -> Blob | None:
     """The blob, when its bytes are here already; `by`, who has just proved to have them too, may use it from now on."""
     blob = Blob.objects.select_for_update().filter(pk=sha256).first()
     if blob is not None:
-        _touch(blob, by)
-    return blob
-
-
-def _put_whole(staged: Staged, by: User | None) -> Blob:
-    with transaction.atomic():
-        blob = _record(staged.sha256, staged.size, staged.git_oid, by)
-        store().publish(staged)
+        _touch([sha256], by)
     return blob
 
 
@@ -92,14 +112,15 @@ def _put_chunks(staged: Staged, by: User | None) -> Blob:
 def _record(sha256: str, size: int, git_oid: str, by: User | None) -> Blob:
     # Row first: it holds the lock that `sweep` needs to delete the same blob, so the bytes cannot go away in between.
     blob, _ = Blob.objects.select_for_update().get_or_create(sha256=sha256, defaults={"size": size, "git_oid": git_oid})
-    _touch(blob, by)
+    _touch([sha256], by)
     return blob
 
 
-def _touch(blob: Blob, by: User | None) -> None:
-    Blob.objects.filter(pk=blob.pk).update(touched_at=timezone.now())
+def _touch(hashes: Sequence[str], by: User | None) -> None:
+    Blob.objects.filter(pk__in=hashes).update(touched_at=timezone.now())
     if by is not None:
-        BlobUpload.objects.get_or_create(blob=blob, user=by, token=narrow_token(by))
+        sent = [BlobUpload(blob_id=sha256, user=by, token=narrow_token(by)) for sha256 in hashes]
+        BlobUpload.objects.bulk_create(sent, ignore_conflicts=True)
 
 
 def missing_blobs(hashes: Sequence[str], *, by: User) -> list[str]:

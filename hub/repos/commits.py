@@ -14,8 +14,8 @@ from hub.catalog import services as catalog
 from hub.catalog.facts import Facts, read
 from hub.errors import BadName, BlobMissing, ParentMoved
 from hub.repos import gitobjects, quotas, trees
-from hub.repos.blobs import put_file
 from hub.repos.checks import Described, check_files, kind_of
+from hub.repos.incoming import Incoming
 from hub.repos.lfs import wants_lfs
 from hub.repos.models import Blob, Commit, Ref, Repository, RepositoryBlob
 from hub.repos.names import check_ref, check_sha256
@@ -132,8 +132,11 @@ def commit_folder(
 
 def store_folder(folder: Path, *, by: User | None) -> list[Put]:
     """Stores the bytes of every file below `folder`; a commit of the returned changes makes them visible."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-    return [Put(path.relative_to(folder).as_posix(), put_file(path, by=by).sha256) for path in paths]
+    puts = []
+    with Incoming(by=by) as incoming:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()):
+            puts.append(Put(path.relative_to(folder).as_posix(), incoming.keep_file(path)))
+    return puts
 
 
 def tip(repository: Repository, branch: str, kind: str = Ref.Kind.BRANCH) -> Commit | None:

@@ -10,7 +10,8 @@ import errno
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,8 @@ from hub.errors import BlobLost
 from hub.repos.s3 import S3Objects
 from priors.errors import StorageFull
 
+_SYNCS = 16
+
 
 class ObjectStore(Protocol):
     """Named bytes."""
@@ -33,6 +36,9 @@ class ObjectStore(Protocol):
 
     def put(self, key: str, file: Path) -> None:
         """Makes a finished draft the object `key`, atomically; the draft is gone then. Raises StorageFull."""
+
+    def put_all(self, files: Mapping[str, Path]) -> None:
+        """The same for many, each for itself, which waits for the disk or the network once and not for each."""
 
     def open(self, key: str) -> BinaryIO:
         """The object as a file at position 0. Raises BlobLost."""
@@ -67,12 +73,19 @@ class LocalObjects:
         return self.root / "tmp"
 
     def put(self, key: str, file: Path) -> None:
-        target = self.root / key
+        self.put_all({key: file})
+
+    def put_all(self, files: Mapping[str, Path]) -> None:
+        targets = {self.root / key: file for key, file in files.items()}
+        folders = {target.parent for target in targets}
         with storage_full():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            file.chmod(0o444)  # jobs hard-link files into their folders: nobody may write through a link
-            file.replace(target)
-            _sync_folder(target.parent)
+            sync(files.values())
+            for folder in folders:
+                folder.mkdir(parents=True, exist_ok=True)
+            for target, file in targets.items():
+                file.chmod(0o444)  # jobs hard-link files into their folders: nobody may write through a link
+                file.replace(target)
+            sync(folders)
 
     def open(self, key: str) -> BinaryIO:
         try:
@@ -165,8 +178,18 @@ def _bucket(url: str) -> S3Objects:
     return S3Objects(url)
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(paths: Iterable[Path]) -> None:
+    """Waits until files and folders are on the disk. Many at once: their waits become one write of its journal."""
+    paths = list(paths)
+    if len(paths) == 1:
+        _sync(paths[0])
+    elif paths:
+        with ThreadPoolExecutor(_SYNCS) as pool:
+            list(pool.map(_sync, paths))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

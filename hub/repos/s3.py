@@ -6,7 +6,8 @@ Clients get addresses of their own for it, signed for an hour: their bytes do no
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,7 @@ from hub.home import upload_folder
 
 URL_S = 3600
 _READ = 1024 * 1024
+_PUTS = 8
 _PART = 64 * 1024 * 1024
 """Of an upload in parts; S3 takes 10,000 of them, of 5 MiB or more each."""
 _GONE = {"404", "NoSuchKey", "NotFound", "NoSuchUpload", "InvalidPart", "InvalidPartOrder", "EntityTooSmall"}
@@ -53,6 +55,10 @@ class S3Objects:
         with self._answers(key):
             self._client.upload_file(str(file), self.bucket, self._name(key))
         file.unlink()
+
+    def put_all(self, files: Mapping[str, Path]) -> None:
+        with ThreadPoolExecutor(_PUTS) as pool:
+            list(pool.map(self.put, files, files.values()))
 
     def open(self, key: str) -> BinaryIO:
         return cast(BinaryIO, io.BufferedReader(_Object(self, key, self.size(key)), buffer_size=_READ))

@@ -1,6 +1,6 @@
 """Bytes by their SHA-256: small blobs lie whole, larger ones in chunks that they share with others.
 
-A write is staged first: a temporary file, hashed on the way and synced. What happens to it then is blobs.py's: the rows
+A write is staged first: a temporary file, hashed on the way. What happens to it then is blobs.py's: the rows
 and the bytes have to come and go together.
 """
 
@@ -28,7 +28,7 @@ _ASSEMBLE_AT_ONCE = 256 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Staged:
-    """Bytes that are on disk under a temporary name."""
+    """Bytes in a file under a temporary name, which may be lost when the machine stops."""
 
     sha256: str
     size: int
@@ -40,7 +40,7 @@ class BlobStore:
     """Content-addressed bytes over the objects that STORAGE_URL names."""
 
     def stage(self, chunks: Iterable[bytes], *, expect: str | None = None) -> Staged:
-        """Bytes written and synced, not yet visible. Raises HashMismatch, TooLarge, StorageFull; then nothing stays."""
+        """Bytes written, not yet visible. Raises HashMismatch, TooLarge, StorageFull; then nothing stays."""
         temporary = draft(objects())
         try:
             with storage_full():
@@ -54,9 +54,9 @@ class BlobStore:
             temporary.unlink(missing_ok=True)
             raise
 
-    def publish(self, staged: Staged) -> None:
-        """Makes staged bytes a blob that lies whole, atomically; over the same bytes without harm."""
-        objects().put(_key(staged.sha256), staged.temporary)
+    def publish(self, many: Iterable[Staged]) -> None:
+        """Makes staged bytes blobs that lie whole and stay, each atomically; over the same bytes without harm."""
+        objects().put_all({_key(staged.sha256): staged.temporary for staged in many})
 
     def discard(self, staged: Staged) -> None:
         """Forgets staged bytes; after `publish` it does nothing."""
@@ -175,7 +175,6 @@ def _write(temporary: Path, chunks: Iterable[bytes]) -> tuple[str, int]:
             rest = memoryview(chunk)
             while rest:
                 rest = rest[os.write(descriptor, rest) :]
-        os.fsync(descriptor)
     finally:
         os.close(descriptor)
     return hasher.hexdigest(), size

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from hub.errors import BadRequest
-from hub.repos.models import Blob
+from hub.repos.storage import Staged
 from hub.texts import is_storable
 
-Keep = Callable[[Iterator[bytes]], Blob]
+Keep = Callable[[Iterator[bytes]], Staged]
 """Puts bytes into the store."""
 
 _MAX_LINE = 1 << 20
@@ -29,11 +29,11 @@ _STRING_END = re.compile(rb'["\\\n]')
 
 @dataclass(frozen=True)
 class Line:
-    """One line: its key, its value, and the content that stood in it, which is in the store by now."""
+    """One line: its key, its value, and the content that stood in it, which is on its way into the store."""
 
     key: str
     value: dict[str, Any]
-    content: Blob | None
+    content: Staged | None
 
 
 def read_lines(pieces: Iterable[bytes], *, keep: Keep) -> Iterator[Line]:
@@ -52,7 +52,7 @@ class _Reader:
             if text.strip():
                 yield _parsed(text, content)
 
-    def _line(self) -> tuple[bytes, Blob | None] | None:
+    def _line(self) -> tuple[bytes, Staged | None] | None:
         """A line without its content, up to the line break or the end; None when nothing follows."""
         kept, content, empty = bytearray(), None, True
         while True:
@@ -136,7 +136,7 @@ def _decoded(pieces: Iterable[bytes]) -> Iterator[bytes]:
         raise BadRequest('The content of a file is not base64. Encode it, and say so: "encoding": "base64".') from err
 
 
-def _parsed(text: bytes, content: Blob | None) -> Line:
+def _parsed(text: bytes, content: Staged | None) -> Line:
     try:
         said = json.loads(text)
         key, value = said["key"], said["value"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import time
-from functools import partial
 from typing import Any
 
 from django.http import HttpResponse, JsonResponse
@@ -15,6 +14,7 @@ from hub.api.blobs import body as body_of
 from hub.errors import BadRequest
 from hub.repos import commits, lfs, pulls, quotas, trees
 from hub.repos.commits import MAIN, Change, Put, Remove, RemoveFolder
+from hub.repos.incoming import Incoming
 from hub.repos.models import Blob, Commit, Ref, Repository
 from hub.repos.patterns import spec_of
 from hub.repos.storage import store
@@ -22,7 +22,7 @@ from hub.repos.trees import FileEntry, FolderEntry
 from hub.safety import leaks
 from hub.wire.calls import Call, revision
 from hub.wire.errors import EntryNotFound
-from hub.wire.ndjson import Keep, Line, read_lines
+from hub.wire.ndjson import Line, read_lines
 from hub.wire.shapes import commit_made
 from priors.errors import NotFound
 
@@ -99,11 +99,6 @@ def _committed(
         raise EntryNotFound(f"A file with this name doesn't exist: {err}") from err
 
 
-def _keeper(call: Call, repository: Repository) -> Keep:
-    """Puts what a commit carries into the store, and counts it."""
-    return partial(quotas.put_counted, by=call.user, place=quotas.payer(repository, call.user))
-
-
 def _said(header: dict[str, Any], name: str) -> str:
     return str(header.get(name) or "").strip()
 
@@ -113,19 +108,20 @@ def _changes(call: Call, repository: Repository, tip: Commit | None) -> tuple[di
     header: dict[str, Any] | None = None
     changes: dict[str, Change] = {}
     sizes: dict[str, int] = {}
-    for line in read_lines(body_of(call.request), keep=_keeper(call, repository)):
-        if line.key == "header":
-            header = line.value
-            if (parent := _parent(header)) is not None and (tip is None or not tip.oid.startswith(parent)):
-                break  # nothing more need arrive: the commit will be refused
-            continue
-        change = _change(line)
-        changes.pop(change.path, None)  # in the order of the last ones
-        changes[change.path] = change
-        if isinstance(change, Put) and isinstance(size := line.value.get("size"), int):
-            sizes[change.sha256] = size
-        if len(changes) > _MOST_LINES:
-            raise BadRequest(f"The commit has more than {_MOST_LINES} changes. Send several.")
+    with Incoming(by=call.user, place=quotas.payer(repository, call.user)) as incoming:
+        for line in read_lines(body_of(call.request), keep=incoming.keep):
+            if line.key == "header":
+                header = line.value
+                if (parent := _parent(header)) is not None and (tip is None or not tip.oid.startswith(parent)):
+                    break  # nothing more need arrive: the commit will be refused
+                continue
+            change = _change(line)
+            changes.pop(change.path, None)  # in the order of the last ones
+            changes[change.path] = change
+            if isinstance(change, Put) and isinstance(size := line.value.get("size"), int):
+                sizes[change.sha256] = size
+            if len(changes) > _MOST_LINES:
+                raise BadRequest(f"The commit has more than {_MOST_LINES} changes. Send several.")
     if header is None:
         raise BadRequest('The commit has no line {"key": "header", "value": {"summary": …}}. Send it first.')
     for blob in Blob.objects.filter(sha256__in=sizes):

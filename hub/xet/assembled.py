@@ -18,7 +18,7 @@ from django.db import connection
 
 from hub.errors import BlobLost
 from hub.home import assembled_folder
-from hub.repos.objects import storage_full
+from hub.repos.objects import storage_full, sync
 from hub.xet.reader import read_blob
 
 logger = logging.getLogger(__name__)
@@ -83,6 +83,7 @@ def adopt(sha256: str, file: Path) -> Path:
     path = _path(sha256)
     path.parent.mkdir(parents=True, exist_ok=True)
     file.chmod(0o444)  # jobs hard-link it: nobody may write through a link
+    sync([file])  # its name promises its bytes, also when the machine stops
     os.utime(file)
     file.replace(path)
     evict(keep=path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -121,9 +120,7 @@ class _Writer:
         if self._file is None or self._path is None:
             return
         with storage_full():
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        self._file.close()
+            self._file.close()
         name = to_hex(xorb_hash([(bytes(row.hash), row.raw_size) for row in self._rows]))
         key = f"xorbs/{name[:2]}/{name}.{secrets.token_hex(8)}"
         store = objects()

@@ -18,7 +18,6 @@ process leaves a stray that no row names; killed after it, a retired xorb that a
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
@@ -129,8 +128,6 @@ def _copy(used: Sequence[Chunk], path: Path) -> None:
     with storage_full(), path.open("xb") as file:
         for packed in frames_at(at):
             file.write(packed)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 @transaction.atomic

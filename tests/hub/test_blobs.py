@@ -123,7 +123,7 @@ def test_unused_bytes_are_swept_after_their_grace_and_used_ones_never() -> None:
 
 def test_what_dead_writers_left_is_swept(home: Path) -> None:
     stray = store().stage([b"no row was written"])
-    store().publish(stray)
+    store().publish([stray])
     store().stage([b"never published"])
     for path in files_below(home / "blobs"):
         os.utime(path, (0, 0))

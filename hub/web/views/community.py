@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from django.contrib import messages
@@ -18,6 +17,7 @@ from hub.accounts.permissions import can
 from hub.errors import BadRequest
 from hub.repos import commits, diffs, discussions, likes, pulls, quotas
 from hub.repos.commits import Put
+from hub.repos.incoming import Incoming
 from hub.repos.models import Commit, Discussion, DiscussionEvent
 from hub.web.forms import FilesForm, ThreadForm
 from hub.web.graph_changes import graph_changes
@@ -122,8 +122,9 @@ def add_files(request: HttpRequest, owner: str, name: str, number: int, type: st
     folder = form.cleaned_data["folder"].strip("/")
     uploads: list[UploadedFile[Any]] = form.cleaned_data["uploads"]
     named = {f"{folder}/{upload.name}" if folder else str(upload.name): upload for upload in uploads}
-    keep = partial(quotas.put_counted, by=by, place=quotas.payer(repository, by))
-    puts = [Put(path, keep(upload.chunks(), size=upload.size or 0).sha256) for path, upload in named.items()]
+    with Incoming(by=by, place=quotas.payer(repository, by)) as incoming:
+        kept = {path: incoming.keep(upload.chunks(), size=upload.size or 0) for path, upload in named.items()}
+    puts = [Put(path, staged.sha256) for path, staged in kept.items()]
     message = form.cleaned_data["message"] or f"Upload {', '.join(named)}"[:200]
     commits.commit(repository=repository, changes=puts, message=message, by=by, branch=thread.ref)
     return redirect(thread)
