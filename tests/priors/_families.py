@@ -1,6 +1,9 @@
 """A tiny config for every architecture: what the tests of families build."""
 
+from collections.abc import Iterable
 from typing import Any
+
+import pytest
 
 _SIZES = {"vocab": "tiny", "vocab_size": 50, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
 _BERT = {**_SIZES, "num_hidden_layers": 3, "max_position_embeddings": 40}
@@ -77,3 +80,10 @@ TINY: dict[str, dict[str, Any]] = {
     "mlp": {"columns": 3, "widths": [8, 4], "outputs": 2, "activation": "gelu"},
 }
 """Families that are no row of the transformers library's table, and bert for what they share."""
+
+
+def quick(chosen: Iterable[str], names: Iterable[str]) -> pytest.MarkDecorator:
+    """A test of every one of `names`, slow but for the `chosen`: those whose graphs differ most."""
+    chosen = set(chosen)
+    slow = pytest.mark.slow
+    return pytest.mark.parametrize("name", [n if n in chosen else pytest.param(n, marks=slow) for n in names])

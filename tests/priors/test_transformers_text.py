@@ -20,7 +20,7 @@ from priors.registry import architecture_schema, find_architecture
 from priors.sources.plain import manifest_of
 from priors.types import parse
 from priors.weights import check_header, load_weights, save_weights
-from tests.priors._families import TEXT
+from tests.priors._families import TEXT, quick
 
 LIBRARY = {"t5-encoder": "t5", "clip-text": "clip_text_model", "siglip-text": "siglip_text_model"}
 
@@ -147,7 +147,7 @@ def test_weights_saved_and_loaded_give_the_same_bits(name: str, tmp_path: Path) 
     assert all(torch.equal(a, b) for a, b in zip(module(ids, mask), again(ids, mask), strict=True))
 
 
-@FAMILIES
+@quick(["llama", "clip-text"], TEXT)
 def test_the_exported_graph_gives_the_same_at_other_sizes(name: str) -> None:
     module = loaded(name, library_model(name).state_dict())
     shape = {0: Dim("B", min=1, max=64), 1: Dim("T", min=1, max=30)}
