@@ -1,4 +1,4 @@
-"""The blocks of an EfficientNet-Lite, its inputs and its taps: what a manifest says, without torch.
+"""The blocks of an EfficientNet-Lite, from its width, depth and size; without torch.
 
 Tan & Le 2019, "EfficientNet", arXiv:1905.11946, table 1 (the stages); the Lite changes are those of the reference
 TensorFlow code: stem, head, first and last stage are not scaled.
@@ -7,7 +7,6 @@ TensorFlow code: stem, head, first and last stage are not scaled.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 STEM, HEAD = 32, 1280
@@ -68,18 +67,3 @@ def _round_channels(channels: float) -> int:
     """The nearest multiple of 8, but never more than a tenth below (the reference code's rule)."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels else rounded
-
-
-def inputs(image_size: int, norm: str) -> dict[str, str]:
-    """The port that takes pixels."""
-    return {"pixels": f"image.pixels[B,C:3,H:{image_size},W:{image_size}]:f32{{norm={norm}}}"}
-
-
-def taps(blocks: Sequence[Block], classes: int) -> dict[str, str]:
-    """Each tap's type. Maps call their channels D: they are what stays when H and W are pooled away."""
-    ends = {block.stage: block for block in blocks}
-    maps = {
-        f"stage_{stage}": f"image.map[B,D:{block.channels},H:{block.size_out},W:{block.size_out}]:f32"
-        for stage, block in ends.items()
-    }
-    return {**maps, "features": f"vec.feat[B,D:{HEAD}]:f32", "logits": f"dist.logits[B,K:{classes}]:f32"}

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from priors.architectures._network import Network
 from priors.families._config import check_taps, read_config
 from priors.families.audio import CrepeConfig
 from priors.registry import architecture
@@ -21,22 +22,13 @@ _EPS = 0.0010000000474974513
 
 
 @architecture("crepe")
-class Crepe:
+class Crepe(Network):
     """Waves (B, T) and mask in; means over frames out: `features`, what the fifth convolution gives, and `pitch`, how
     sure the network is of each of 360 pitches, 20 cents apart.
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = read_config(CrepeConfig, config, "crepe")
-
-    def inputs(self) -> dict[str, str]:
-        return self.config.inputs()
-
-    def taps(self) -> dict[str, str]:
-        return self.config.taps()
-
-    def averages(self) -> dict[str, list[str]]:
-        return {}
 
     def build(self, taps: tuple[str, ...]) -> nn.Module:
         """A module of `forward(wave (B, T) float32, mask (B, T) bool) -> tuple of (B, D)`."""

@@ -6,13 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from priors.architectures._network import Network
 from priors.families._config import check_taps, read_config
 from priors.families.small import DirectionsConfig
 from priors.registry import architecture, find_architecture
 
 
 @architecture("bert-directions")
-class BertDirections:
+class BertDirections(Network):
     """Token ids and mask in; for each of `layers` one number: the direction times the mean hidden state of length 1.
 
     Weights: the encoder's under `bert.`, `direction` (layers, D) and `offset` (layers,).
@@ -22,15 +23,6 @@ class BertDirections:
         self.config = read_config(DirectionsConfig, config, "bert-directions")
         self.encoder: Any = find_architecture("bert")({key: value for key, value in config.items() if key != "layers"})
         self._layers = check_taps([f"layer_{i}" for i in self.config.layers], self.encoder.taps(), "bert-directions")
-
-    def inputs(self) -> dict[str, str]:
-        return dict(self.encoder.inputs())
-
-    def taps(self) -> dict[str, str]:
-        return {"along": f"vec.feat[B,D:{len(self._layers)}]:f32"}
-
-    def averages(self) -> dict[str, list[str]]:
-        return {}
 
     def build(self, taps: tuple[str, ...]) -> nn.Module:
         """A module of `forward(ids (B, T) int64, mask (B, T) bool) -> tuple of (B, layers)`."""

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from priors._lite_plan import HEAD, STEM, Block, inputs, plan, taps
+from priors._lite_plan import HEAD, STEM, Block
+from priors.architectures._network import Network
 from priors.families._config import check_taps, read_config
 from priors.families.small import EfficientNetLiteConfig
 from priors.registry import architecture
@@ -21,7 +22,7 @@ BATCH_NORM_EPS = 1e-3  # the reference code's; PyTorch's default is 1e-5
 
 
 @architecture("efficientnet-lite")
-class EfficientNetLite:
+class EfficientNetLite(Network):
     """Pixels (B, 3, S, S) to a map after each stage, pooled features and class logits.
 
     The weight file keeps the names of the published state dict (`_conv_stem.weight`, `_blocks.0._bn1.running_var`, …),
@@ -32,16 +33,7 @@ class EfficientNetLite:
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = read_config(EfficientNetLiteConfig, config, "efficientnet-lite")
-        self._blocks = plan(self.config.width, self.config.depth, self.config.image_size)
-
-    def inputs(self) -> dict[str, str]:
-        return inputs(self.config.image_size, self.config.norm)
-
-    def taps(self) -> dict[str, str]:
-        return taps(self._blocks, self.config.classes)
-
-    def averages(self) -> dict[str, list[str]]:
-        return {}
+        self._blocks = self.config.blocks()
 
     def build(self, taps: tuple[str, ...]) -> nn.Module:
         """A module of `forward(pixels (B, 3, S, S) float32) -> tuple`; stages above the highest tap are left out."""

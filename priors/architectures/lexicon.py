@@ -6,15 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from priors.architectures._network import Network
 from priors.families._config import check_taps, read_config
 from priors.families.small import LexiconConfig
 from priors.registry import architecture
 
-FEATURES = 6
-
 
 @architecture("lexicon")
-class Lexicon:
+class Lexicon(Network):
     """Token ids (B, T) of single words in, six numbers a text out, each of size at most one.
 
     Weights: `rating` (vocab_size,), 0 for a word nobody rated; `negates` (vocab_size,), 1 for a word like "not".
@@ -26,21 +25,9 @@ class Lexicon:
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = read_config(LexiconConfig, config, "lexicon")
 
-    def inputs(self) -> dict[str, str]:
-        return {"ids": f"text.ids[B,T]:i64{{mask=ids_mask,vocab={self.config.vocab}}}"}
-
-    def taps(self) -> dict[str, str]:
-        return {"ratings": f"vec.feat[B,D:{FEATURES}]:f32"}
-
-    def averages(self) -> dict[str, list[str]]:
-        return {}
-
     def build(self, taps: tuple[str, ...]) -> nn.Module:
         """A module of `forward(ids (B, T) int64, mask (B, T) bool) -> tuple of (B, 6)`."""
         return _LexiconModule(self.config, len(check_taps(taps, self.taps(), "lexicon")))
-
-    def key_map(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        return dict(state)
 
 
 class _LexiconModule(nn.Module):

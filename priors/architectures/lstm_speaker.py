@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from priors.architectures._network import Network
 from priors.families._config import check_taps, read_config
 from priors.families.small import LstmSpeakerConfig
 from priors.registry import architecture
 
 
 @architecture("lstm-speaker")
-class LstmSpeaker:
+class LstmSpeaker(Network):
     """Mel frames (B, T, F) in, one embedding of unit length (B, D) out; every entry is at least 0.
 
     A recording shorter than one window is filled with silence to one window; `mask` says which frames are sound, and
@@ -25,21 +26,9 @@ class LstmSpeaker:
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = read_config(LstmSpeakerConfig, config, "lstm-speaker")
 
-    def inputs(self) -> dict[str, str]:
-        return {"mel": f"audio.mel[B,T,F:{self.config.mels}]:f32{{mask=mel_mask,sr={self.config.rate}}}"}
-
-    def taps(self) -> dict[str, str]:
-        return {"embedding": f"vec.feat[B,D:{self.config.embedding}]:f32"}
-
-    def averages(self) -> dict[str, list[str]]:
-        return {}
-
     def build(self, taps: tuple[str, ...]) -> nn.Module:
         """A module of `forward(mel (B, T, F) float32, mask (B, T) bool) -> tuple of (B, D)`."""
         return _SpeakerModule(self.config, len(check_taps(taps, self.taps(), "lstm-speaker")))
-
-    def key_map(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        return dict(state)
 
 
 class _SpeakerModule(nn.Module):
@@ -62,7 +51,7 @@ class _SpeakerModule(nn.Module):
         windows = padded[:, frames]  # (B, N, window, F)
         last_frame = mask.sum(1, keepdim=True) - 1
         counts = (last_frame - start >= self._needed) | (start == 0)  # (B, N)
-        if torch.compiler.is_exporting():
+        if torch.compiler.is_exporting() or mel.is_meta:
             partial = self._embed(windows.flatten(0, 1)).view(*counts.shape, -1)
             total = (partial * counts.unsqueeze(-1)).sum(1)
         else:  # the same sum without running the windows that do not count: how many those are depends on the data

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from priors.architectures._network import Network
 from priors.families._config import check_taps, read_config
 from priors.families.tables import MlpConfig
 from priors.registry import architecture
@@ -13,7 +14,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "si
 
 
 @architecture("mlp")
-class Mlp:
+class Mlp(Network):
     """Linear layers with an activation between them; weights are named `layers.<i>.weight` and `layers.<i>.bias`.
 
     Taps: `penultimate`, what the last hidden layer gives after its activation, and `output`, the last linear layer.
@@ -22,24 +23,9 @@ class Mlp:
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = read_config(MlpConfig, config, "mlp")
 
-    def inputs(self) -> dict[str, str]:
-        return {"x": f"tab.num[B,C:{self.config.columns}]:f32"}
-
-    def taps(self) -> dict[str, str]:
-        return {
-            "penultimate": f"vec.feat[B,D:{self.config.widths[-1]}]:f32",
-            "output": f"vec.feat[B,D:{self.config.outputs}]:f32",
-        }
-
-    def averages(self) -> dict[str, list[str]]:
-        return {}
-
     def build(self, taps: tuple[str, ...]) -> nn.Module:
         """A module of `forward(x (B, C) float32) -> tuple of (B, D)`; the output layer is there only if asked for."""
         return _MlpModule(self.config, check_taps(taps, self.taps(), "mlp"))
-
-    def key_map(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        return dict(state)
 
 
 class _MlpModule(nn.Module):

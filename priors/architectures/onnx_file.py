@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from priors.architectures._network import Network
 from priors.errors import BadManifest, BadWeights
 from priors.families import config_class
 from priors.families._config import check_taps, read_config
@@ -23,7 +24,7 @@ MAX_BYTES = 2 << 30
 
 
 @architecture("onnx")
-class Onnx:
+class Onnx(Network):
     """Ports are inputs of the file, taps its outputs; what lies between is its own."""
 
     def __init__(self, config: dict[str, Any]) -> None:
@@ -34,9 +35,6 @@ class Onnx:
 
     def taps(self) -> dict[str, str]:
         return {name: str(parse(port.type)) for name, port in self.config.outputs.items()}
-
-    def averages(self) -> dict[str, list[str]]:
-        return {}
 
     def open(self, path: Path, sha256: str, taps: tuple[str, ...]) -> nn.Module:
         """A module of `forward(*inputs) -> tuple of the taps`.
@@ -49,9 +47,6 @@ class Onnx:
     def build(self, taps: tuple[str, ...]) -> nn.Module:
         check_taps(taps, self.taps(), "onnx")
         raise BadManifest("an ONNX network has no layers of ours to build or train. Use it frozen, from its file.")
-
-    def key_map(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        return dict(state)
 
 
 def _session(path: Path, sha256: str) -> Any:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from priors.architectures._network import Network
 from priors.architectures.mlp import ACTIVATIONS
 from priors.families import config_class
 from priors.families._config import check_taps, read_config
@@ -13,27 +14,9 @@ from priors.families.tables import FtTransformerConfig, ResmlpConfig
 from priors.registry import architecture
 
 
-class _Table:
-    """Numbers (B, C) in; hidden states and outputs (B, D) out. Weights have the names of the module."""
-
-    config: ResmlpConfig | FtTransformerConfig
-
-    def inputs(self) -> dict[str, str]:
-        return self.config.inputs()
-
-    def taps(self) -> dict[str, str]:
-        return self.config.taps()
-
-    def averages(self) -> dict[str, list[str]]:
-        return {}
-
-    def key_map(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        return dict(state)
-
-
 @architecture("resmlp")
-class Resmlp(_Table):
-    """x + W2 a(W1 norm(x)) in each block, then normalization, activation and the outputs."""
+class Resmlp(Network):
+    """Numbers (B, C) in: x + W2 a(W1 norm(x)) in each block, then normalization, activation and the outputs (B, D)."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.config: ResmlpConfig = read_config(config_class("resmlp", ResmlpConfig), config, "resmlp")
@@ -44,7 +27,7 @@ class Resmlp(_Table):
 
 
 @architecture("ft-transformer")
-class FtTransformer(_Table):
+class FtTransformer(Network):
     """A column's number times its vector plus its bias is its token; a first token gathers the row."""
 
     def __init__(self, config: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from priors.architectures._library import blocked, library_model, renamed
+from priors.architectures._network import Network
 from priors.families import config_class
 from priors.families._config import check_taps, read_config
 from priors.families.audio import HubertConfig, WaveConfig, WhisperConfig
@@ -25,22 +26,13 @@ _WEIGHT_NORM = (("weight_g", "weight_v"), ("parametrizations.weight.original0", 
 """What the scale and the direction of a normalized weight are called, in older and newer files."""
 
 
-class _Wave:
+class _Wave(Network):
     """Waves (B, T) and mask in; means over the frames that lie within it out."""
 
     name: ClassVar[str]
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = read_config(config_class(self.name, WaveConfig), config, self.name)
-
-    def inputs(self) -> dict[str, str]:
-        return self.config.inputs()
-
-    def taps(self) -> dict[str, str]:
-        return self.config.taps()
-
-    def averages(self) -> dict[str, list[str]]:
-        return {}
 
     def build(self, taps: tuple[str, ...]) -> nn.Module:
         """A module of `forward(wave (B, T) float32, mask (B, T) bool) -> tuple of (B, D)`, no deeper than needed."""
@@ -142,20 +134,11 @@ _NO_DECODER = {"decoder_layers": 1, "decoder_attention_heads": 1, "decoder_ffn_d
 
 
 @architecture("whisper-encoder")
-class Whisper:
+class Whisper(Network):
     """Mel frames (B, T, F) of half a minute in, frames (B, T / 2, D) out (Radford et al. 2022, arXiv:2212.04356)."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = read_config(WhisperConfig, config, "whisper-encoder")
-
-    def inputs(self) -> dict[str, str]:
-        return self.config.inputs()
-
-    def taps(self) -> dict[str, str]:
-        return self.config.taps()
-
-    def averages(self) -> dict[str, list[str]]:
-        return {}
 
     def build(self, taps: tuple[str, ...]) -> nn.Module:
         """A module of `forward(mel (B, T, F) float32) -> tuple of (B, T / 2, D)`, no deeper than needed."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from priors.architectures._library import blocked, blocked_pairs, drop_buffers, library_model, renamed
+from priors.architectures._network import Network
 from priors.families import config_class
 from priors.families._config import check_taps, read_config
 from priors.families.text import ModernBertConfig, TextConfig
@@ -41,19 +42,13 @@ class Family:
     rotary: str | None = None
 
 
-class TransformersText:
+class TransformersText(Network):
     """Token ids and mask in; the taps are those of the family's config (`priors.families.text`)."""
 
     name: ClassVar[str]
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.config: TextConfig = read_config(config_class(self.name, TextConfig), config, self.name)
-
-    def inputs(self) -> dict[str, str]:
-        return self.config.inputs()
-
-    def taps(self) -> dict[str, str]:
-        return self.config.taps()
 
     def averages(self) -> dict[str, list[str]]:
         return self.config.averages()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from priors.architectures._library import drop_buffers, library_model, renamed
+from priors.architectures._network import Network
 from priors.families import config_class
 from priors.families._config import check_taps, read_config
 from priors.families.vision import PatchConfig, VisionConfig
@@ -39,22 +40,13 @@ class Family:
     layers: str | None = None
 
 
-class TransformersVision:
+class TransformersVision(Network):
     """Pixels (B, 3, S, S) in; the taps are those of the family's config."""
 
     name: ClassVar[str]
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.config: VisionConfig = read_config(config_class(self.name, VisionConfig), config, self.name)
-
-    def inputs(self) -> dict[str, str]:
-        return self.config.inputs()
-
-    def taps(self) -> dict[str, str]:
-        return self.config.taps()
-
-    def averages(self) -> dict[str, list[str]]:
-        return {}
 
     def build(self, taps: tuple[str, ...]) -> nn.Module:
         """A module of `forward(pixels (B, 3, S, S) float32) -> tuple`, no deeper than needed."""

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from priors._lite_plan import HEAD, Block, plan
 from priors.families._config import ArchitectureConfig
 from priors.families.text import BertConfig
 
@@ -14,6 +15,15 @@ class DirectionsConfig(BertConfig):
     """An encoder's config, and the layers a direction was found in."""
 
     layers: Annotated[list[Annotated[int, Field(ge=0, le=128)]], Field(min_length=1, max_length=64)]
+
+    def taps(self) -> dict[str, str]:
+        return {"along": f"vec.feat[B,D:{len(self.layers)}]:f32"}
+
+    def averages(self) -> dict[str, list[str]]:
+        return {}
+
+
+LEXICON_FEATURES = 6
 
 
 class LexiconConfig(ArchitectureConfig):
@@ -28,6 +38,12 @@ class LexiconConfig(ArchitectureConfig):
     window: Annotated[int, Field(ge=1, le=16)] = 3
     negation: Annotated[float, Field(ge=-1, le=1)] = -0.74
 
+    def inputs(self) -> dict[str, str]:
+        return {"ids": f"text.ids[B,T]:i64{{mask=ids_mask,vocab={self.vocab}}}"}
+
+    def taps(self) -> dict[str, str]:
+        return {"ratings": f"vec.feat[B,D:{LEXICON_FEATURES}]:f32"}
+
 
 class EfficientNetLiteConfig(ArchitectureConfig):
     """Lite0 is width 1.0, depth 1.0 at 224 pixels; Lite1 1.0, 1.1, 240; Lite2 1.1, 1.2, 260; Lite3 1.2, 1.4, 300; Lite4
@@ -40,6 +56,22 @@ class EfficientNetLiteConfig(ArchitectureConfig):
     classes: Annotated[int, Field(ge=1, le=100_000)] = 1000
     norm: Literal["mean127-std128", "mean127h-std127h"] = "mean127-std128"
     """How pixels were scaled in training: (value - 127) / 128, or (value - 127.5) / 127.5."""
+
+    def blocks(self) -> list[Block]:
+        return plan(self.width, self.depth, self.image_size)
+
+    def inputs(self) -> dict[str, str]:
+        side = self.image_size
+        return {"pixels": f"image.pixels[B,C:3,H:{side},W:{side}]:f32{{norm={self.norm}}}"}
+
+    def taps(self) -> dict[str, str]:
+        """Maps call their channels D: they are what stays when H and W are pooled away."""
+        ends = {block.stage: block for block in self.blocks()}  # the last block of a stage
+        maps = {
+            f"stage_{stage}": f"image.map[B,D:{block.channels},H:{block.size_out},W:{block.size_out}]:f32"
+            for stage, block in ends.items()
+        }
+        return {**maps, "features": f"vec.feat[B,D:{HEAD}]:f32", "logits": f"dist.logits[B,K:{self.classes}]:f32"}
 
 
 class LstmSpeakerConfig(ArchitectureConfig):
@@ -57,3 +89,9 @@ class LstmSpeakerConfig(ArchitectureConfig):
     window: Annotated[int, Field(ge=1, le=4_096)] = 160
     step: Annotated[int, Field(ge=1, le=4_096)] = 77
     min_coverage: Annotated[float, Field(gt=0, le=1)] = 0.75
+
+    def inputs(self) -> dict[str, str]:
+        return {"mel": f"audio.mel[B,T,F:{self.mels}]:f32{{mask=mel_mask,sr={self.rate}}}"}
+
+    def taps(self) -> dict[str, str]:
+        return {"embedding": f"vec.feat[B,D:{self.embedding}]:f32"}

@@ -19,6 +19,15 @@ class MlpConfig(ArchitectureConfig):
     outputs: Width
     activation: Literal["relu", "gelu", "silu", "tanh"] = "relu"
 
+    def inputs(self) -> dict[str, str]:
+        return {"x": f"tab.num[B,C:{self.columns}]:f32"}
+
+    def taps(self) -> dict[str, str]:
+        return {
+            "penultimate": f"vec.feat[B,D:{self.widths[-1]}]:f32",
+            "output": f"vec.feat[B,D:{self.outputs}]:f32",
+        }
+
 
 class _Row(ArchitectureConfig):
     """`columns` numbers in, `outputs` numbers out; a network whose last hidden state has `width` numbers."""

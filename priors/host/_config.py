@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -20,19 +21,6 @@ class HostConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class Encoder:
-    """Base of the encoders: they work in numpy, and torch is imported only where tensors are asked for."""
-
-    def arrays(self, values: Sequence[Any]) -> tuple[NDArray[Any], ...]:
-        raise NotImplementedError
-
-    def encode(self, values: Sequence[Any]) -> tuple[Tensor, ...]:
-        """`arrays` as tensors that share their memory."""
-        import torch
-
-        return tuple(torch.from_numpy(array) for array in self.arrays(values))
-
-
 C = TypeVar("C", bound=HostConfig)
 
 
@@ -47,3 +35,30 @@ def read_host(schema: type[C], host: Mapping[str, Any]) -> C:
             f"host encoder {host.get('encoder')!r}: {where!r} is wrong ({first['msg']}). "
             f"Its keys are: {', '.join(schema.model_fields)}."
         ) from err
+
+
+class Encoder:
+    """Base of the encoders: they work in numpy, and torch is imported only where tensors are asked for."""
+
+    def arrays(self, values: Sequence[Any]) -> tuple[NDArray[Any], ...]:
+        raise NotImplementedError
+
+    def encode(self, values: Sequence[Any]) -> tuple[Tensor, ...]:
+        """`arrays` as tensors that share their memory."""
+        import torch
+
+        return tuple(torch.from_numpy(array) for array in self.arrays(values))
+
+
+class Configured(Encoder, Generic[C]):
+    """Base of the encoders that their config alone determines: none reads a file of the prior."""
+
+    schema: ClassVar[type[Any]]
+
+    def __init__(self, config: C) -> None:
+        self.config = config
+
+    @classmethod
+    def from_host(cls, host: Mapping[str, Any], directory: Path | None = None) -> Self:
+        """As the `host` of a manifest says. Raises BadManifest naming the first wrong key."""
+        return cls(read_host(cls.schema, host))

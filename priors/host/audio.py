@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import gcd
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import soundfile
@@ -15,7 +15,7 @@ from pydantic import Field
 from scipy.signal import resample_poly
 
 from priors.errors import BadAudio
-from priors.host._config import Encoder, HostConfig, read_host
+from priors.host._config import Configured, HostConfig
 from priors.host.mel import LOG_FLOOR, log_mel, mel_spectrogram
 
 F32 = NDArray[np.float32]
@@ -131,17 +131,10 @@ class MelConfig(HostConfig):
     loudness_dbfs: Annotated[float, Field(ge=-120, le=0)] | None = None
 
 
-class MelEncoder(Encoder):
+class MelEncoder(Configured[MelConfig]):
     """Mel frames (n, T, n_mels) float32 and their mask (n, T) bool; s samples have 1 + s // hop frames."""
 
-    schema: ClassVar[type[HostConfig]] = MelConfig
-
-    def __init__(self, config: MelConfig) -> None:
-        self.config = config
-
-    @classmethod
-    def from_host(cls, host: Mapping[str, Any], directory: Path | None = None) -> MelEncoder:
-        return cls(read_host(MelConfig, host))
+    schema = MelConfig
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -178,17 +171,10 @@ class WaveConfig(HostConfig):
     normalize: bool = False
 
 
-class WaveEncoder(Encoder):
+class WaveEncoder(Configured[WaveConfig]):
     """Waves (n, T) float32 and their mask (n, T) bool."""
 
-    schema: ClassVar[type[HostConfig]] = WaveConfig
-
-    def __init__(self, config: WaveConfig) -> None:
-        self.config = config
-
-    @classmethod
-    def from_host(cls, host: Mapping[str, Any], directory: Path | None = None) -> WaveEncoder:
-        return cls(read_host(WaveConfig, host))
+    schema = WaveConfig
 
     @property
     def spec(self) -> dict[str, Any]:

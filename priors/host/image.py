@@ -8,7 +8,7 @@ import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from pydantic import Field
 
 from priors.errors import BadImage
-from priors.host._config import Encoder, HostConfig, read_host
+from priors.host._config import Configured, HostConfig
 
 MAX_PIXELS = 50_000_000
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "PPM")
@@ -104,21 +104,14 @@ class ImageConfig(HostConfig):
     std: list[Annotated[float, Field(gt=0)]] = Field(default=[255.0, 255.0, 255.0], min_length=3, max_length=3)
 
 
-class ImageEncoder(Encoder):
+class ImageEncoder(Configured[ImageConfig]):
     """Pixels (n, 3, size, size) float32: the middle square of `crop` times the shorter side, resized and scaled.
 
     A value v in 0 to 255 becomes (v - mean) / std. The square is cut first and resized once with Pillow's
     antialiasing filter, so that a very long image costs no more than a square one.
     """
 
-    schema: ClassVar[type[HostConfig]] = ImageConfig
-
-    def __init__(self, config: ImageConfig) -> None:
-        self.config = config
-
-    @classmethod
-    def from_host(cls, host: Mapping[str, Any], directory: Path | None = None) -> ImageEncoder:
-        return cls(read_host(ImageConfig, host))
+    schema = ImageConfig
 
     @property
     def spec(self) -> dict[str, Any]:

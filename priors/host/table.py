@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from priors.errors import BadTable
-from priors.host._config import Encoder, HostConfig, read_host
+from priors.host._config import Configured, HostConfig
 
 F32 = NDArray[np.float32]
 Name = Annotated[str, Field(min_length=1, max_length=1_000)]
@@ -43,17 +42,10 @@ class TableConfig(HostConfig):
     missing: Literal["error", "mean"] = "error"
 
 
-class TableEncoder(Encoder):
+class TableEncoder(Configured[TableConfig]):
     """Rows (n, C) float32 in the order of the columns; a category of k values takes k + 1 places."""
 
-    schema: ClassVar[type[HostConfig]] = TableConfig
-
-    def __init__(self, config: TableConfig) -> None:
-        self.config = config
-
-    @classmethod
-    def from_host(cls, host: Mapping[str, Any], directory: Path | None = None) -> TableEncoder:
-        return cls(read_host(TableConfig, host))
+    schema = TableConfig
 
     @classmethod
     def fit(

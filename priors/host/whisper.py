@@ -6,15 +6,14 @@ more than 8 under the loudest, plus 4, divided by 4.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from priors.host._config import Encoder, HostConfig, read_host
+from priors.host._config import Configured, HostConfig
 from priors.host.audio import MAX_RATE, MIN_RATE, READING, read_audio
 from priors.host.mel import LOG_FLOOR, mel_filters
 
@@ -30,17 +29,10 @@ class WhisperConfig(HostConfig):
     frames: Annotated[int, Field(ge=2, le=65_536)] = 3_000
 
 
-class WhisperEncoder(Encoder):
+class WhisperEncoder(Configured[WhisperConfig]):
     """Mel frames (n, frames, n_mels) float32."""
 
-    schema: ClassVar[type[HostConfig]] = WhisperConfig
-
-    def __init__(self, config: WhisperConfig) -> None:
-        self.config = config
-
-    @classmethod
-    def from_host(cls, host: Mapping[str, Any], directory: Path | None = None) -> WhisperEncoder:
-        return cls(read_host(WhisperConfig, host))
+    schema = WhisperConfig
 
     @property
     def spec(self) -> dict[str, Any]:

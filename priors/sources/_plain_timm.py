@@ -7,9 +7,10 @@ timm's EfficientNet-Lite models are those of the TensorFlow code with other name
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
-from priors import _lite_plan
+from priors._lite_plan import HEAD, STEM, Block
+from priors.families.small import EfficientNetLiteConfig
 from priors.manifest import FileInfo
 from priors.weights import WEIGHTS, Header
 
@@ -20,7 +21,7 @@ _WIDTH_AND_DEPTH = {
     "tf_efficientnet_lite3": (1.2, 1.4),
     "tf_efficientnet_lite4": (1.4, 1.8),
 }
-_NORM = "mean127h-std127h"
+_NORM: Literal["mean127h-std127h"] = "mean127h-std127h"
 
 
 def describe(config: Mapping[str, Any], header: Header, files: Mapping[str, FileInfo]) -> dict[str, Any] | None:
@@ -34,17 +35,14 @@ def describe(config: Mapping[str, Any], header: Header, files: Mapping[str, File
     if size is None or type(classes) is not int or not isinstance(crop, int | float) or not 0 < crop <= 1 or not halves:
         return None
     width, depth = _WIDTH_AND_DEPTH[name]
-    blocks = _lite_plan.plan(width, depth, size)
-    if resize not in ("bicubic", "bilinear") or not _fits(blocks, classes, header):
+    read = EfficientNetLiteConfig(width=width, depth=depth, image_size=size, classes=classes, norm=_NORM)
+    if resize not in ("bicubic", "bilinear") or not _fits(read.blocks(), classes, header):
         return None
     return {
         "summary": f"EfficientNet-Lite{name[-1]}, {classes} classes, {size} pixels a side.",
-        "architecture": {
-            "id": "efficientnet-lite",
-            "config": {"width": width, "depth": depth, "image_size": size, "classes": classes, "norm": _NORM},
-        },
-        "inputs": _lite_plan.inputs(size, _NORM),
-        "taps": _lite_plan.taps(blocks, classes),
+        "architecture": {"id": "efficientnet-lite", "config": read.model_dump()},
+        "inputs": read.inputs(),
+        "taps": read.taps(),
         "averages": {},
         "default_tap": "features",
         "host": {
@@ -62,13 +60,13 @@ def _square(size: Any) -> int | None:
     return size[1] if type(size[1]) is int and 32 <= size[1] <= 1024 else None
 
 
-def _fits(blocks: list[_lite_plan.Block], classes: int, header: Header) -> bool:
+def _fits(blocks: list[Block], classes: int, header: Header) -> bool:
     """Whether the tensors have the sizes of these blocks, and no block is more or less."""
     shapes = {name: info.shape for name, info in header.tensors.items()}
     wanted = {
-        "conv_stem.weight": (_lite_plan.STEM, 3, 3, 3),
-        "conv_head.weight": (_lite_plan.HEAD, blocks[-1].channels, 1, 1),
-        "classifier.weight": (classes, _lite_plan.HEAD),
+        "conv_stem.weight": (STEM, 3, 3, 3),
+        "conv_head.weight": (HEAD, blocks[-1].channels, 1, 1),
+        "classifier.weight": (classes, HEAD),
     }
     for block in blocks:
         at, wide = f"blocks.{block.stage - 1}.{block.repeat}", block.channels_in * block.expand
