@@ -1,6 +1,5 @@
 """What every architecture offers beside its layers: the ports of its config, and files in the names of its module."""
 
-from collections.abc import Mapping
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -28,5 +27,5 @@ class Network:
     def averages(self) -> dict[str, list[str]]:
         return {}
 
-    def key_map(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def key_map(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         return dict(state)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from priors.architectures._lstm import Lstm
 from priors.architectures._network import Network
 from priors.families._config import check_taps, read_config
 from priors.families.small import LstmSpeakerConfig
@@ -34,7 +35,7 @@ class LstmSpeaker(Network):
 class _SpeakerModule(nn.Module):
     def __init__(self, config: LstmSpeakerConfig, copies: int) -> None:
         super().__init__()
-        self.lstm = _Lstm(config.mels, config.hidden, config.layers)
+        self.lstm = Lstm(config.mels, config.hidden, config.layers)
         self.linear = nn.Linear(config.hidden, config.embedding)
         self._window, self._step, self._copies = config.window, config.step, copies
         # A window counts when at least this many of its frames lie before the recording's last frame: the samples of n
@@ -61,28 +62,4 @@ class _SpeakerModule(nn.Module):
 
     def _embed(self, windows: Tensor) -> Tensor:
         """(n, window, F) -> (n, D), each of unit length."""
-        return F.normalize(F.relu(self.linear(self.lstm(windows))), dim=-1)
-
-
-class _Lstm(nn.Module):
-    """nn.LSTM's parameters and arithmetic, giving only the last layer's state after the last step: (n, T, F) -> (n, D).
-
-    nn.LSTM itself keeps a second list of its parameters, about which torch.export warns.
-    """
-
-    def __init__(self, size: int, hidden: int, layers: int) -> None:
-        super().__init__()
-        self._layers, self._hidden = layers, hidden
-        for layer in range(layers):
-            for kind, width in (("ih", hidden if layer else size), ("hh", hidden)):
-                self.register_parameter(f"weight_{kind}_l{layer}", nn.Parameter(torch.empty(4 * hidden, width)))
-            for kind in ("ih", "hh"):
-                self.register_parameter(f"bias_{kind}_l{layer}", nn.Parameter(torch.empty(4 * hidden)))
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -(hidden**-0.5), hidden**-0.5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        zero = x.new_zeros(self._layers, x.shape[0], self._hidden)
-        # Parameters lie in the order torch.lstm wants them: a layer's two weights, then its two biases.
-        _, hidden, _ = torch.lstm(x, (zero, zero), list(self.parameters()), True, self._layers, 0.0, False, False, True)
-        return hidden[-1]
+        return F.normalize(F.relu(self.linear(self.lstm(windows)[:, -1])), dim=-1)

@@ -38,6 +38,7 @@ _HOMES = {
     "whisper-encoder": ("audio", "WhisperConfig"),
     "onnx": ("onnx_file", "OnnxConfig"),
     "crepe": ("audio", "CrepeConfig"),
+    "silero-vad": ("audio", "SileroConfig"),
     "bert-directions": ("small", "DirectionsConfig"),
     "efficientnet-lite": ("small", "EfficientNetLiteConfig"),
     "lexicon": ("small", "LexiconConfig"),

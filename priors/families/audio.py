@@ -1,4 +1,4 @@
-"""Audio families without torch: wav2vec 2.0, HuBERT, Whisper's encoder, CREPE. See `priors.families.text`.
+"""Audio families without torch: wav2vec 2.0, HuBERT, Whisper's encoder, CREPE, Silero VAD. See `priors.families.text`.
 
 A wave's frames are fewer than its samples, so what reads waves gives means over the frames that sound is in.
 """
@@ -178,3 +178,15 @@ class CrepeConfig(ArchitectureConfig):
             "features": f"vec.feat[B,D:{self.widths[4] * 8}]:f32",
             "pitch": "vec.feat[B,D:360]:f32",
         }
+
+
+class SileroConfig(ArchitectureConfig):
+    """Silero VAD as published for 16 kHz: all its sizes are fixed."""
+
+    rate: Literal[16_000] = 16_000
+
+    def inputs(self) -> dict[str, str]:
+        return {"wave": f"audio.wave[B,T]:f32{{mask=wave_mask,sr={self.rate}}}"}
+
+    def taps(self) -> dict[str, str]:
+        return {"features": "vec.feat[B,D:128]:f32", "speech": "vec.feat[B,D:1]:f32"}

@@ -16,7 +16,10 @@ from tests.priors.test_grid_functions import CONFIGS as GRIDS
 from tests.priors.test_row_functions import CONFIGS as ROWS
 
 NETWORKS = {**families.TEXT, **families.VISION, **families.AUDIO, **families.TINY}
-NOT_FREE = {"siglip-text": "cuts its tokens back to the length that was given, for which torch wants one length"}
+NOT_FREE = {
+    "siglip-text": "cuts its tokens back to the length that was given, for which torch wants one length",
+    "silero-vad": "an LSTM over a recording of any length, which torch.export writes out step by step",
+}
 ELSEWHERE = {"efficientnet-lite": "its files hold the layers before they are folded; test_export writes the starter's"}
 ROW = "vec.feat[B,D:3]:f32"
 FUNCTIONS = [

@@ -67,6 +67,7 @@ AUDIO: dict[str, dict[str, Any]] = {
         "max_source_positions": 12,
     },
     "crepe": {"capacity": 1, "hop": 160},
+    "silero-vad": {},
 }  # fmt: skip
 
 TINY: dict[str, dict[str, Any]] = {

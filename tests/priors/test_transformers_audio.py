@@ -20,7 +20,7 @@ from tests.priors._networks import loaded, stirred
 
 FAMILIES = pytest.mark.parametrize("name", AUDIO)
 SMALL = {"whisper-encoder": {"decoder_layers": 1, "decoder_attention_heads": 1, "decoder_ffn_dim": 1}}
-WAVES = pytest.mark.parametrize("name", ["wav2vec2", "hubert", "crepe"])
+WAVES = pytest.mark.parametrize("name", ["wav2vec2", "hubert", "crepe", "silero-vad"])
 
 
 def library_model(name: str) -> Any:
@@ -174,7 +174,7 @@ def test_a_tap_alone_is_what_it_is_among_all(name: str) -> None:
     assert set(alone.state_dict()) < set(state)
 
 
-@quick(["wav2vec2", "crepe"], AUDIO)
+@quick(["wav2vec2", "crepe"], [name for name in AUDIO if name != "silero-vad"])  # its LSTM has no free length there
 def test_the_exported_graph_gives_the_same_at_other_sizes(name: str) -> None:
     module = loaded(find_architecture(name)(AUDIO[name]), own_state(name))
     given = sounds(name, 3, 500)
