@@ -36,6 +36,7 @@ _HOMES = {
     "wav2vec2": ("audio", "Wav2Vec2Config"),
     "hubert": ("audio", "HubertConfig"),
     "whisper-encoder": ("audio", "WhisperConfig"),
+    "exported": ("exported", "ExportedConfig"),
     "onnx": ("onnx_file", "OnnxConfig"),
     "crepe": ("audio", "CrepeConfig"),
     "silero-vad": ("audio", "SileroConfig"),

@@ -20,7 +20,10 @@ NOT_FREE = {
     "siglip-text": "cuts its tokens back to the length that was given, for which torch wants one length",
     "silero-vad": "an LSTM over a recording of any length, which torch.export writes out step by step",
 }
-ELSEWHERE = {"efficientnet-lite": "its files hold the layers before they are folded; test_export writes the starter's"}
+ELSEWHERE = {
+    "efficientnet-lite": "its files hold the layers before they are folded; test_export writes the starter's",
+    "exported": "its files have the archive's names; test_exported exports one again",
+}
 ROW = "vec.feat[B,D:3]:f32"
 FUNCTIONS = [
     *((name, config, ROW) for name, config in ROWS),

@@ -78,6 +78,23 @@ TINY: dict[str, dict[str, Any]] = {
     "lstm-speaker": {"mels": 6, "hidden": 8, "layers": 2, "embedding": 7, "window": 16, "step": 6},
     "resmlp": {"columns": 3, "outputs": 2, "blocks": 2, "width": 8, "inner": 12},
     "ft-transformer": {"columns": 3, "outputs": 2, "blocks": 2, "width": 8, "heads": 2, "inner": 12},
+    "exported": {
+        "ports": {"x": "tab.num[B,C:3]:f32"},
+        "takes": ["x"],
+        "outputs": {
+            "hidden": {"value": "relu", "type": "vec.feat[B,D:4]:f32"},
+            "output": {"value": "y", "type": "vec.feat[B,D:2]:f32"},
+        },
+        "weights": {
+            "a": {"tensor": "first.weight", "shape": [4, 3], "dtype": "f32"},
+            "b": {"tensor": "second.weight", "shape": [2, 4], "dtype": "f32"},
+        },
+        "nodes": [
+            {"op": "linear.default", "args": ["%x", "%a"], "out": ["linear"]},
+            {"op": "relu.default", "args": ["%linear"], "out": ["relu"]},
+            {"op": "linear.default", "args": ["%relu", "%b"], "out": ["y"]},
+        ],
+    },
     "mlp": {"columns": 3, "widths": [8, 4], "outputs": 2, "activation": "gelu"},
 }
 """Families that are no row of the transformers library's table, and bert for what they share."""
