@@ -4,7 +4,8 @@
     y: {op: net, in: {w: w, text: text}, tap: y}           its input nodes are ports, its outputs are taps
 
 Its identity is its model's, which is a hash over everything inside, so hashes recurse; its license is that of all its
-parts together. What it holds stays frozen: who wants to train its parts copies its nodes. Needs no torch.
+parts together, its fee what they ask for. What it holds stays frozen: who wants to train its parts copies its nodes.
+Needs no torch.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from composer.errors import BadLock
 from composer.graph import MAX_NODES
 from composer.lock import FILE_NAME as LOCK_FILE
 from composer.lock import WEIGHTS_FILE, Lock
+from composer.parts import parts
+from composer.royalty import CAP_BP, fees
 from priors.errors import UnknownPrior
 from priors.library import Library
 from priors.library import resolver as prior_resolver
@@ -72,11 +75,22 @@ def read_lock(folder: Path, ref: PriorRef) -> Lock:
     path = folder / LOCK_FILE
     if not path.is_file():
         raise BadLock(f"{ref.repo} has no {LOCK_FILE}. Save it again with `priorhub fit`, and push that.")
-    lock = Lock.from_json(path.read_text("utf-8"))
+    return parse_lock(path.read_text("utf-8"), ref)
+
+
+def parse_lock(text: str, ref: PriorRef) -> Lock:
+    """The same from the text of a lock."""
+    lock = Lock.from_json(text)
     lock.require_ready()
     if lock.model is None or not ref.matches(lock.model):
         raise BadLock(f"{ref.repo} is {lock.model}, not {ref.identity}. Pull that version, or change the hash.")
     return lock
+
+
+def inside(lock: Lock) -> tuple[PriorRef, ...]:
+    """The compositions that a lock loads, each once."""
+    loads = (node for node in lock.nodes if node.op == "load" and node.attrs.get("arch") == ARCHITECTURE)
+    return tuple(dict.fromkeys(PriorRef.parse(node.attrs["prior"]) for node in loads))
 
 
 def weights_file(folder: Path) -> Path:
@@ -109,6 +123,7 @@ def manifest_of(lock: Lock, ref: PriorRef) -> NestedManifest:
         taps=taps,
         default_tap=next(iter(taps)),
         license=License(together or "LicenseRef-unstated"),
+        fee_bp=min(CAP_BP, sum(fees(parts(lock)).values())),
         architecture=Definition(ARCHITECTURE, {"structure": lock.structure, "nodes": min(len(lock.nodes), MAX_NODES)}),
         model=str(lock.model),
     )

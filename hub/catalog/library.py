@@ -11,9 +11,10 @@ from pathlib import Path
 from hub.accounts.access import Actor
 from hub.catalog.models import Item
 from hub.home import prior_cache
-from hub.repos.models import Commit
+from hub.repos.models import Commit, Repository
 from hub.repos.services import materialise
 from hub.safety.holds import held_repositories
+from priors.errors import UnknownPrior
 from priors.library import Entry, find
 from priors.manifest import FILE_NAME, PriorManifest, PriorRef, parse_manifest
 
@@ -36,6 +37,16 @@ class HubStorage:
         entry = find(self, ref)
         return unpacked(self._rows[entry.ref.repo][1], entry.manifest)
 
+    def composition(self, ref: PriorRef) -> Path:
+        """A read-only folder with the newest commit of a composition. Raises UnknownPrior."""
+        usable = Repository.objects.open_to(self._actor).filter(kind=Repository.Kind.COMPOSITION, name=ref.name)
+        if self._published:
+            usable = usable.filter(private=False)
+        found = usable.select_related("head").filter(namespace__name=ref.namespace or "", head__isnull=False).first()
+        if found is None or found.head is None or found.pk in held_repositories([found]):
+            raise UnknownPrior(f"no composition is called {ref.repo!r} here, or it is not yours to use.")
+        return unpacked(found.head)
+
     @cached_property
     def _rows(self) -> dict[str, tuple[Entry, Commit]]:
         found = Item.objects.open_to(self._actor).priors().for_cards()
@@ -49,7 +60,7 @@ class HubStorage:
         }
 
 
-def unpacked(commit: Commit, manifest: PriorManifest) -> Path:
+def unpacked(commit: Commit, manifest: PriorManifest | None = None) -> Path:
     """The commit's files in the cache, laid out once. Two jobs at once make two drafts, of which one is renamed in.
 
     A plain model gets the manifest that was derived for it: its repository has none.
@@ -60,7 +71,7 @@ def unpacked(commit: Commit, manifest: PriorManifest) -> Path:
     draft = prior_cache() / f".{commit.oid}.{os.getpid()}.{uuid.uuid4().hex}"
     try:
         materialise(commit, draft)
-        if not (draft / FILE_NAME).exists():
+        if manifest is not None and not (draft / FILE_NAME).exists():
             (draft / FILE_NAME).write_text(manifest.to_json(), encoding="utf-8")
         draft.rename(target)
     except OSError:

@@ -1,21 +1,36 @@
-"""The priors that somebody may use, found by the references that a graph or a lock names, in two queries at most."""
+"""The priors that somebody may use, found by the references that a graph or a lock names, in two queries at most.
+
+A composition is a prior, too: its lock says what it reads and gives. It is looked for where no prior has the name, a
+few queries a level of compositions inside each other.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
 from django.db.models import Q
 
+from composer.errors import BadGraph, BadLock
+from composer.lock import FILE_NAME as LOCK_FILE
+from composer.lock import Lock
+from composer.nested import MAX_DEPTH, inside, manifest_of, parse_lock
 from hub.accounts.access import Actor
 from hub.catalog.models import Item
-from hub.safety.holds import held_repositories
+from hub.repos import trees
+from hub.repos.models import Commit, Repository
+from hub.repos.storage import store
+from hub.repos.trees import FileEntry
+from hub.safety.holds import held_repositories, standing
 from priors.errors import BadManifest, UnknownArchitecture, UnknownFunction, UnknownPrior
 from priors.library import Entry, find
 from priors.manifest import PriorManifest, PriorRef, parse_manifest
 
 MAX_REFS = 200
+MAX_COMPOSITIONS = 50
+"""Inside each other and beside each other, of one that is checked while a page waits."""
+MAX_LOCK_BYTES = 1 << 20
 _MOST_NAMES = 5_000
 _NEAR = 3
 
@@ -30,6 +45,8 @@ class Readable:
     def __call__(self, ref: PriorRef) -> PriorManifest:
         """The manifest of a prior. Raises UnknownPrior with the names that are near it."""
         manifest = self.known(ref)
+        if manifest is None:
+            manifest = self._composition(ref)
         if manifest is not None:
             return manifest
         same = [entry for entry in self._entries if entry.ref.name == ref.name]
@@ -51,6 +68,20 @@ class Readable:
             :_NEAR
         ]
 
+    def _composition(self, ref: PriorRef) -> PriorManifest | None:
+        """What a composition reads and gives. Raises BadLock, and BadGraph for too many inside each other."""
+        lock = _locks(self._actor, [ref]).get(ref)
+        if lock is None:
+            return None
+        below, level, seen = inside(lock), 1, 1
+        while below:
+            level, seen = level + 1, seen + len(below)
+            if level > MAX_DEPTH or seen > MAX_COMPOSITIONS:
+                raise BadGraph(f"{ref.repo} has too many compositions inside each other to run. Use its parts.")
+            locks = _locks(self._actor, below).values()
+            below = tuple(dict.fromkeys(each for inner in locks for each in inside(inner)))
+        return manifest_of(lock, ref)
+
     def known(self, ref: PriorRef) -> PriorManifest | None:
         """The manifest of a prior, None when it is not here, of another content, or not for this actor."""
         try:
@@ -65,6 +96,29 @@ class Readable:
     def directory(self, ref: PriorRef) -> Path:
         """No files: what is checked is never run."""
         raise UnknownPrior(f"the files of {ref.repo} are not fetched for a check. Pull it to run it.")
+
+
+def _locks(actor: Actor, refs: Sequence[PriorRef]) -> dict[PriorRef, Lock]:
+    """The locks of compositions as they are now, of those that the actor may have. Raises BadLock."""
+    wanted = Q(pk__in=[])
+    for ref in refs[:MAX_COMPOSITIONS]:
+        if ref.namespace:
+            wanted |= Q(namespace__name=ref.namespace, name=ref.name)
+    usable = Repository.objects.open_to(actor).filter(wanted, kind=Repository.Kind.COMPOSITION)
+    found = list(usable.select_related("namespace", "head")) if refs else []
+    held = held_repositories(found)
+    by_name = {each.full_name: each.head for each in found if each.pk not in held and each.head is not None}
+    return {ref: _read(by_name[ref.repo], ref) for ref in refs if ref.repo in by_name}
+
+
+def _read(commit: Commit, ref: PriorRef) -> Lock:
+    entry = trees.find(commit.tree_id, LOCK_FILE)
+    if not isinstance(entry, FileEntry) or standing(commit, [entry.sha256]):
+        raise BadLock(f"{ref.repo} has no {LOCK_FILE} to read. Save it again with `priorhub fit`, and push that.")
+    if entry.size > MAX_LOCK_BYTES:
+        raise BadLock(f"the lock of {ref.repo} has {entry.size:,} bytes, too large to check here. Check it locally.")
+    with store().open(entry.sha256) as file:
+        return parse_lock(file.read().decode(), ref)
 
 
 def _entries(actor: Actor, refs: list[PriorRef]) -> list[Entry]:

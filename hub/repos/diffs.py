@@ -62,12 +62,12 @@ def shown_to(actor: Actor, repository: Repository, pairs: Pairs) -> list[FileDif
     return of_files(pairs, withheld(actor, repository, pairs))
 
 
-def withheld(actor: Actor, repository: Repository, pairs: Pairs) -> dict[str, str]:
-    """Why the actor may not have some of the files now, by path."""
+def withheld(actor: Actor, what: Repository | Commit, pairs: Pairs) -> dict[str, str]:
+    """Why the actor may not have some of the files now, by path; of a commit also for what holds it alone."""
     hidden: dict[str, str] = {}
-    if not can(actor, "read_files", repository):
+    if not can(actor, "read_files", what if isinstance(what, Repository) else what.repository):
         return dict.fromkeys(pairs, "the files of this repository are given out on request")
-    if holds := standing(repository, {entry.sha256 for pair in pairs.values() for entry in pair if entry is not None}):
+    if holds := standing(what, {entry.sha256 for pair in pairs.values() for entry in pair if entry is not None}):
         held, whole = {hold.sha256 for hold in holds}, any(not hold.sha256 for hold in holds)
         for path, pair in pairs.items():
             if whole or any(entry is not None and entry.sha256 in held for entry in pair):

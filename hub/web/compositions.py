@@ -35,7 +35,7 @@ def graph_context(
 ) -> dict[str, Any]:
     """The drawing and the table of a lock or a graph. `whole`: as much as is ever drawn, and the table in pages."""
     steps = steps_of(document)
-    links = _linked(steps, actor)
+    links = links_of(steps, actor)
     rows: Page[Step] = Paginator(steps, ROWS).get_page(number if whole else 1)  # type: ignore[arg-type]
     return {
         "graph": drawing(steps, links=links, most=MAX_DRAWN if whole else MAX_INLINE),
@@ -134,8 +134,8 @@ def plain_nodes(nodes: Sequence[TypedNode]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _linked(steps: Sequence[Step], actor: Actor) -> set[str]:
-    """The priors among the steps whose pages the actor may see."""
+def links_of(steps: Sequence[Step], actor: Actor) -> set[str]:
+    """Those of the priors of steps whose pages the actor may see."""
     names = {step.repo for step in steps if step.repo}
     found = Item.objects.visible_to(actor).filter(
         repository__namespace__name__in={name.partition("/")[0] for name in names},

@@ -50,15 +50,20 @@ def graph_changes(actor: Actor, repository: Repository, pairs: Pairs) -> GraphCh
     if withheld(actor, repository, {FILE_NAME: (before, after)}):
         return None
     try:
-        first, second = _lock(before), _lock(after)
+        first, second = lock_of(before), lock_of(after)
     except (PriorhubError, UnicodeDecodeError):
         return None
-    found = diff(first, second)
+    return changes_of(diff(first, second), first, second)
+
+
+def changes_of(found: Difference, first: Lock, second: Lock) -> GraphChanges:
+    """What a difference says, in words."""
     lines = list(_lines(found))
     return GraphChanges(tuple(lines[:MAX_LINES]), max(0, len(lines) - MAX_LINES), _verdict(found, first, second))
 
 
-def _lock(entry: FileEntry) -> Lock:
+def lock_of(entry: FileEntry) -> Lock:
+    """The lock in a file. Raises PriorhubError or UnicodeDecodeError for what is none, or larger than is read here."""
     with store().open(entry.sha256) as file:
         return Lock.from_json(file.read(MAX_LOCK_BYTES).decode())  # of a longer one the end is missing: no lock
 

@@ -28,6 +28,8 @@ class Step:
 
     state      "trained" and "frozen" for what has parameters or learns from rows, "" for the rest
     inserted   put there by the check, to make two ends fit
+    mark       against another revision: "added", "removed", "changed", "renamed", or "" for what is the same
+    read_once  what it read in the other revision, and does not any more
     """
 
     name: str
@@ -38,6 +40,8 @@ class Step:
     repo: str = ""
     state: str = ""
     inserted: bool = False
+    mark: str = ""
+    read_once: tuple[str, ...] = ()
 
     @property
     def is_weights(self) -> bool:

@@ -32,6 +32,8 @@ _FILLS = {
     "gate": "#f6eddd",
     "head": "#0b6e5f",
 }
+_MARKS = {"added": "+", "removed": "−", "changed": "≠", "renamed": "~"}
+"""Beside the name of a box that is not as in the other revision; its second line has the word."""
 
 
 def graph_svg(document: Mapping[str, Any]) -> str:
@@ -45,18 +47,21 @@ def drawing(steps: Sequence[Step], *, links: Collection[str] = (), most: int = M
     links   priors (`namespace/name`) whose pages the visitor may see
     return  "" for nothing to draw, for more boxes than `most`, and for so many wires that it would show only lines
     """
-    drawn = {step.name: step for step in steps if not step.is_weights}
+    drawn = {step.name: step for step in steps if step.mark or not step.is_weights}
     if not 0 < len(drawn) <= most:
         return ""
     edges = [(source, step.name) for step in drawn.values() for source in step.reads if source in drawn]
-    layout = layered(list(drawn), edges, _SIZES)
+    gone = {(source, step.name) for step in drawn.values() for source in step.read_once if source in drawn}
+    gone |= {edge for edge in edges if drawn[edge[1]].mark == "removed"}
+    layout = layered(list(drawn), list(dict.fromkeys([*edges, *sorted(gone)])), _SIZES)
     if layout is None:
         return ""
     told = [layout.places[name][0] + _TYPE_X + _TYPE_CHAR * len(_type_of(step)) for name, step in drawn.items()]
     layout = replace(layout, width=max(layout.width, max(told) + _SIZES.margin))  # the last box's type needs room, too
     priors = sorted({step.label.partition(" · ")[0] for step in drawn.values() if step.op in {"net", "fn"}})
     finding = f"{len(drawn)} steps from data to prediction, using {', '.join(priors) or 'no prior'}"
-    parts = [_edge(way) for way in layout.ways]
+    at = {layout.places[name]: name for name in drawn}
+    parts = [_edge(way, (at[way[0]], at[way[-1]]) in gone) for way in layout.ways]
     parts += [_box(step, layout.places[name], step.repo in links) for name, step in drawn.items()]
     return _framed(shorten(finding, 400), layout, "".join(parts))
 
@@ -69,7 +74,7 @@ def _framed(finding: str, layout: Layout, content: str) -> str:
     )
 
 
-def _edge(stops: tuple[Point, ...]) -> str:
+def _edge(stops: tuple[Point, ...], gone: bool) -> str:
     """From the lower edge of the first box to the upper edge of the last, straight down beside the boxes between."""
     height = _SIZES.height
     x, y = stops[0][0], stops[0][1] + height
@@ -82,23 +87,28 @@ def _edge(stops: tuple[Point, ...]) -> str:
             y += height
             path += f"V{y:.0f}"
     arrow = f"M{x - 4:.0f} {y - 7:.0f}L{x:.0f} {y - 2:.0f}L{x + 4:.0f} {y - 7:.0f}"
-    return tag("path", d=path + arrow, fill="none", stroke="#8d9892", class_="graph-edge")
+    return tag("path", d=path + arrow, fill="none", stroke="#8d9892", class_="graph-edge",
+               stroke_dasharray="2 4" if gone else None)  # fmt: skip
 
 
 def _box(step: Step, place: Point, linked: bool) -> str:
     x, y = place[0] - _SIZES.width / 2, place[1]
-    on_dark = step.op == "head"
+    on_dark = step.op == "head" and step.mark != "removed"
+    fill = "#ffffff" if step.mark == "removed" else _FILLS.get(step.op, "#f3f5f2")
     known = step.op if step.op in _FILLS else "other"
-    said = ", ".join(word for word in (step.op, step.state, "inserted" if step.inserted else "") if word)
+    said = ", ".join(word for word in (step.mark, step.op, step.state, "inserted" if step.inserted else "") if word)
     content = (
         tag("title", _escaped(f"{step.name}: {said}{', gives ' + step.gives if step.gives else ''}"))
         + tag(
-            "rect", x=x, y=y, width=_SIZES.width, height=_SIZES.height, rx=8, fill=_FILLS.get(step.op, "#f3f5f2"),
+            "rect", x=x, y=y, width=_SIZES.width, height=_SIZES.height, rx=8, fill=fill,
             stroke="#0b6e5f" if step.op in {"net", "fn", "head"} else "#aab4ae",
-            stroke_width=2.4 if step.state == "trained" else None,
-            stroke_dasharray="4 3" if step.inserted else None, class_=f"graph-box graph-{known}",
+            stroke_width=2.4 if step.state == "trained" or step.mark else None,
+            stroke_dasharray="2 4" if step.mark == "removed" else "4 3" if step.inserted else None,
+            class_=f"graph-box graph-{known}{' graph-is-' + step.mark if step.mark else ''}",
         )
-        + text(x + 12, y + 19, shorten(step.label, 24), size=12.5, weight=600,
+        + (text(x + _SIZES.width - 10, y + 20, _MARKS[step.mark], size=16, weight=700, anchor="end",
+                fill="#ffffff" if on_dark else INK, class_="graph-on-dark" if on_dark else "") if step.mark else "")
+        + text(x + 12, y + 19, shorten(step.label, 21 if step.mark else 24), size=12.5, weight=600,
                fill="#ffffff" if on_dark else INK, class_="graph-on-dark" if on_dark else "")
         + text(x + 12, y + 36, shorten(said, 30), size=10.5, fill="#d6ebe6" if on_dark else MUTED,
                class_="graph-on-dark" if on_dark else "")

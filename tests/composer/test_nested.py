@@ -128,9 +128,9 @@ def test_the_identity_inside_is_part_of_the_identity_outside(library):
     assert structure() != before
 
 
-def test_its_license_is_that_of_all_its_parts(library):
+def test_its_license_and_its_fee_are_those_of_all_its_parts(library):
     nodes = {**INNER, "w": {**INNER["w"], "license": "MIT OR Apache-2.0"}}
-    nodes["v"] = {"op": "load", "prior": "prior://tiny/mlp", "license": "CC-BY-4.0"}
+    nodes["v"] = {"op": "load", "prior": "prior://tiny/mlp", "license": "CC-BY-4.0", "fee_bp": 300}
     nodes["x3"] = {"op": "input", "type": "tab.num[B,C:3]:f32"}
     nodes["m"] = {"op": "net", "in": {"w": "v", "x": "x3"}}
     nodes["both"] = {"op": "concat", "in": ["flat", "row", "m"]}
@@ -138,7 +138,7 @@ def test_its_license_is_that_of_all_its_parts(library):
 
     found = resolver(library)(PriorRef.parse("ann/licensed"))
 
-    assert found.license.spdx == "(MIT OR Apache-2.0) AND CC-BY-4.0"
+    assert found.license.spdx == "(MIT OR Apache-2.0) AND CC-BY-4.0" and found.fee_bp == 300
     assert {name: str(t) for name, t in found.taps.items()} == {"y": "dist.logits[B,K:2]:f32"}
 
 

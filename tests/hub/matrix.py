@@ -311,6 +311,7 @@ GET     lab/{state}/tree/main/prior.json               page         200
 GET     lab/{state}/blob/main/prior.json               page         200
 GET     lab/{state}/commits/main                       page         200
 GET     lab/{state}/commit/main                        page         200
+GET     lab/{state}/compare                            page         200
 GET     lab/{state}/refs                               page         200
 POST    lab/{state}/refs/change                        writer's_page 302  do=make&kind=branch&name=next
 GET     lab/{state}/discussions                        page         200
@@ -331,6 +332,7 @@ GET     models/lab/{state}/tree/main/prior.json               page         200
 GET     models/lab/{state}/blob/main/prior.json               page         200
 GET     models/lab/{state}/commits/main                       page         200
 GET     models/lab/{state}/commit/main                        page         200
+GET     models/lab/{state}/compare                            page         200
 GET     models/lab/{state}/refs                               page         200
 POST    models/lab/{state}/refs/change                        writer's_page 302  do=make&kind=branch&name=next
 GET     models/lab/{state}/discussions                        page         200

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import subprocess
 import sys
 import time
@@ -11,11 +13,13 @@ import pytest
 from django.test import Client
 from pytest_django import Settings
 
+from composer.lock import Lock
 from hub.accounts.models import ApiToken, User
 from hub.compose.checking import MAX_NODES, MAX_TEXT, Trouble, check_text
 from hub.compose.starting import EXAMPLE
+from hub.repos.models import Repository
 from hub.safety import holds
-from tests.factories import bearer, make_prior, make_user
+from tests.factories import bearer, make_commit, make_prior, make_repository, make_user
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("home")]
 
@@ -193,3 +197,98 @@ def test_a_check_loads_no_torch() -> None:
     )
 
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+# ── compositions as priors ──────────────────────────────────────────────────────────────────────────────────────────
+
+INNER = """composition: 1
+name: inner
+adapt: trainable
+nodes:
+  text: {op: input, type: "text.raw[B]:str"}
+  one: {op: %s}
+  y: {op: head, in: [one], labels: [a, b]}
+outputs: {y: y}
+"""
+OUTER = """composition: 1
+name: outer
+adapt: trainable
+nodes:
+  said: {op: input, type: "text.raw[B]:str"}
+  w: {op: load, prior: "prior://%s"}
+  guess: {op: net, in: {w: w, text: said}, tap: y}
+  y: {op: head, in: [guess], labels: [c, d, e]}
+outputs: {y: y}
+"""
+GRAMS = 'fn, fn: char_ngrams, in: [text], prior: "prior://%s"'
+
+
+def publish(owner: User, text: str, name: str, **options: Any) -> Lock:
+    """A composition as somebody pushes it; its learned parameters are never read here."""
+    checked = check_text(text, owner).checked
+    assert checked is not None
+    header = b'{"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}   '
+    learned = len(header).to_bytes(8, "little") + header + bytes(4)
+    lock = Lock.of(checked).fitted(hashlib.sha256(learned).hexdigest())
+    repository = make_repository(owner, name, kind="composition", **options)
+    files = {"composition.json": json.dumps(checked.graph.to_dict()).encode(), "model.safetensors": learned}
+    make_commit(repository, files | {"composition.lock.json": lock.to_json().encode()}, by=owner)
+    return lock
+
+
+def test_a_composition_is_a_prior_of_a_composition(client: Client, ann: User) -> None:
+    make_prior(ann, "paid", license={"spdx": "CC-BY-NC-4.0", "file": None}, fee_bp=250)
+    lock = publish(ann, INNER % (GRAMS % "ann/paid"), "inner")
+
+    found = ask(client, spec=OUTER % "ann/inner")
+
+    nodes = {node["name"]: node for node in found["nodes"]}
+    assert found["fits"] and nodes["w"]["prior"] == f"prior://ann/inner@{lock.model}"
+    assert nodes["guess"]["type"] == "dist.logits[B,K:2]:f32"
+    assert found["terms"]["license"] == "CC-BY-NC-4.0" and found["terms"]["sell"]["allowed"] is False
+    by_name = ask(client, priors=["ann/inner"])
+    assert by_name["fits"], by_name["error"]
+    assert b"dist.logits[B,K:2]:f32" in client.post("/compose", {"spec": OUTER % "ann/inner"}).content
+
+
+def test_a_composition_that_is_private_gated_held_or_other_is_as_unknown_as_an_absent_one(
+    client: Client, ann: User
+) -> None:
+    inner = INNER % "fn, fn: char_ngrams, in: [text]"
+    publish(ann, inner, "secret", private=True)
+    publish(ann, inner, "gated")
+    Repository.objects.filter(name="gated").update(gated="manual")
+    publish(ann, inner, "held")
+    holds.quarantine(Repository.objects.get(name="held"), reason="bad", by=make_user("root", admin=True))
+
+    def said(name: str, headers: dict[str, str] | None = None) -> Any:
+        error = ask(client, headers, spec=OUTER % f"ann/{name}")["error"]
+        return error and {key: str(value).replace(name, "NAME") for key, value in error.items()}
+
+    assert said("secret") == said("gated") == said("held") == said("absent")
+    assert said("secret", bearer(make_user("bob"))) == said("absent") and said("secret", bearer(ann)) is None
+    other = ask(client, bearer(ann), spec=OUTER % f"ann/secret@sha256:{'0' * 64}")["error"]
+    assert other["code"] == "bad-lock" and "Pull that version" in other["detail"]
+
+
+def test_a_private_part_of_an_open_composition_is_not_asked_for(client: Client, ann: User) -> None:
+    make_prior(ann, "secret", private=True)
+    publish(ann, INNER % (GRAMS % "ann/secret"), "inner")
+
+    assert ask(client, spec=OUTER % "ann/inner")["fits"]
+    assert ask(client, spec=SPEC % ("trainable", "ann/secret"))["error"]["code"] == "unknown-prior"
+
+
+def test_compositions_inside_each_other_have_a_bound(ann: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(ann, INNER % "fn, fn: char_ngrams, in: [text]", "c0")
+    for number in range(1, 4):
+        outer = OUTER.replace("said: {op: input", "text: {op: input").replace("text: said", "text: text")
+        publish(ann, outer % f"ann/c{number - 1}", f"c{number}")
+
+    assert check_text(OUTER % "ann/c3", ann).checked is not None
+    monkeypatch.setattr("hub.compose.priors.MAX_DEPTH", 3)
+    trouble = check_text(OUTER % "ann/c3", ann).trouble
+    assert trouble is not None and "too many compositions inside each other" in trouble.detail
+    monkeypatch.setattr("hub.compose.priors.MAX_LOCK_BYTES", 100)
+    trouble = check_text(OUTER % "ann/c0", ann).trouble
+    assert trouble is not None and "too large to check here" in trouble.detail
