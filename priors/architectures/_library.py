@@ -11,19 +11,24 @@ _NO_SDPA = ("deberta-v2", "mpnet", "resnet", "convnext", "mobilenet_v2")
 
 
 def library_model(model_type: str, settings: Mapping[str, object], *, auto: str = "AutoModel") -> Any:
-    """The library's own model with `settings`, attention by torch's `scaled_dot_product_attention` where it has that.
+    """The library's own model with `settings`, linear layers and attention by `kernels.encoder` where it lets us.
 
     auto  which of the library's doors: `AutoModelForTextEncoding` gives T5's encoder alone, a class's name that class
     """
     # Imported here: reading a family's ports must not cost the seconds transformers takes to import.
     import transformers
 
+    from priors.architectures._layers import register_attention, with_kernels
+
     config = transformers.AutoConfig.for_model(model_type, **settings)
-    attention = "eager" if model_type in _NO_SDPA else "sdpa"
+    attention = "eager" if model_type in _NO_SDPA else register_attention()
     door: Any = getattr(transformers, auto)  # the library leaves its doors untyped
     if hasattr(door, "from_config"):
-        return door.from_config(config, attn_implementation=attention, trust_remote_code=False)
-    return door._from_config(config, attn_implementation=attention)  # a class of the library itself
+        model = door.from_config(config, attn_implementation=attention, trust_remote_code=False)
+    else:
+        model = door._from_config(config, attn_implementation=attention)  # a class of the library itself
+    with_kernels(model)
+    return model
 
 
 def drop_buffers(module: nn.Module) -> nn.Module:
