@@ -72,7 +72,7 @@ class _GraphModule(nn.Module):
         for name, place in self._weights.items():
             weight = config.weights[name]
             tensor = torch.zeros(weight.shape, dtype=_DTYPES[weight.dtype])
-            if tensor.is_floating_point():
+            if tensor.is_floating_point() and not weight.fixed:
                 self.register_parameter(place, nn.Parameter(tensor))
             else:
                 self.register_buffer(place, tensor)

@@ -64,11 +64,12 @@ _Type = Annotated[str, Field(max_length=500)]
 
 
 class Weight(ArchitectureConfig):
-    """A tensor of the prior's files by its name there."""
+    """A tensor of the prior's files by its name there; `fixed` where training leaves it as it is."""
 
     tensor: _Tensor
     shape: list[Annotated[int, Field(ge=1, le=1 << 40)]] = Field(max_length=8)
     dtype: Literal["bool", "u8", "i8", "i16", "i32", "i64", "f16", "bf16", "f32", "f64"]
+    fixed: bool = False
 
 
 class Node(ArchitectureConfig):

@@ -36,8 +36,10 @@ _SCALARS = {1: "u8", 2: "i8", 3: "i16", 4: "i32", 5: "i64", 6: "f16", 7: "f32", 
 _CHECKS = ("_assert_scalar", "_assert_tensor_metadata", "_assert_async", "sym_constrain_range_for_size",
            "sym_constrain_range")  # fmt: skip
 """Nodes that only check what the exporter believed of the inputs."""
-_OTHERS = {"detach_": "detach", "__and__": "bitwise_and", "__or__": "bitwise_or", "__xor__": "bitwise_xor"}
-"""The same by another name; what is detached in place is a constant that was just copied."""
+_OTHERS = {"detach_": "detach", "view": "reshape", "_unsafe_view": "reshape"}
+"""What is detached in place is a constant that was just copied. A view wants its memory in an order that is not kept
+here; `reshape` gives the same numbers in any."""
+_SIGNS = {"__and__": "bitwise_and", "__or__": "bitwise_or", "__xor__": "bitwise_xor"}
 _LEFT_OUT = ("pin_memory", "layout", "memory_format", "non_blocking")
 """Arguments that change where and how a value lies, and never the value."""
 _PARTS = (("parameter", "parameter_name"), ("buffer", "buffer_name"), ("tensor_constant", "tensor_constant_name"))
@@ -78,31 +80,41 @@ def read_archive(archive: Path | str, about: Mapping[str, Any]) -> tuple[dict[st
     """The config of architecture `exported` and its tensors by the names of the archive."""
     with Archive(Path(archive)) as held:
         graph, signature = held.graph()
-        places, tensors = _weights(held, signature)
-        takes = [
-            one["user_input"]["arg"]["as_tensor"]["name"] for one in signature["input_specs"] if "user_input" in one
-        ]
-        gives = [one["user_output"]["arg"]["as_tensor"]["name"] for one in signature["output_specs"]]
-        ports, taps = about.get("inputs"), about.get("taps")
-        if not isinstance(ports, dict) or not isinstance(taps, dict) or len(taps) != len(gives):
-            raise BadManifest(
-                f"inputs and taps must be tables of port types, {len(gives)} taps as the archive gives. Name them."
-            )
-        config: dict[str, Any] = {
-            "ports": ports,
-            "takes": takes,
-            "outputs": {
-                name: {"value": value, "type": t} for (name, t), value in zip(taps.items(), gives, strict=True)
-            },
-            "weights": {value: _described(name, tensors[name]) for value, name in places.items()},
-            "nodes": list(_nodes(graph["nodes"])),
-        }
-        read = read_config(config_class("exported", ExportedConfig), config, "exported")
-        _check_sizes(read, graph["tensor_values"])
-        used = {value for node in read.needed(tuple(taps)) for value in node.reads} | set(gives)
-        config["weights"] = {value: weight for value, weight in config["weights"].items() if value in used}
-        kept = {weight["tensor"] for weight in config["weights"].values()}
-        return config, {name: tensor for name, tensor in tensors.items() if name in kept}
+        try:
+            return _read(held, graph, signature, about)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, StopIteration) as err:
+            # Whatever the shape of somebody's JSON does to code that expects the exporter's.
+            raise BadWeights(f"{Path(archive).name} is not as torch.export writes it ({err!r:.100}).") from err
+
+
+def _read(
+    held: Archive, graph: Mapping[str, Any], signature: Mapping[str, Any], about: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    places, tensors = _weights(held, signature)
+    takes = [one["user_input"]["arg"]["as_tensor"]["name"] for one in signature["input_specs"] if "user_input" in one]
+    trained = {one["parameter"]["arg"]["name"] for one in signature["input_specs"] if "parameter" in one}
+    gives = [one["user_output"]["arg"]["as_tensor"]["name"] for one in signature["output_specs"]]
+    ports, taps = about.get("inputs"), about.get("taps")
+    if not isinstance(ports, dict) or not isinstance(taps, dict) or len(taps) != len(gives):
+        raise BadManifest(
+            f"inputs and taps must be tables of port types, {len(gives)} taps as the archive gives. Name them."
+        )
+    config: dict[str, Any] = {
+        "ports": ports,
+        "takes": takes,
+        "outputs": {name: {"value": value, "type": t} for (name, t), value in zip(taps.items(), gives, strict=True)},
+        "weights": {
+            value: {**_described(name, tensors[name]), **({} if value in trained else {"fixed": True})}
+            for value, name in places.items()
+        },
+        "nodes": list(_nodes(graph["nodes"])),
+    }
+    read = read_config(config_class("exported", ExportedConfig), config, "exported")
+    _check_sizes(read, graph["tensor_values"])
+    used = {value for node in read.needed(tuple(taps)) for value in node.reads} | set(gives)
+    config["weights"] = {value: weight for value, weight in config["weights"].items() if value in used}
+    kept = {weight["tensor"] for weight in config["weights"].values()}
+    return config, {name: tensor for name, tensor in tensors.items() if name in kept}
 
 
 def _weights(held: Archive, signature: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Tensor]]:
@@ -173,7 +185,9 @@ def _operator(target: Any) -> str | None:
     if target.startswith("torch.ops.aten."):
         if name in _CHECKS:
             return None
-        name = _OTHERS.get(name, name)
+        if overload == "default":
+            name = _OTHERS.get(name, name)
+        name = _SIGNS.get(name, name)
         if name in OPERATORS:
             return f"{name}.{overload}"
     if target.startswith("_operator.") and target.removeprefix("_operator.") in LENGTHS:
@@ -184,7 +198,7 @@ def _operator(target: Any) -> str | None:
         return None  # a comparison of lengths, which only a check reads; the config is refused where anything else does
     raise BadWeights(
         f"its graph calls {target[:80]!a}, which is not among the operators that are taken. "
-        "Export plain tensor operations in eval mode."
+        "Export in eval mode, and save what its run_decompositions({}) gives: that changes nothing in place."
     )
 
 

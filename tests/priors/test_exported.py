@@ -1,8 +1,11 @@
 """Archives of torch.export as priors: the same numbers, and nothing of a hostile one is run, unpickled or unpacked."""
 
+import contextlib
 import io
 import json
 import pickle
+import random
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -69,7 +72,10 @@ class Reader(nn.Module):
 def table(tmp_path_factory: pytest.TempPathFactory) -> tuple[Table, Path]:
     torch.manual_seed(0)
     module, path = Table().eval(), tmp_path_factory.mktemp("archive") / "model.pt2"
-    save(export(module, (torch.randn(2, 3),), dynamic_shapes=({0: Dim("B")},)), path)
+    program = export(module, (torch.randn(2, 3),), dynamic_shapes=({0: Dim("B")},))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of torch 2.13 about itself
+        save(program.run_decompositions({}), path)
     return module, path
 
 
@@ -83,7 +89,10 @@ def test_an_archive_becomes_a_prior_that_gives_the_same(table: tuple[Table, Path
     found = prior.features(rows.tolist(), ["hidden", "parts"])
     for tap, expected in zip(found, module(torch.from_numpy(rows)), strict=True):
         np.testing.assert_allclose(found[tap], expected.detach(), rtol=0, atol=1e-6)
-    assert len(prior.module(["hidden"])._steps) < len(prior.module(["parts"])._steps)  # type: ignore[arg-type]
+    steps = [len(prior.module([tap])._steps) for tap in found]  # type: ignore[arg-type]
+    assert steps[0] < steps[1]
+    trained = {name for name, weight in prior.manifest.definition.config["weights"].items() if "fixed" not in weight}
+    assert trained == {"p_first_weight", "p_first_bias", "p_norm_weight", "p_norm_bias"}
 
 
 def test_lengths_that_are_free_stay_free_and_the_graph_can_be_exported_again(tmp_path: Path) -> None:
@@ -175,6 +184,29 @@ def test_a_hostile_archive_is_refused(name: str, table: tuple[Table, Path], tmp_
     with pytest.raises((BadWeights, BadManifest), match=cause):
         write_prior(path, ABOUT, tmp_path / "prior")
     assert not (tmp_path / "prior").exists()
+
+
+def test_whatever_stands_in_the_graph_s_place_is_refused_in_a_sentence(
+    table: tuple[Table, Path], tmp_path: Path
+) -> None:
+    """40 times one entry of the JSON is something else."""
+    rng = random.Random(0)
+    junk = [None, -1, 1 << 70, "", "%x", [], {}, [[]], {"as_int": -1}, {"as_tensor": None}, 0.5, True]
+
+    def spoil(content: Any) -> None:
+        at = content["graph_module"]
+        while True:
+            key = rng.choice(list(at)) if isinstance(at, dict) else rng.randrange(len(at))
+            if not isinstance(at[key], dict | list) or not at[key] or rng.random() < 0.1:
+                at[key] = rng.choice(junk)
+                return
+            at = at[key]
+
+    for _ in range(40):
+        path = changed(table[1], tmp_path / "evil.pt2", in_json("model.json", spoil))
+        with contextlib.suppress(BadWeights, BadManifest):
+            config, _ = read_archive(path, ABOUT)
+            find_architecture("exported")(config).build(tuple(ABOUT["taps"]))
 
 
 def test_a_bomb_is_refused_and_samples_of_inputs_are_never_opened(table: tuple[Table, Path], tmp_path: Path) -> None:
