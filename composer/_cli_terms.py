@@ -55,11 +55,13 @@ def license(
     """Say whether the licenses of all parts go together for a use, and what has to be kept. Exit 1 when not."""
     from composer.license import Use, judge
     from composer.license import notice as notice_text
+    from composer.license_texts import from_library, texts
 
     lock, resolve = _lock(what, library, offline, url)
     verdict = judge(lock, Use(sell=sell, share=not keep), resolve)
     if notice is not None:
-        write(notice, notice_text(lock.name, verdict), "--notice")
+        beside = from_library(open_library(library, offline=True, url=url))  # no weights are fetched for their license
+        write(notice, notice_text(lock.name, verdict, texts(verdict, beside)), "--notice")
     emit(
         {
             "allowed": verdict.allowed,

@@ -26,6 +26,7 @@ from composer.errors import BadGraph, BadLock
 from composer.graph import Graph
 from composer.heads import Ending
 from composer.license import judge, notice
+from composer.license_texts import from_library, texts
 from composer.lock import FILE_NAME as LOCK_FILE
 from composer.lock import WEIGHTS_FILE, Lock
 from composer.lower import Lowered, lower
@@ -88,7 +89,9 @@ class Composition:
             _write(folder / LOCK_FILE, self.lock.to_json())
             _write(folder / REPORT_FILE, json.dumps(self.report, indent=1, ensure_ascii=False) + "\n")
             _write(folder / "README.md", card(self))
-            _write(folder / NOTICE_FILE, notice(self.lock.name, judge(self.lock)))
+            verdict = judge(self.lock)
+            kept = texts(verdict, from_library(self.lowered.priors.library))
+            _write(folder / NOTICE_FILE, notice(self.lock.name, verdict, kept))
         except OSError as error:
             raise UserError(f"{folder} cannot be written: {error.strerror or error}. Choose another place.") from error
         return folder

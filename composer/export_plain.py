@@ -26,6 +26,7 @@ from composer._plain_chain import Affine, Chain, chain_of
 from composer.errors import NotReady
 from composer.export import HasLowered
 from composer.license import Use, Verdict, judge, notice
+from composer.license_texts import from_library, texts
 from composer.lower import Lowered
 from priors.architectures.transformers_text import FAMILIES, TransformersText
 from priors.errors import AppError, UserError
@@ -356,7 +357,8 @@ def _describe(lowered: Lowered, folder: Path, loads_as: str, difference: float, 
         f"License of the parts together: {verdict.license or 'not stated'}; NOTICE says what each asks for.", "",
     ]  # fmt: skip
     (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")
-    (folder / "NOTICE").write_text(notice(lock.name, verdict), encoding="utf-8")
+    kept = texts(verdict, from_library(lowered.priors.library))
+    (folder / "NOTICE").write_text(notice(lock.name, verdict, kept), encoding="utf-8")
     facts = {
         "composition": lock.name,
         "structure": lock.structure,

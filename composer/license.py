@@ -278,10 +278,10 @@ _USED: Mapping[str, str] = {
 }
 
 
-def notice(name: str, verdict: Verdict, texts: Mapping[PriorRef, str] | None = None) -> str:
+def notice(name: str, verdict: Verdict, texts: Sequence[tuple[str, str]] = ()) -> str:
     """The text of NOTICE: every part with its license and what became of it, then what has to be kept.
 
-    texts    license texts and notices that came with priors; they are appended whole, equal ones once
+    texts    (heading, license text or notice) (composer.license_texts), appended whole
     """
     lines = [name, "", "Made of the following parts.", ""]
     for name, id, license, path in dict.fromkeys((p.name, p.id, p.license, p.path) for p in verdict.parts):
@@ -290,8 +290,8 @@ def notice(name: str, verdict: Verdict, texts: Mapping[PriorRef, str] | None = N
         lines += ["What has to be kept:", ""]
         lines += [f"- {o.text} [{', '.join(o.priors)}]" for o in verdict.obligations]
         lines.append("")
-    for text in dict.fromkeys((texts or {}).values()):
-        lines += ["-" * 72, text.strip(), ""]
+    for heading, text in texts:
+        lines += ["-" * 72, heading, "", text.strip(), ""]
     return "\n".join(lines)
 
 

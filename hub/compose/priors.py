@@ -13,6 +13,7 @@ from pathlib import Path
 from django.db.models import Q
 
 from composer.errors import BadGraph, BadLock
+from composer.license_texts import MAX_FILE, NAMES
 from composer.lock import FILE_NAME as LOCK_FILE
 from composer.lock import Lock
 from composer.nested import MAX_DEPTH, inside, manifest_of, parse_lock
@@ -40,7 +41,9 @@ class Readable:
 
     def __init__(self, actor: Actor, refs: Iterable[PriorRef]) -> None:
         self._actor = actor
-        self._entries = _entries(actor, list(dict.fromkeys(refs))[:MAX_REFS])
+        found = _entries(actor, list(dict.fromkeys(refs))[:MAX_REFS])
+        self._entries = [entry for entry, _ in found]
+        self._commits = {entry.ref: commit for entry, commit in found}
 
     def __call__(self, ref: PriorRef) -> PriorManifest:
         """The manifest of a prior. Raises UnknownPrior with the names that are near it."""
@@ -89,6 +92,18 @@ class Readable:
         except UnknownPrior:
             return None
 
+    def license_files(self, ref: PriorRef) -> list[bytes]:
+        """License and notice files beside a prior, of one that this actor may have as it is named."""
+        try:
+            found = find(self, ref)
+        except UnknownPrior:
+            return []
+        commit = self._commits[found.ref]
+        there = trees.find_all(commit.tree_id, NAMES)
+        small = [each for each in there.values() if isinstance(each, FileEntry) and each.size <= MAX_FILE]
+        held = {hold.sha256 for hold in standing(commit, [each.sha256 for each in small])}
+        return [] if "" in held else [_bytes(each) for each in small if each.sha256 not in held]
+
     def entries(self) -> list[Entry]:
         """Those of the references that are here, as `priors.library.find` asks for them."""
         return self._entries
@@ -121,7 +136,12 @@ def _read(commit: Commit, ref: PriorRef) -> Lock:
         return parse_lock(file.read().decode(), ref)
 
 
-def _entries(actor: Actor, refs: list[PriorRef]) -> list[Entry]:
+def _bytes(file: FileEntry) -> bytes:
+    with store().open(file.sha256) as opened:
+        return opened.read()
+
+
+def _entries(actor: Actor, refs: list[PriorRef]) -> list[tuple[Entry, Commit]]:
     """By content and by name, whatever of both the references have."""
     if not refs:
         return []
@@ -133,10 +153,10 @@ def _entries(actor: Actor, refs: list[PriorRef]) -> list[Entry]:
     held = held_repositories([item.repository for item in items])
     found = []
     for item in items:
-        if item.repository_id in held or item.manifest is None:
+        if item.repository_id in held or item.manifest is None or item.commit is None:
             continue
         try:
-            found.append(Entry(PriorRef.parse(item.ref), parse_manifest(item.manifest)))
+            found.append((Entry(PriorRef.parse(item.ref), parse_manifest(item.manifest)), item.commit))
         except (BadManifest, UnknownArchitecture, UnknownFunction):
             continue  # of another version of this hub: as a library leaves it out
-    return sorted(found, key=lambda entry: entry.ref.repo)
+    return sorted(found, key=lambda pair: pair[0].ref.repo)

@@ -10,6 +10,7 @@ from typing import Any
 
 from composer.errors import BadLock
 from composer.license import Conflict, Obligation, Use, Verdict, judge, notice
+from composer.license_texts import Beside, texts
 from composer.lock import Lock
 from composer.parts import mixtures, parts
 from composer.royalty import Split, split
@@ -53,9 +54,9 @@ class Terms:
         """What has to be kept, by whoever shares or sells it."""
         return tuple(dict.fromkeys([*self.share.obligations, *self.sell.obligations]))
 
-    def notice(self) -> str:
-        """The text of NOTICE."""
-        return notice(self.lock.name, self.share)
+    def notice(self, beside: Beside) -> str:
+        """The text of NOTICE, with the license texts that the parts oblige one to keep."""
+        return notice(self.lock.name, self.share, texts(self.share, beside))
 
     def bill(self) -> dict[str, Any]:
         """The bill of materials as CycloneDX."""

@@ -105,7 +105,7 @@ def _weights(pairs: diffs.Pairs) -> list[dict[str, Any]]:
         for path, (old, new) in pairs.items()
         if path.endswith(".safetensors") and old is not None and new is not None
     ]
-    found = []
+    found: list[dict[str, Any]] = []
     for path, old, new in both[:_MOST_WEIGHTS]:
         with store().open(old.sha256) as before, store().open(new.sha256) as after:
             try:

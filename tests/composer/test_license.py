@@ -146,7 +146,7 @@ def test_a_license_or_fee_that_the_graph_made_up_is_found_out() -> None:
 
 def test_the_notice_names_every_part_its_license_and_what_became_of_it() -> None:
     lock = locked("ex2_image_text")
-    text = notice(lock.name, judge(lock), {next(iter(lock.priors.values())): "Copyright 2020 Somebody"})
+    text = notice(lock.name, judge(lock), [("For them", "Copyright 2020 Somebody")])
     for wanted in ("vit-s-food", "CC-BY-4.0", "Changed", "Used unchanged.", "Copyright 2020 Somebody"):
         assert wanted in text
     assert notice(lock.name, judge(lock)) == notice(lock.name, judge(locked("ex2_image_text")))

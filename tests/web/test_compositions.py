@@ -18,7 +18,7 @@ from hub.compose import terms
 from hub.repos.models import Repository
 from hub.safety import holds
 from priors.manifest import parse_manifest
-from tests.factories import make_commit, make_prior, make_repository, make_user
+from tests.factories import function_manifest, make_commit, make_prior, make_repository, make_user
 from tests.web.test_svg import HOSTILE
 from tests.web.world import World, body
 
@@ -173,6 +173,19 @@ def test_notice_and_sbom_are_files(client: Client, ada: User) -> None:
     document = json.loads(body(sbom))  # type: ignore[arg-type]
     assert document["bomFormat"] == "CycloneDX" and "mixed.cdx.json" in sbom["Content-Disposition"]
     assert [each["name"] for each in document["components"]] == ["ada/free"]
+
+
+def test_notice_holds_license_texts_of_those_who_may_have_them(client: Client, ada: User) -> None:
+    make_prior(ada, "own", license={"spdx": "MIT", "file": "LICENSE"})
+    repository = Repository.objects.get(name="own")
+    manifest = json.dumps(function_manifest("own", license={"spdx": "MIT", "file": "LICENSE"})).encode()
+    make_commit(repository, {"prior.json": manifest, "LICENSE": b"Copyright 1999 Somebody"}, by=ada)
+    publish(ada, spec(one=fn("ada/own")))
+
+    assert "Copyright 1999 Somebody" in body(client.get("/ada/mixed/notice"))  # type: ignore[arg-type]
+    Repository.objects.filter(pk=repository.pk).update(private=True)
+    notice = body(client.get("/ada/mixed/notice"))  # type: ignore[arg-type]
+    assert "Somebody" not in notice and "Permission is hereby granted" in notice
 
 
 def test_files_follow_the_gate_and_holds_of_the_lock(client: Client, ada: User) -> None:

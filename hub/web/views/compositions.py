@@ -10,6 +10,7 @@ from django.views.decorators.http import require_safe
 
 from composer.lock import FILE_NAME
 from hub.accounts.permissions import require
+from hub.compose.priors import Readable
 from hub.compose.terms import Terms
 from hub.repos import services as repos
 from hub.repos.commits import MAIN
@@ -34,7 +35,8 @@ def graph(request: HttpRequest, owner: str, name: str, type: str = "") -> HttpRe
 def notice(request: HttpRequest, owner: str, name: str, type: str = "") -> HttpResponse:
     """NOTICE of a revision: every part with its license, and what has to be kept."""
     terms = _terms(request, owner, name, type)
-    return _file(terms.notice(), "text/plain; charset=utf-8", "NOTICE")
+    readable = Readable(request.user, list(terms.lock.priors.values()))
+    return _file(terms.notice(readable.license_files), "text/plain; charset=utf-8", "NOTICE")
 
 
 @require_safe
