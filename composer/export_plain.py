@@ -3,10 +3,10 @@
     report = export_plain(model, "topics")      # config.json, model.safetensors, tokenizer, modules.json, README.md
     SentenceTransformer("topics").encode([…])   # the composition's output, a row a text
 
-Deltas are folded into the weights, affine maps into one matrix, a head's temperature into its weights: the softmax of
-what comes out is `predict_proba`. A head on the first token becomes a model for sequence classification, for families
-whose own head can be made to pass its input through; anything else becomes modules of sentence-transformers. What was
-written is loaded again with transformers and compared.
+Merges and splices are computed (composer.merge), deltas folded into the weights, affine maps into one matrix, a head's
+temperature into its weights: the softmax of what comes out is `predict_proba`. A head on the first token becomes a
+model for sequence classification, for families whose own head can be made to pass its input through; anything else
+becomes modules of sentence-transformers. What was written is loaded again with transformers and compared.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from composer.export import HasLowered
 from composer.license import Use, Verdict, judge, notice
 from composer.license_texts import from_library, texts
 from composer.lower import Lowered
+from composer.nested import ARCHITECTURE
 from priors.architectures.transformers_text import FAMILIES, TransformersText
 from priors.errors import AppError, UserError
 from priors.licenses import TABLE, alternatives, normalise
@@ -266,14 +267,14 @@ _SPECIAL = {
 
 
 def _weights_of(lowered: Lowered, chain: Chain) -> str:
-    """The prior under the network's deltas."""
+    """The prior whose architecture and tokenizer the network has: under deltas, and the first of merged ones."""
     node = lowered.lock.node(dict(chain.net.inputs)["w"])
-    while node.op == "delta":
+    while node.op in ("delta", "merge", "splice"):
         node = lowered.lock.node(node.sources[0])
-    if node.op != "load":
+    if node.op != "load" or node.attrs.get("arch") == ARCHITECTURE:
         raise UserError(
-            f"node {node.name!r} ({node.op}) stands in the way of a plain repository: its weights are not those of one "
-            "prior with deltas. Publish the merged weights as a prior first."
+            f"node {node.name!r} ({node.op}) stands in the way of a plain repository: its weights are not those of "
+            "priors, merged or with deltas. Export as onnx."
         )
     return str(node.attrs["prior"])
 
@@ -339,6 +340,7 @@ def _describe(lowered: Lowered, folder: Path, loads_as: str, difference: float, 
     lock = lowered.lock
     head = next((node for node in lock.nodes if node.op == "head"), None)
     labels = head.attrs.get("labels") if head else None
+    merged = "merging weights and " if any(node.op in ("merge", "splice") for node in lock.nodes) else ""
     said = verdict.license if verdict.license and "NOASSERTION" not in verdict.license else "other"
     library = "sentence-transformers" if loads_as == "SentenceTransformer" else "transformers"
     means = (
@@ -353,7 +355,7 @@ def _describe(lowered: Lowered, folder: Path, loads_as: str, difference: float, 
     lines = [
         "---", f"license: {said}", f"library_name: {library}", "---", "", f"# {lock.name}", "", means, "",
         f"Load it with `{loads_as}` of {library}. It was made from composition {lock.model or lock.structure} by "
-        f"folding everything learned into the weights, and differs from it by at most {difference:.1e}. "
+        f"{merged}folding everything learned into the weights, and differs from it by at most {difference:.1e}. "
         f"License of the parts together: {verdict.license or 'not stated'}; NOTICE says what each asks for.", "",
     ]  # fmt: skip
     (folder / "README.md").write_text("\n".join(lines), encoding="utf-8")

@@ -111,6 +111,22 @@ def mix(keys: Iterable[str]) -> Mixed:
     return _clash(alike, found)
 
 
+def mixed_license(licenses: Iterable[str]) -> tuple[str, str]:
+    """The SPDX expression of parameters made of material under `licenses`, and why they may not be published, or "".
+
+    Where a license offers a choice, that which goes together is taken. Licenses that are not known, or do not go
+    together, are all named.
+    """
+    found = tuple(dict.fromkeys(normalise(text) or "NOASSERTION" for text in licenses))
+    together = " AND ".join(f"({one})" if " " in one and len(found) > 1 else one for one in found)
+    ways = [[way for way in alternatives(text) if all(key in TABLE for key in way)] for text in found]
+    if not all(ways):
+        return together, ""
+    results = [mix(key for way in choice for key in way) for choice in islice(product(*ways), _MAX_CHOICES)]
+    best = next((result for result in results if result.code is None), results[0])
+    return (" AND ".join(sorted(best.under)), "") if best.code is None else (together, _capital(best.why))
+
+
 def _fits(key: str, target: str) -> bool:
     """Whether material under `key` may be part of something that is under `target` as a whole."""
     if key == target or target in TABLE[key].becomes:

@@ -113,10 +113,11 @@ def furnish(
     (folder / "README.md").write_text(_card(name, parents, made_by, files, manifests), encoding="utf-8")
 
 
-def fold_license(manifests: Sequence[PriorManifest]) -> str:
-    """All of the licenses at once: a merge is derived from each of its inputs."""
-    found = list(dict.fromkeys(manifest.license.spdx for manifest in manifests))
-    return found[0] if len(found) == 1 else " AND ".join(f"({one})" if " " in one else one for one in found)
+def fold_license(manifests: Sequence[PriorManifest]) -> tuple[str, str]:
+    """The license of a merge, which is derived from each of its inputs; and why it may not be published, or ""."""
+    from composer.license import mixed_license
+
+    return mixed_license(manifest.license.spdx for manifest in manifests)
 
 
 def _derived(
@@ -150,7 +151,7 @@ def _derived(
         summary=f"A merge of {', '.join(m.name for m in everyone)}."[:500],
         files={**kept, **weights},
         parameters=sum(output.info.size for output in outputs.values()),
-        license=License(fold_license(everyone), own.license.file if own.license.file in kept else None),
+        license=License(fold_license(everyone)[0], own.license.file if own.license.file in kept else None),
         parents=tuple(f"prior://{m.name}@{m.identity()}" for m in everyone),
         training_data=tuple(dict.fromkeys(item for m in everyone for item in m.training_data)),
         citations=tuple(dict.fromkeys(item for m in everyone for item in m.citations)),
@@ -192,9 +193,9 @@ def _card(
     files: Mapping[str, Written],
     manifests: Mapping[str, PriorManifest],
 ) -> str:
-    license = (
-        [f"license: {json.dumps(fold_license(list(manifests.values())))}"] if len(manifests) == len(parents) else []
-    )
+    folded, forbidden = fold_license(list(manifests.values())) if len(manifests) == len(parents) else ("", "")
+    license = [f"license: {json.dumps(folded)}"] if folded else []
+    warning = ["", f"**Not to be published.** {forbidden}"] if forbidden else []
     front = [
         "---",
         *license,
@@ -207,7 +208,7 @@ def _card(
     weights = [f"| `{n}` | `{w.sha256}` | {w.size:,} |" for n, w in files.items()]
     return "\n".join(
         [
-            *front, "", f"# {name}", "", "Merged with priorhub from:", "",
+            *front, "", f"# {name}", *warning, "", "Merged with priorhub from:", "",
             "| model | headers of its weights |", "|---|---|", *rows, "",
             "```json", json.dumps(dict(made_by), indent=1, ensure_ascii=False).replace("```", "'''"), "```", "",
             "| file | sha256 | bytes |", "|---|---|---|", *weights, "",

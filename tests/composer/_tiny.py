@@ -66,11 +66,12 @@ def write_prior(
     tokenizer=None,
     scale=3.0,
     license="MIT",
+    seed=0,
 ) -> None:
     folder.mkdir(parents=True)
     family = find_architecture(architecture)(config)
     with torch.random.fork_rng():
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         state = family.build(taps).state_dict()
     # Larger than a network's usual start, so that a layer that is left out changes the output visibly.
     save_weights({name: value * scale for name, value in state.items()}, folder / "model.safetensors")

@@ -30,6 +30,11 @@ def root(tmp_path_factory):
         words = [*reversed(WORDS[:2]), *WORDS[2:]] if padded else WORDS
         host = {**TOKENIZER, "pad_id": int(padded)}
         write_prior(folder_of_it, name, config, taps=taps, host=host, tokenizer=word_tokenizer(words), scale=1.0)
+    for name, seed in (("one", 11), ("two", 12)):
+        write_prior(
+            folder / "kin" / name, "bert", TEXT["bert"], taps=("layer_3",), host=TOKENIZER,
+            tokenizer=word_tokenizer(), scale=1.0, seed=seed,
+        )  # fmt: skip
     write_prior(
         folder / "tiny" / "closed", "bert", {**TEXT["bert"], "vocab": "words"}, taps=("layer_3",), host=TOKENIZER,
         tokenizer=word_tokenizer(), license="CC-BY-ND-4.0",
@@ -115,6 +120,32 @@ def test_a_lower_layer_functions_and_a_head_are_folded(root, tmp_path):
     folders = sorted(path.name for path in report.path.iterdir() if path.is_dir())
     assert folders == ["1_Pooling", "2_Dense", "3_Normalize", "4_Dense"]
     assert json.loads((report.path / "export.json").read_text())["labels"] == ["no", "yes", "maybe"]
+
+
+MERGED = """
+  v: {op: load, prior: "prior://kin/two"}
+  u: {op: load, prior: "prior://family/bert"}
+  m: {op: merge, method: ties, in: [u, w, v], weights: [0.6, 0.8], parameters: {density: 0.5}}
+  k: {op: splice, in: [m, w], layers: [[0, 0, 2], [1, 2, 3]]}
+  d: {op: delta, in: [k], kind: lora, r: 2, targets: ["layers.1.*"]}
+"""
+
+
+def test_merged_spliced_and_changed_weights_become_one_plain_network(root, tmp_path):
+    model = composed(root, HEAD, prior="kin/one", between=MERGED, weights="d")
+
+    report = export_plain(model, tmp_path / "out")
+
+    temperature = float(model.learned["y"].temperature)
+    torch.testing.assert_close(by_hand(report.path), ours(model) / temperature, atol=1e-4, rtol=1e-4)
+    held = load_file(report.path / "model.safetensors")
+    one, two, base = (load_file(root / where / "model.safetensors") for where in ("kin/one", "kin/two", "family/bert"))
+    name = next(key for key in held if key.endswith("word_embeddings.weight"))
+    same = next(key for key in one if key.endswith("word_embeddings.weight"))
+    assert not any(torch.allclose(held[name], each[same], atol=1e-3) for each in (one, two, base))
+    assert "merging weights and folding" in (report.path / "README.md").read_text()
+    notice = (report.path / "NOTICE").read_text()
+    assert all(part in notice for part in ("kin/one", "kin/two", "family/bert")) and "were merged" in notice
 
 
 def test_a_delta_is_folded_into_the_weights(root, tmp_path):

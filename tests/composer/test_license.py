@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from composer.check import check
 from composer.errors import BadGraph, BadLock
 from composer.graph import Graph
-from composer.license import Use, judge, notice
+from composer.license import Use, judge, mixed_license, notice
 from composer.lock import Lock
 from composer.parts import parts
 from composer.royalty import split, split_fees
@@ -236,3 +236,23 @@ def test_a_price_or_cap_that_cannot_be_is_refused() -> None:
     for price, cap in ((-1, 5_000), (1, 10_001), (1, -1)):
         with pytest.raises(BadGraph, match="cannot be"):
             split_fees({"a": 1}, price, cap)
+
+
+# ---- one file made of several
+
+
+@pytest.mark.parametrize(
+    ("licenses", "whole", "why"),
+    [
+        (["MIT", "Apache-2.0"], "Apache-2.0 AND MIT", ""),
+        (["MIT", "GPL-3.0-only"], "GPL-3.0-only", ""),
+        (["MIT OR GPL-2.0-only", "GPL-3.0-only"], "GPL-3.0-only", ""),
+        (["GPL-2.0-only", "GPL-3.0-only"], "GPL-2.0-only AND GPL-3.0-only", "both ask for their own license"),
+        (["MIT", "CC-BY-ND-4.0"], "MIT AND CC-BY-ND-4.0", "does not permit publishing"),
+        (["LicenseRef-own", "MIT OR ISC", ""], "LicenseRef-own AND (MIT OR ISC) AND NOASSERTION", ""),
+    ],
+)
+def test_what_merged_parameters_may_be_published_under(licenses: list[str], whole: str, why: str) -> None:
+    found, said = mixed_license(licenses)
+
+    assert found == whole and why in said and bool(why) == bool(said)

@@ -225,3 +225,7 @@ def test_a_merged_prior_is_a_prior_with_its_parents(tmp_path):
     [parent] = set(prior.manifest.parents)
     assert parent == f"prior://words@{load(folders[0]).manifest.identity()}"
     assert prior.features(["the cat"], ["layer_3"])["layer_3"].shape == (1, 16)
+    closed = tmp_path / "two" / "tiny" / "words" / "prior.json"
+    closed.write_text(closed.read_text().replace('"MIT"', '"CC-BY-ND-4.0"'))
+    merge(MergeSpec.of("linear", folders, weights=[1, 3]), tmp_path / "mine")
+    assert "**Not to be published.** CC-BY-ND-4.0 does not permit" in (tmp_path / "mine" / "README.md").read_text()
