@@ -28,6 +28,7 @@ from hub.repos.trees import FileEntry
 from hub.safety.holds import standing
 from hub.safety.status import findings
 from hub.web.compositions import composition_context
+from hub.web.fitting import adaptation_of, calibration_of, joins_of
 from hub.web.forms import PredictForm
 from hub.web.own import predict_file
 from hub.web.pages import find_repository, page, repository_bar
@@ -138,6 +139,9 @@ def _composition(
     return "repos/composition.html", shown | {
         "ranking": ranking_view(ranking) if ranking else None,
         "facts": facts_of(report),
+        "adaptation": adaptation_of(report, shown["lock"]),
+        "calibration": calibration_of(report),
+        "joins": joins_of(shown["lock"]),
         "form": PredictForm(),
     }
 
