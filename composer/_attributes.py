@@ -248,11 +248,16 @@ class Head(Attributes):
         return self
 
 
+MergeMethod = Literal[
+    "linear", "slerp", "nuslerp", "multislerp", "karcher", "model_stock", "passthrough", "task_arithmetic", "ties",
+    "dare", "dare_linear", "dare_ties", "della", "della_linear", "breadcrumbs", "breadcrumbs_ties", "sce", "ram",
+    "nearswap", "greedy_soup",
+]  # fmt: skip
+"""Those of the engine (`composer.merge.plan.METHODS`), which `check` need not load, and the greedy soup."""
+
+
 class Merge(Attributes):
-    method: Literal[
-        "linear", "slerp", "multislerp", "karcher", "task_arithmetic", "ties", "dare", "della", "breadcrumbs", "sce",
-        "model_stock", "nearswap", "ram", "greedy_soup",
-    ]  # fmt: skip
+    method: MergeMethod
     t: float | None = None
     weights: Annotated[list[float], Field(max_length=MAX_INPUTS)] | None = None
     parameters: dict[str, JsonValue] = Field(default_factory=dict)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from composer.errors import BadGraph, Cancelled
+from composer.merge._direct import Sequential
 from composer.merge.source import INDEX, Info, Output
 from priors.errors import BadWeights
 from priors.weights import MAX_TENSORS, WEIGHTS, check_header
@@ -48,20 +48,17 @@ def write(
     done, found = 0, {}
     for name, shard in shards.items():
         digest, size = hashlib.sha256(), 0
-        with (folder / name).open("wb", buffering=0) as file:
+        with Sequential(folder / name) as file:
             for number, (tensor, block) in enumerate(_blocks(shard)):
                 if number % STOP_EVERY == 0:
                     if cancelled is not None and cancelled():
                         raise Cancelled("the merge was stopped; nothing was kept.")
                     if report is not None:
                         report(done, total, tensor)
-                written = 0
-                while written < len(block):
-                    written += file.write(block[written:])
+                file.write(block)
                 digest.update(block)
                 size += len(block)
                 done += len(block) if tensor else 0
-            os.fsync(file.fileno())
         check_header(folder / name)
         found[name] = Written(digest.hexdigest(), size)
     if len(shards) > 1:

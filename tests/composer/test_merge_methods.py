@@ -2,11 +2,13 @@
 
 import itertools
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
+from composer._attributes import MergeMethod
 from composer.errors import BadGraph
 from composer.merge import MergeSpec, merge
 from composer.merge.plan import METHODS
@@ -171,6 +173,37 @@ def test_ties_of_equal_magnitudes_keep_the_first_of_the_tensor(run):
     x = np.ones((10, 10), np.float32)
     found = run("ties", [x], 0 * x, weights=[1], parameters={"density": 0.25})
     np.testing.assert_array_equal(found.ravel(), np.arange(100) < 25)
+
+
+@pytest.mark.parametrize("density", [0.2, 0.5])
+def test_ties_differs_from_a_sort_only_where_magnitudes_are_equal_to_a_threshold(run, density):
+    rng = np.random.default_rng(3)
+    base = torch.from_numpy(rng.standard_normal((120, 50), np.float32)).bfloat16()
+    xs = [base + torch.from_numpy(rng.standard_normal(base.shape, np.float32) * 0.05).bfloat16() for _ in range(2)]
+    deltas = [(x - base).double().numpy() for x in xs]
+    count = int(density * base.numel())
+    tied = np.zeros(tuple(base.shape), bool)
+    thinned = []
+    for d in deltas:
+        order = np.argsort(-np.abs(d).ravel())  # unstable, as mergekit's: of equals any may be kept
+        kept = np.zeros(d.size)
+        kept[order[:count]] = 1
+        thinned.append(d * kept.reshape(d.shape))
+        threshold = np.abs(d).ravel()[order[count - 1]]
+        assert (np.abs(d) == threshold).sum() > 5  # there are ties to decide
+        tied |= np.abs(d) == threshold
+    mixed, share = elected(thinned, [1, 1])
+
+    found = run("ties", xs, base, weights=[1, 1], dtype=torch.bfloat16, parameters={"density": density})
+
+    wanted = torch.from_numpy(mixed).bfloat16().double() / torch.from_numpy(share)
+    wanted = (base.double() + wanted.bfloat16().double()).bfloat16().double().numpy()
+    differ = found != wanted
+    assert differ.any() and not (differ & ~tied).any()
+
+
+def test_the_language_names_every_method_of_the_engine():
+    assert set(get_args(MergeMethod)) == {*METHODS, "greedy_soup"}
 
 
 def test_rescaling_gives_the_deltas_their_size_back(run, arrays):
