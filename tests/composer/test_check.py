@@ -1,143 +1,22 @@
-"""Checking: the design's vectors resolve as they stand there, adapters go where they belong, errors name the fix."""
+"""Checking: what people write is typed, adapters go where they belong, and hashes name what is computed."""
 
-import json
-import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from composer.adapters import MAX_STEPS, Edge, next_repair
 from composer.check import Checked, check
 from composer.errors import BadGraph, PortMismatch
 from composer.graph import Graph
-from priors.errors import BadManifest, PriorhubError, UnknownFunction, UnknownPrior
 from priors.manifest import Definition, License, PriorManifest, PriorRef
-from priors.types import AXES, LEVELS, Axis, PortType, is_subtype, parse
-from tests.composer._placeholders import Placeholder, network, resolve
-from tests.processor_time import within
-
-IR = Path(__file__).parent / "ir"
-EXAMPLES = ["ex1_two_text_encoders", "ex2_image_text", "ex3_tabular_fourier_mlp"]
-
-
-def checked(name: str) -> Checked:
-    return check(Graph.load(IR / f"{name}.yaml"), resolve)
-
-
-def vector(name: str) -> dict[str, Any]:
-    return json.loads((IR / f"{name}.lock.json").read_text())
-
-
-def without_weight_hash(shown: str) -> str:
-    """A type with its space named `arch/tap`, as the vectors write it."""
-    return re.sub(r"(@[^/]+/[^/{]+)/[^{]*", r"\1", shown)
-
-
-@pytest.mark.parametrize("name", [*EXAMPLES, "alpha"])
-def test_a_vector_resolves_to_the_nodes_ops_wires_and_types_of_its_lock(name: str) -> None:
-    found = checked(name)
-
-    assert [
-        (node.name, node.op, list(node.sources), without_weight_hash(node.shown_type), node.auto)
-        for node in found.nodes
-    ] == [
-        (
-            node_name,
-            node["op"],
-            list(node.get("in", {}).values()) if isinstance(node.get("in"), dict) else node.get("in", []),
-            node["type"],
-            node.get("auto", False),
-        )
-        for node_name, node in vector(name)["nodes"].items()
-    ]
-
-
-def test_the_attributes_of_inserted_adapters_are_those_of_the_vectors() -> None:
-    for name in EXAMPLES:
-        theirs = vector(name)["nodes"]
-        for node in checked(name).inserted:
-            for key in {"to", "axis", "kind", "mask", "d_in", "d_out"} & theirs[node.name].keys():
-                assert node.attrs[key] == theirs[node.name][key]
-
-
-def test_the_frozen_frontier_is_the_one_in_the_design() -> None:
-    assert [checked(name).frontier for name in EXAMPLES] == [
-        ("text~encode~ea", "eb~pool~fused"),
-        ("img~encode~v", "t"),
-        ("phys",),
-    ]
-
-
-def test_output_types_are_those_in_the_design() -> None:
-    assert [str(checked(name).type_of("y")) for name in EXAMPLES] == [
-        "dist.logits[B,K:2]:f32",
-        "dist.logits[B,K:5]:f32",
-        "vec.feat[B,D:1]:f32{unit=rad}",
-    ]
-
-
-def test_renaming_nodes_changes_no_hash() -> None:
-    one, other = checked("ex1_two_text_encoders"), checked("alpha")
-
-    assert one.structure == other.structure
-    assert [node.hash for node in one.nodes] == [node.hash for node in other.nodes]
-
-
-@pytest.mark.parametrize(
-    ("name", "kind", "says"),
-    [
-        ("n1", PortMismatch, ["'ea' -> 'fused'", "needs pool", "adapt: lossless", "Write 'adapt: trainable'"]),
-        ("n2", PortMismatch, ["'wv'", "across architectures minilm and vit-s", "splice"]),
-        ("n3", PortMismatch, ["'res' -> 'y'", "unit=deg", "unit=rad", "op: cast"]),
-        ("n4", BadGraph, ["'fused'", "python_eval", "the set is closed"]),
-        ("n5", PortMismatch, ["'img' -> 't'", "image.raw[B]:u8", "text.ids[B,T]", "text input"]),
-    ],
-)
-def test_a_rejected_vector_is_refused_with_cause_and_fix(name: str, kind: type[Exception], says: list[str]) -> None:
-    with pytest.raises(kind) as caught:
-        checked(f"rejected/{name}")
-
-    assert all(part in str(caught.value) for part in says)
-
-
-def test_checking_the_examples_takes_less_than_a_tenth_of_a_second() -> None:
-    graphs = [Graph.load(IR / f"{name}.yaml") for name in EXAMPLES]
-    with within(0.1):
-        for graph in graphs:
-            check(graph, resolve)
-
-
-TEXT = {"op": "input", "type": "text.raw[B]:str", "column": "text"}
-LOAD = {"op": "load", "prior": "prior://minilm"}
-NET = {"op": "net", "in": {"w": "w", "ids": "text"}, "tap": "last_hidden"}
-HEAD = {"op": "head", "labels": ["a", "b"]}
-
-
-def run(nodes: dict[str, Any], adapt: str = "trainable", output: str = "y", **more: Any) -> Checked:
-    document = {"composition": 1, "adapt": adapt, "nodes": nodes, "outputs": {"y": output}, **more}
-    return check(Graph.from_dict(document), resolve)
+from priors.types import parse
+from tests.composer._placeholders import Placeholder, network
+from tests.composer._written import HEAD, LOAD, NET, TEXT, composition, run
 
 
 def ops(found: Checked) -> list[str]:
     return [f"{node.name}: {node.op}" for node in found.inserted]
-
-
-def composition(**more: Any) -> dict[str, Any]:
-    """Two blocks of one text, standardized and put side by side: what `fit` writes."""
-    return {
-        "text": TEXT,
-        "w": LOAD,
-        "deep": NET,
-        "char": {"op": "fn", "fn": "char_ngrams", "in": ["text"], "dim": 64},
-        "b0": {"op": "fn", "fn": "standardize", "in": ["deep"], "config": {"mode": "block", "weight": 2.0}},
-        "b1": {"op": "fn", "fn": "standardize", "in": ["char"], "config": {"mode": "block"}},
-        "all": {"op": "concat", "in": ["b0", "b1"]},
-        "y": {**HEAD, "in": ["all"]},
-        **more,
-    }
 
 
 def test_what_fit_writes_is_typed_with_its_adapters_and_frontier() -> None:
@@ -343,66 +222,6 @@ def test_a_net_that_is_trained_moves_the_frontier_before_it(train: Any) -> None:
     assert "text~encode~deep" in run(composition(deep={**NET, "train": train})).frontier
 
 
-def refused(nodes: dict[str, Any], output: str = "y", adapt: str = "lossy") -> str:
-    with pytest.raises(PriorhubError) as caught:
-        run(nodes, adapt=adapt, output=output)
-    assert isinstance(caught.value, PortMismatch | BadGraph | UnknownFunction | UnknownPrior | BadManifest)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"deep": {"op": "net", "in": {"ids": "text"}}}, "no weights"),
-        ({"deep": {"op": "net", "in": {}}}, "takes 1 to 64"),
-        ({"deep": {"op": "net", "in": {"w": "w"}}}, "'ids' is not wired"),
-        ({"deep": {"op": "net", "in": {"w": "w", "id": "text"}}}, "Wire exactly: ids"),
-        ({"deep": {"op": "net", "in": {"w": "w", "ids": "text", "mask": "text"}}}, "'mask' does not exist"),
-        ({"deep": {"op": "net", "in": {"w": "text", "ids": "text"}}}, "reads weights here"),
-        ({"deep": {"op": "net", "in": {"w": "w", "ids": "w"}}}, "reads values"),
-        ({"deep": {**NET, "tap": "last_hiden"}}, "Nearest: last_hidden"),
-        ({"w": {**LOAD, "prior": "prior://minilm@sha256:cccc"}}, "the library has sha256:bbbb"),
-        ({"w": {**LOAD, "prior": "prior://nobody/knows"}}, "no prior is called"),
-        ({"w": {**LOAD, "arch": "bert-small"}}, "is a minilm"),
-        ({"char": {"op": "fn", "fn": "char_ngram", "in": ["text"]}}, "Nearest: char_ngrams"),
-        ({"char": {"op": "fn", "fn": "char_ngrams", "in": ["text"], "dim": "many"}}, "'dim'"),
-        ({"char": {"op": "fn", "fn": "char_ngrams", "in": ["text"], "fit": "train"}}, "learns nothing"),
-        ({"char": {"op": "fn", "fn": "char_ngrams", "in": ["text", "text"]}}, "takes one input"),
-        ({"char": {"op": "fn", "fn": "pixels", "in": ["text"]}}, "image.raw"),
-        ({"char": {"op": "fn", "fn": "standardize", "in": ["text"]}}, "is raw"),
-        ({"char": {"op": "fn", "fn": "char_ngrams", "in": ["deep"]}}, "cannot be made from tensors"),
-        ({"all": {"op": "concat", "in": ["b0", "text"]}}, "Put a prior"),
-        ({"all": {"op": "concat", "in": ["b0", "b1"], "axis": "B"}}, "not B"),
-        ({"all": {"op": "concat", "in": ["b0", "b1"], "axis": "T"}}, "axis T"),
-        ({"all": {"op": "gate", "in": ["b0", "w"]}}, "gives weights"),
-        ({"all": {"op": "gate", "in": ["b0", "text"]}}, "Put a prior"),
-        ({"all": {"op": "route", "in": ["b0", "b1"], "top_k": 3}}, "top_k"),
-        ({"all": {"op": "sum", "in": ["b0", "b1"], "weights": [1.0]}}, "1 weights for 2"),
-        ({"all": {"op": "proj", "in": ["b0"], "d_out": 8, "d_in": 9}, "b1": ..., "char": ...}, "Leave d_in out"),
-        ({"y": {**HEAD, "in": ["text"]}}, "Put a prior"),
-        ({"unused": LOAD}, "'unused' leads to no output"),
-    ],
-)
-def test_a_node_that_cannot_be_is_named_with_the_fix(changes: dict[str, Any], says: str) -> None:
-    nodes = {name: body for name, body in composition(**changes).items() if body is not ...}
-
-    assert says in refused(nodes)
-
-
-def test_weights_are_no_output() -> None:
-    assert "gives weights" in refused({"w": LOAD}, output="w")
-
-
-def test_nothing_learns_a_matrix_that_fills_the_memory() -> None:
-    wide = {"x": {"op": "input", "type": "vec.feat[B,D:16777216]:f32"}}
-
-    assert "limit is 268,435,456" in refused({**wide, "y": {"op": "proj", "in": ["x"], "d_out": 1_000}})
-    assert "limit is" in refused({**wide, "y": {"op": "concat", "in": ["x", "x"]}})
-    assert "limit is" in refused({**wide, "y": {**HEAD, "in": ["x"], "labels": [str(i) for i in range(100)]}})
-    assert "limit is" in refused({**wide, "y": {"op": "gate", "in": ["x"] * 64}})
-
-
 def function_prior(ref: PriorRef) -> PriorManifest:
     return Placeholder(
         name="chars",
@@ -483,46 +302,6 @@ def test_every_op_that_can_be_written_can_be_typed() -> None:
         "b": {"op": "bridge", "in": ["ids"], "vocab": "bert", "prior": "prior://bert-small"},
     }
     assert str(run(bridged, output="b").type_of("b")) == "text.ids[B,T]:i64{vocab=bert}"
-
-
-kinds = st.sampled_from([(m, level) for m, levels in LEVELS.items() for level in levels])
-
-
-@st.composite
-def values(draw: st.DrawFn) -> PortType:
-    modality, level = draw(kinds)
-    names = draw(st.lists(st.sampled_from(AXES[1:]), max_size=4, unique=True))
-    axes = (Axis("B"), *(Axis(name, draw(st.none() | st.integers(1, 6))) for name in names))
-    attrs = draw(st.sampled_from([(), (("unit", "rad"),), (("vocab", "bert"),), (("mask", "m"),)]))
-    return PortType(
-        modality,
-        level,
-        axes,
-        draw(st.sampled_from(["f32", "f64", "f16", "i64"])),
-        draw(st.sampled_from([None, "a/b/c"])),
-        attrs,
-    )
-
-
-@given(values(), values())
-def test_repairs_come_to_an_end_at_a_subtype_or_an_error_that_names_both(gives: PortType, wants: PortType) -> None:
-    edge, steps = Edge("source", "target", gives, wants), []
-    try:
-        while (repair := next_repair(edge)) is not None:
-            steps.append(repair.op)
-            assert len(steps) < MAX_STEPS
-            assert next_repair(edge) == repair  # one edge, one repair
-            edge = Edge("source", "target", repair.gives, wants)
-    except PortMismatch as err:
-        assert str(edge.gives) in str(err)
-        assert str(wants) in str(err)
-        return
-
-    order = ["encode", "bridge", "pool", "expand", "layout", "resample", "proj", "cast"]
-    assert sorted(steps, key=order.index) == steps
-    assert len([op for op in steps if op not in ("pool", "expand", "resample")]) <= 7
-    open_lengths = {axis.name: edge.gives.dim(axis.name) for axis in wants.axes if axis.dim is None}
-    assert is_subtype(edge.gives, wants.with_(dims=open_lengths))
 
 
 @given(st.permutations(list(composition().items())))
