@@ -33,6 +33,7 @@ _HOMES = {
     "convnext": ("vision_maps", "ConvnextConfig"),
     "swin": ("vision_maps", "SwinConfig"),
     "mobilenet-v2": ("vision_maps", "MobilenetV2Config"),
+    "timm": ("timm_model", "TimmConfig"),
     "wav2vec2": ("audio", "Wav2Vec2Config"),
     "hubert": ("audio", "HubertConfig"),
     "whisper-encoder": ("audio", "WhisperConfig"),

@@ -97,7 +97,7 @@ def _host(given: Config) -> tuple[str, dict[str, Any]] | None:
         return None
     if given.get("do_normalize", True):
         mean, std = given.get("image_mean"), given.get("image_std")
-        norm = next((name for name, pair in NORMS.items() if _near(mean, pair[0]) and _near(std, pair[1])), None)
+        norm = next((name for name, pair in NORMS.items() if near(mean, pair[0]) and near(std, pair[1])), None)
     else:
         norm = "unit"
     found = _square(size, crop if given.get("do_center_crop") else None, given.get("crop_pct"))
@@ -135,7 +135,8 @@ def _equal(size: Any) -> int | None:
     return size["height"] if type(size.get("height")) is int else None
 
 
-def _near(given: Any, wanted: tuple[float, ...]) -> bool:
+def near(given: Any, wanted: tuple[float, ...]) -> bool:
+    """Whether a config's three numbers are these."""
     return (
         isinstance(given, list)
         and len(given) == 3

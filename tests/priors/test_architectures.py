@@ -53,7 +53,7 @@ def test_the_registry_has_exactly_the_ids_it_announces():
     assert (
         tuple(sorted(architectures()))
         == tuple(sorted(ARCHITECTURE_IDS))
-        == tuple(sorted({*TEXT, *VISION, *AUDIO, *TINY, "onnx"}))
+        == tuple(sorted({*TEXT, *VISION, *AUDIO, *TINY, "onnx", "timm"}))
     )
 
 
