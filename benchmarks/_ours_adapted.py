@@ -17,7 +17,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks._starter import library
-from composer.adapt import RECIPES, Recipe
+from composer.adapt import RECIPES, Mode, Recipe
 from composer.contrast import Subject, alike, tune
 from composer.delta import upper_half
 from composer.fit import fit
@@ -39,10 +39,11 @@ def main() -> None:
 
 
 def compositions(draw: dict[str, Any]) -> dict[str, Any]:
+    modality = draw["modality"]
     task = Task.from_table(
-        {"text": draw["train"], "label": [f"c{label}" for label in draw["labels"]]},
+        {"x": values(draw["train"], modality), "label": [f"c{label}" for label in draw["labels"]]},
         target="label",
-        modalities={"text": "text"},
+        modalities={"x": modality},
         name="draw",
     )
     everything = library()
@@ -51,23 +52,26 @@ def compositions(draw: dict[str, Any]) -> dict[str, Any]:
         alone = Path(scratch) / "alone"
         (alone / NAMESPACE).mkdir(parents=True)
         (alone / NAMESPACE / ENCODER).symlink_to(everything.root / NAMESPACE / ENCODER)
-        for name, priors, adapt in (
-            ("frozen", everything, "none"),
-            ("adapted", everything, "auto"),
-            ("alone", LocalLibrary(alone), "auto"),
-        ):
+        ways: list[tuple[str, LocalLibrary, Mode]] = [("frozen", everything, "none"), ("adapted", everything, "auto")]
+        if modality == "text":
+            ways.append(("alone", LocalLibrary(alone), "auto"))
+        for name, priors, adapt in ways:
             started = time.process_time()
             model = fit(task, library=priors, cache=Path(scratch) / name, adapt=adapt, seed=draw["seed"])
             seconds = time.process_time() - started
             facts = model.report
             found[name] = {
                 "seconds": seconds,
-                "predicted": [int(label[1:]) for label in model.predict(draw["test"])],
+                "predicted": [int(label[1:]) for label in model.predict(values(draw["test"], modality))],
                 "expected": facts["expected"],
                 "adaptation": facts.get("adaptation", {}),
                 "members": [member["ref"].partition("@")[0] for member in facts["members"]],
             }
     return found
+
+
+def values(rows: list[Any], modality: str) -> list[Any]:
+    return [np.asarray(row, dtype=np.float32) for row in rows] if modality == "series" else rows
 
 
 def lora(draw: dict[str, Any]) -> dict[str, Any]:

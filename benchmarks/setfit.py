@@ -21,10 +21,15 @@ from typing import Any
 import numpy as np
 from scipy.stats import t as student
 
+from benchmarks._fitted_tasks import SERIES, tasks
 from benchmarks._texts import text_task
 from priors.sources._networks import NETWORKS
+from priors.tasks import Task
 
 TASKS = ("movie", "amazon", "tweets", "topics", "sms")
+OTHERS = ("digits", *SERIES)
+"""Tasks without texts: ours alone, adapted beside frozen. They need --data (benchmarks._fitted_tasks says what)."""
+
 WAYS = {
     "setfit": "SetFit, all-minilm-l6-v2",
     "frozen": "recommended set, frozen",
@@ -52,7 +57,8 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks setfit", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--peers", type=Path, help="python of the environment with setfit and peft; without: ours only")
     parser.add_argument("--results", type=Path, default=Path("var/setfit"), help="folder of what was measured so far")
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--data", type=Path, help="folder of data packages, for tasks that are no texts")
+    parser.add_argument("--tasks", nargs="+", choices=(*TASKS, *OTHERS), default=list(TASKS))
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--labels", type=int, default=16, help="labelled rows a class")
     parser.add_argument("--test-rows", type=int, default=500)
@@ -68,10 +74,12 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _measure(name: str, number: int, options: argparse.Namespace) -> None:
-    task = text_task(name)
+    task = text_task(name) if name in TASKS else other_task(name, options.data)
     drawn = task.draw(options.labels, number, options.test_rows)
-    texts = task.values("text")
+    [column] = task.inputs
+    texts = [value if isinstance(value, str) else np.asarray(value).tolist() for value in task.values(column.name)]
     draw = {
+        "modality": column.modality,
         "train": [texts[i] for i in drawn.train],
         "labels": [int(label) for label in task.y[drawn.train]],
         "test": [texts[i] for i in drawn.test],
@@ -82,8 +90,10 @@ def _measure(name: str, number: int, options: argparse.Namespace) -> None:
     here = Path(__file__).parent
     model = str(NETWORKS[0].weights.locate().parent)
     ours = [sys.executable, "-m", "benchmarks._ours_adapted"]
-    commands = {"ours": ours, "lora": [*ours, "--lora"]}
-    if options.peers:
+    commands = {"ours": ours}
+    if name in TASKS:
+        commands["lora"] = [*ours, "--lora"]
+    if options.peers and name in TASKS:
         # -P: beside the script lies this module, which would be taken for the library of its name.
         commands["setfit"] = [str(options.peers), "-P", str(here / "_peer_setfit.py"), model]
         commands["peft"] = [str(options.peers), "-P", str(here / "_peer_peft.py"), model]
@@ -101,6 +111,13 @@ def _measure(name: str, number: int, options: argparse.Namespace) -> None:
             [*command, str(fresh)], input=json.dumps(draw), env=environment, text=True, check=True, stdout=sys.stderr
         )
         fresh.replace(out)
+
+
+def other_task(name: str, data: Path | None) -> Task:
+    """digits, or a set of series out of the data package."""
+    if data is None:
+        raise SystemExit(f"{name} needs --data. {tasks.__module__} says what is in it.")
+    return next(one.read() for one in tasks(data) if one.name == name)
 
 
 def _table(results: Path, tasks: Sequence[str]) -> Iterator[str]:

@@ -12,7 +12,7 @@ value of one tap; for numbers its weighted form, where rows count as alike by ho
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import linear, normalize
 
 from composer.choices import Cancelled, Report, never, silent
 from composer.delta import Delta, Kind
@@ -163,7 +163,8 @@ def tune(
     optimizer = torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
     start = _resume(checkpoint, delta, optimizer)
     turns = np.random.default_rng(seed)
-    with delta.live(subject.network), _front_kept(subject.network, delta.paths) as begin:
+    quick = _quick_products(subject.network) if products_in_bf16() else nullcontext()
+    with delta.live(subject.network), quick, _front_kept(subject.network, delta.paths) as begin:
         for step in range(recipe.steps):
             taken = _taken(
                 chunks, turns
@@ -204,6 +205,52 @@ def _taken(chunks: Sequence[Chunk], turns: np.random.Generator) -> list[int]:
     return sorted(found)
 
 
+def products_in_bf16() -> bool:
+    """Whether this processor multiplies matrices of bf16 much faster than those of float32."""
+    return bool(torch.cpu._is_avx512_bf16_supported())  # there is no public question yet
+
+
+@contextmanager
+def _quick_products(network: nn.Module) -> Iterator[None]:
+    """While open, linear layers multiply in bf16, there and back, where gradients are wanted; sums, norms, attention
+    and what is learned stay float32.
+
+    Measured on one core with AMX, (1000, 384) times (384, 1536) with gradients: 23 ms instead of 43. Autocast of the
+    whole network gains nothing: attention's gradient in bf16 takes 6 times as long as in float32 (torch 2.13).
+    """
+
+    def wrap(module: nn.Linear) -> Callable[[], None]:
+        plain = module.forward
+
+        def forward(x: Tensor) -> Tensor:
+            weight, bias = module.weight, module.bias
+            if x.dtype != torch.float32 or not (x.requires_grad or weight.requires_grad):
+                return plain(x)
+            product = linear(x.bfloat16(), weight.bfloat16()).float()
+            return product if bias is None else product + bias
+
+        return _instead(module, forward)
+
+    with ExitStack() as undo:
+        for module in network.modules():
+            if type(module) is nn.Linear:
+                undo.callback(wrap(module))
+        yield
+
+
+def _instead(module: nn.Module, forward: Callable[..., Any]) -> Callable[[], None]:
+    """Lets `module` run `forward`; gives what undoes it."""
+    before = module.__dict__.get("forward")
+    module.__dict__["forward"] = forward
+
+    def undo() -> None:
+        del module.__dict__["forward"]
+        if before is not None:
+            module.__dict__["forward"] = before
+
+    return undo
+
+
 @contextmanager
 def _front_kept(network: nn.Module, changed: Collection[str]) -> Iterator[Callable[[int], None]]:
     """While open, a module that holds no changed one, and reads nothing that depends on one, runs once a chunk and
@@ -211,7 +258,7 @@ def _front_kept(network: nn.Module, changed: Collection[str]) -> Iterator[Callab
     kept: dict[tuple[int, int, int], Any] = {}
     calls: dict[int, int] = {}
     state = {"chunk": 0, "bytes": 0}
-    wrapped: list[nn.Module] = []
+    undo = ExitStack()
 
     def wrap(module: nn.Module) -> None:
         forward = module.forward
@@ -229,8 +276,7 @@ def _front_kept(network: nn.Module, changed: Collection[str]) -> Iterator[Callab
                 kept[key] = made
             return kept[key]
 
-        module.__dict__["forward"] = once
-        wrapped.append(module)
+        undo.callback(_instead(module, once))
 
     def visit(module: nn.Module, path: str) -> None:
         holds = any(name == path or name.startswith(f"{path}.") for name in changed) or not path
@@ -244,12 +290,9 @@ def _front_kept(network: nn.Module, changed: Collection[str]) -> Iterator[Callab
         state["chunk"] = chunk
         calls.clear()
 
-    visit(network, "")
-    try:
+    with undo:
+        visit(network, "")
         yield begin
-    finally:
-        for module in wrapped:
-            del module.__dict__["forward"]
 
 
 def _save(path: Path | None, delta: Delta, optimizer: torch.optim.Optimizer, step: int) -> None:

@@ -138,6 +138,22 @@ def test_lower_layers_are_computed_once_and_nothing_else_changes(subject, monkey
     assert "forward" not in subject.network.layers[0].__dict__
 
 
+def test_products_in_bf16_learn_nearly_the_same_and_leave_nothing_behind(subject, monkeypatch):
+    rows, together = np.arange(24), alike(targets(tiny_task()))
+    recipe = replace(RECIPE, targets=("layers.1.*", "layers.2.attention.self.query"))
+    deltas = []
+    for quick in (False, True):
+        monkeypatch.setattr("composer.contrast.products_in_bf16", lambda quick=quick: quick)
+        deltas.append(recipe.make(subject.network, 0))
+        tune(subject, deltas[-1], rows, together, recipe)
+
+    plain, mixed = (torch.cat([value.flatten() for value in delta.state_dict().values()]) for delta in deltas)
+    assert mixed.dtype == torch.float32
+    assert not torch.equal(plain, mixed)
+    assert torch.cosine_similarity(plain, mixed, dim=0) > 0.99
+    assert not any("forward" in module.__dict__ for module in subject.network.modules())
+
+
 def test_many_rows_take_turns(subject, monkeypatch):
     monkeypatch.setattr("composer.contrast.STEP_POSITIONS", 40)
     monkeypatch.setattr("priors.load.BATCH_POSITIONS", 20)
@@ -271,7 +287,8 @@ def test_noise_is_not_mixed_into_a_set_that_knows_better_unless_that_is_asked_fo
     assert verdict.adapted is None or verdict.adapted.part <= 0.5
 
 
-def test_what_is_chosen_is_never_worse_than_its_best_part_on_the_rows_left_out():
+def test_what_is_chosen_is_never_worse_than_its_best_part_on_the_rows_left_out(monkeypatch):
+    monkeypatch.setattr(adapting, "NOISE", 0.0)
     rng = np.random.default_rng(1)
     for trial in range(40):
         wanted = Targets.of_classes(rng.integers(0, 3, 30), 3)
@@ -281,6 +298,50 @@ def test_what_is_chosen_is_never_worse_than_its_best_part_on_the_rows_left_out()
         spared = adapting.WORTH * chance(wanted).mean()
         chosen = losses[0] - spared if verdict.adapted is None else verdict.adapted.probe.loss
         assert chosen <= min(losses) + 1e-9, trial
+
+
+def test_auto_gives_the_adapted_network_no_more_than_its_frozen_self_has_in_the_set():
+    rng = np.random.default_rng(3)
+    wanted = Targets.of_classes(np.arange(40) % 2, 2)
+    frozen, tuned = wanted.matrix + rng.normal(size=(40, 2)), 3 * wanted.matrix + 0.1 * rng.normal(size=(40, 2))
+    parts = [
+        adapting._verdict(_candidate(), RECIPE, frozen, tuned, wanted, mode, 0.25).adapted.part
+        for mode in ("auto", "full")
+    ]
+
+    assert parts[0] <= 0.25 < parts[1]
+
+
+@pytest.mark.parametrize(("better", "noise", "stays"), [(0.2, 1.0, True), (0.2, 0.0, False), (2.0, 1.0, False)])
+def test_a_gain_within_its_standard_error_is_no_reason_to_adapt(monkeypatch, better, noise, stays):
+    monkeypatch.setattr(adapting, "NOISE", noise)
+    rng = np.random.default_rng(3)
+    wanted = Targets.of_classes(np.arange(40) % 2, 2)
+    frozen = wanted.matrix + rng.normal(size=(40, 2))
+    tuned = frozen + better * wanted.matrix + 0.5 * rng.normal(size=(40, 2))
+
+    verdict = adapting._verdict(_candidate(), RECIPE, frozen, tuned, wanted, "auto")
+
+    assert (verdict.adapted is None) == stays
+    assert ("give or take" in verdict.facts["why"]) == stays
+
+
+@pytest.mark.parametrize(
+    ("name", "gives", "why", "trained"),
+    [
+        ("LEAST_PART", 2.0, "has only 100% of the set", 0),
+        ("_least", lambda *_: 1e9, "leaves nothing to win", 0),
+        ("_hopeful", lambda *_: False, "no mixture with words", 1),
+    ],
+)
+def test_auto_stops_training_as_soon_as_nothing_can_come_of_it(adapted, monkeypatch, name, gives, why, trained):
+    monkeypatch.setattr(adapting, name, gives)
+    seen = []
+
+    model = adapted(adapt="auto", report=lambda step, of, message, **_: seen.append(message))
+
+    assert why in model.report["adaptation"]["why"]
+    assert sum("adapting" in message for message in seen) == trained * RECIPE.steps
 
 
 def _candidate():
@@ -304,7 +365,7 @@ def test_steps_are_planned_from_the_budget_and_never_more_than_the_recipe(subjec
     monkeypatch.setattr("composer.adapt.time.monotonic", lambda: float(next(clock)))
 
     # the clock ticks a second a call: two steps take one, so a step half of one
-    assert adapting._steps(subject, together, recipe, Budget(9.0), 0) == int(0.8 * 6 / (0.5 * 2))
+    assert adapting._steps(subject, together, recipe, Budget(9.0), 0) == int(0.8 * 6 / (0.5 * (1 + adapting.LAST)))
     assert adapting._steps(subject, together, recipe, Budget(1000.0), 0) == recipe.steps
     assert adapting._steps(subject, together, recipe, Budget(None), 0) == recipe.steps
 
