@@ -279,6 +279,11 @@ class Splice(Attributes):
 
 
 class Retok(Attributes):
+    """Weights for another vocabulary; `prior` is whose tokenizer it is, without which nothing can be computed."""
+
     vocab: Word
+    prior: Ref | None = None
+    license: License | None = None
+    fee_bp: BasisPoints | None = None
     fallback: Literal["mean", "subtokens", "zero"] = "subtokens"
     train: Own = "full"

@@ -159,7 +159,8 @@ class Checker(Scope):
                     ModalityMismatch,
                     f"Nothing here says how raw {edge.gives.modality} is encoded. Put a prior between them.",
                 )
-            attrs |= {"prior": str(encoder.ref), "spec": encoder.manifest.host_identity()}
+            ref, manifest = encoder.encoding
+            attrs |= {"prior": str(ref), "spec": manifest.host_identity()}
         if repair.op == "bridge":
             reads = self.encoder_of(edge.source)
             if reads is None:

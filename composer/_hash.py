@@ -21,7 +21,9 @@ from priors.manifest import PriorRef
 from priors.types import Axis, PortType, Sym
 
 _LEFT_OUT = ("train", "license", "fee_bp", "column", "arch", "prior", "file")
-_BY_CONTENT: Mapping[str, tuple[str, ...]] = {"load": ("prior",), "decode": ("prior",), "bridge": ("reads",)}
+_BY_CONTENT: Mapping[str, tuple[str, ...]] = {
+    "load": ("prior",), "decode": ("prior",), "bridge": ("reads",), "retok": ("prior",)
+}  # fmt: skip
 """References that count by what they name: others say only where an encoder's files come from, `spec` what they do."""
 
 

@@ -56,7 +56,7 @@ class Networks:
             base = self.priors.network(source.prior, taps)
         else:
             weights = partial(self.sources.weights_of, source.made)
-            base = self.priors.computed(source.prior, taps, source.made, weights)
+            base = self.priors.computed(partial(self.sources.prior_of, source), taps, source.made, weights)
         if not source.deltas:
             return base
         changes = [self.learned[name] for name in source.deltas]

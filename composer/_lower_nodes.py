@@ -72,7 +72,7 @@ def _delta(low: Lowering, node: TypedNode) -> None:
         raise _cannot(node, "a delta between two sets of weights", "a delta of one, which is learned")
     attrs = node.attrs
     low.plan.learned[node.name] = Delta.of(
-        low.priors.shapes(low.networks.sources.of(node.sources[0]).prior),
+        low.networks.sources.shapes_of(node.sources[0]),
         kind=attrs["kind"],
         targets=attrs.get("targets"),
         r=attrs.get("r"),

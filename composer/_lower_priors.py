@@ -72,12 +72,12 @@ class PriorCache:
         return self.get(ref).tensors()
 
     def computed(
-        self, ref: str, taps: tuple[str, ...], made: str, weights: Callable[[], Mapping[str, Tensor]]
+        self, prior: Callable[[], Prior], taps: tuple[str, ...], made: str, weights: Callable[[], Mapping[str, Tensor]]
     ) -> nn.Module:
-        """The network of `ref` with other weights, which `made` names: computed once for the same taps."""
+        """The network of a prior with other weights, which `made` names: computed once for the same taps."""
         key = (made, taps)
         if key not in self._computed:
-            self._computed[key] = self.get(ref).module(taps, weights())
+            self._computed[key] = prior().module(taps, weights())
         return self._computed[key]
 
     def changed(self, base: nn.Module, deltas: Sequence[Delta]) -> nn.Module:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from composer._hash import node_hash
+from composer._retok import with_vocabulary
 from composer._scope import Scope, Typed, Weights, masked_axis, value_of, weights_of
 from composer.errors import BadGraph, ModalityMismatch, PortMismatch, ShapeMismatch, WeightsMismatch
 from composer.graph import Node
@@ -207,10 +208,18 @@ def derive_rule(node: Node, scope: Scope) -> Typed:
             f"node {node.name!r}: {node.op} across architectures {' and '.join(families)}. "
             "Use splice or retok on one of them, or combine their values with gate or concat."
         )
+    manifest, host, attrs = base.manifest, base.host, dict(node.attrs)
+    if node.op == "retok" and "prior" in attrs:
+        host = scope.manifest(PriorRef.parse(attrs["prior"]), node.name)
+        attrs = _stated(attrs, *host)
+        try:
+            manifest = with_vocabulary(manifest, host[1], attrs["vocab"])
+        except BadGraph as error:
+            raise BadGraph(f"node {node.name!r} (retok): {error}") from None
     root = base.identity.rpartition("~near:")[2]
     inputs = {port: scope.hash_of(source) for port, source in node.inputs}
-    made = node_hash(node.op, node.attrs, str(base), inputs)
-    return Typed(node.inputs, node.attrs, Weights(base.ref, base.manifest, f"{made[:16]}~near:{root}"))
+    made = node_hash(node.op, attrs, str(base), inputs)
+    return Typed(node.inputs, attrs, Weights(base.ref, manifest, f"{made[:16]}~near:{root}", host))
 
 
 def _stated(attrs: Mapping[str, Any], ref: PriorRef, manifest: PriorManifest, **more: Any) -> dict[str, Any]:

@@ -22,11 +22,18 @@ class Weights:
 
     manifest   of the prior it was loaded from, or derived from
     identity   names the content: the prior's hash, or the derivation's with `~near:` the base's
+    host       whose host encoding its inputs take, where that is another prior's
     """
 
     ref: PriorRef
     manifest: PriorManifest
     identity: str
+    host: tuple[PriorRef, PriorManifest] | None = None
+
+    @property
+    def encoding(self) -> tuple[PriorRef, PriorManifest]:
+        """The prior that encodes raw values for it."""
+        return self.host or (self.ref, self.manifest)
 
     @property
     def architecture(self) -> str:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from composer._export_trace import TEXT, TOLERANCE
 from composer._plain_chain import Affine, Chain, chain_of
+from composer._retok import prior_with_vocabulary
 from composer.errors import NotReady
 from composer.export import HasLowered
 from composer.license import Use, Verdict, judge, notice
@@ -32,6 +33,7 @@ from composer.nested import ARCHITECTURE
 from priors.architectures.transformers_text import FAMILIES, TransformersText
 from priors.errors import AppError, UserError
 from priors.licenses import TABLE, alternatives, normalise
+from priors.load import Prior
 from priors.weights import save_weights
 
 SMALL = 2.0**-14
@@ -105,11 +107,11 @@ class _Repository:
 
     def __init__(self, lowered: Lowered, chain: Chain, folder: Path) -> None:
         self.lowered, self.chain, self.folder = lowered, chain, folder
-        prior = lowered.priors.get(str(_weights_of(lowered, chain)))
+        prior = _prior_of(lowered, chain)
         family = prior.architecture()
         if not isinstance(family, TransformersText) or FAMILIES[family.name].auto != "AutoModel":
             raise self._refuse("its network is none that transformers' AutoModel loads")
-        self.prior, self.family = prior, family
+        self.encoder, self.family = lowered.priors.get(str(chain.encode.attrs["prior"])), family
         [self.network] = lowered.part(
             [given.slot for step in lowered.host if step.node == chain.encode.name for given in step.inputs],
             [chain.net.name],
@@ -199,8 +201,8 @@ class _Repository:
         import transformers
         from tokenizers import Tokenizer
 
-        spec: Mapping[str, Any] = self.prior.encoder().spec
-        tokenizer = Tokenizer.from_file(str(self.prior.directory / spec["file"]))
+        spec: Mapping[str, Any] = self.encoder.encoder().spec
+        tokenizer = Tokenizer.from_file(str(self.encoder.directory / spec["file"]))
         tokenizer.no_padding()
         tokenizer.no_truncation()
         special = {
@@ -221,7 +223,7 @@ class _Repository:
         _write_json(settings, {**said, "tokenizer_class": "PreTrainedTokenizerFast"})
 
     def _modules(self) -> None:
-        spec = self.prior.encoder().spec
+        spec = self.encoder.encoder().spec
         _write_json(
             self.folder / "sentence_bert_config.json", {"max_seq_length": spec["max_tokens"], "do_lower_case": False}
         )
@@ -266,17 +268,21 @@ _SPECIAL = {
 }
 
 
-def _weights_of(lowered: Lowered, chain: Chain) -> str:
-    """The prior whose architecture and tokenizer the network has: under deltas, and the first of merged ones."""
-    node = lowered.lock.node(dict(chain.net.inputs)["w"])
-    while node.op in ("delta", "merge", "splice"):
+def _prior_of(lowered: Lowered, chain: Chain) -> Prior:
+    """The prior whose architecture the network has, under deltas and the first of merged ones; with its vocabulary."""
+    node, words = lowered.lock.node(dict(chain.net.inputs)["w"]), None
+    while node.op in ("delta", "merge", "splice", "retok"):
+        words = words or (node if node.op == "retok" else None)
         node = lowered.lock.node(node.sources[0])
     if node.op != "load" or node.attrs.get("arch") == ARCHITECTURE:
         raise UserError(
             f"node {node.name!r} ({node.op}) stands in the way of a plain repository: its weights are not those of "
             "priors, merged or with deltas. Export as onnx."
         )
-    return str(node.attrs["prior"])
+    prior = lowered.priors.get(str(node.attrs["prior"]))
+    if words is None:
+        return prior
+    return prior_with_vocabulary(prior, lowered.priors.get(str(words.attrs["prior"])), words.attrs["vocab"])
 
 
 def _ours(lowered: Lowered, chain: Chain) -> Tensor:
@@ -340,7 +346,7 @@ def _describe(lowered: Lowered, folder: Path, loads_as: str, difference: float, 
     lock = lowered.lock
     head = next((node for node in lock.nodes if node.op == "head"), None)
     labels = head.attrs.get("labels") if head else None
-    merged = "merging weights and " if any(node.op in ("merge", "splice") for node in lock.nodes) else ""
+    merged = "merging weights and " if any(node.op in ("merge", "splice", "retok") for node in lock.nodes) else ""
     said = verdict.license if verdict.license and "NOASSERTION" not in verdict.license else "other"
     library = "sentence-transformers" if loads_as == "SentenceTransformer" else "transformers"
     means = (

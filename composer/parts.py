@@ -57,7 +57,12 @@ def parts(lock: Lock) -> tuple[Part, ...]:
     found = []
     for node in lock.nodes:
         attrs = node.attrs
-        if node.op == "load" or (node.op == "fn" and ("prior" in attrs or "license" in attrs or "fee_bp" in attrs)):
+        words = node.op == "retok" and "prior" in attrs  # whose tokenizer goes with the weights
+        if (
+            node.op == "load"
+            or words
+            or (node.op == "fn" and ("prior" in attrs or "license" in attrs or "fee_bp" in attrs))
+        ):
             ref = PriorRef.parse(attrs["prior"]) if "prior" in attrs else None
             name = ref.repo if ref else attrs["fn"]
             path, edge = _followed(node, readers)

@@ -296,10 +296,10 @@ def test_columns_of_different_lengths_are_refused(library):
         lowered(library, document).encode({"row": np.zeros((2, 3)), "t": ["a"]})
 
 
-def test_another_vocabulary_inside_a_composition_is_named_with_its_node(library):
+def test_a_vocabulary_of_nobody_knows_whom_is_named_with_its_node(library):
     document = TWO_TAPS.replace("  low:", "  made: {op: retok, in: [w], vocab: other}\n  low:")
 
-    with pytest.raises(BadGraph, match="cannot run it inside a composition") as error:
+    with pytest.raises(BadGraph, match="does not say whose vocabulary") as error:
         lowered(library, document.replace("{w: w, ids: text}", "{w: made, ids: text}"))
 
     assert "node 'made'" in str(error.value)
