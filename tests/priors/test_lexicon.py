@@ -5,8 +5,9 @@ import torch
 from tokenizers import Tokenizer
 from torch.export import Dim, export
 
-from priors.architectures.lexicon import FEATURES, Lexicon
+from priors.architectures.lexicon import Lexicon
 from priors.errors import BadManifest, BadWeights
+from priors.families.small import LEXICON_FEATURES
 from priors.host.text import TextConfig, TextEncoder
 from priors.sources._lexicon import NEGATIONS, read_ratings, vocabulary, write_ratings, write_words
 from priors.weights import load_weights
@@ -55,7 +56,7 @@ def summed(features: torch.Tensor) -> list[float]:
 def test_ratings_are_summed_and_split_by_sign(read):
     features = read("good and bad", "GREAT")
 
-    assert features.shape == (2, FEATURES)
+    assert features.shape == (2, LEXICON_FEATURES)
     assert summed(features) == pytest.approx([1.9 - 2.5, 3.1], abs=1e-5)
     up, down, largest, smallest, balance = features[0, 1:].tolist()
     assert up == pytest.approx(float(torch.tensor(1.9 / 4).tanh()))
@@ -84,7 +85,7 @@ def test_words_nobody_rated_and_empty_texts_say_nothing(read):
 
     assert not features.any()
     assert not torch.signbit(features[0, 0])
-    assert read("").shape == (1, FEATURES)
+    assert read("").shape == (1, LEXICON_FEATURES)
 
 
 def test_what_else_is_in_the_batch_changes_nothing(read):
