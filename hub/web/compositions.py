@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from django.core.paginator import Page, Paginator
@@ -31,10 +32,18 @@ _MAX_SHOWN = 100
 
 
 def graph_context(
-    document: Mapping[str, Any], *, actor: Actor, whole: bool = False, number: object = 1
+    document: Mapping[str, Any],
+    *,
+    actor: Actor,
+    whole: bool = False,
+    number: object = 1,
+    wrong: Collection[str] = (),
 ) -> dict[str, Any]:
-    """The drawing and the table of a lock or a graph. `whole`: as much as is ever drawn, and the table in pages."""
-    steps = steps_of(document)
+    """The drawing and the table of a lock or a graph, with nodes that are `wrong` marked.
+
+    whole   as much as is ever drawn, and the table in pages
+    """
+    steps = [replace(step, mark="wrong") if step.name in wrong else step for step in steps_of(document)]
     links = links_of(steps, actor)
     rows: Page[Step] = Paginator(steps, ROWS).get_page(number if whole else 1)  # type: ignore[arg-type]
     return {

@@ -80,6 +80,8 @@ def _lines(found: Difference) -> Iterator[Line]:
 def _said(value: Any) -> str:
     if value is None:
         return "nothing"
+    if isinstance(value, dict) and value and all(isinstance(one, str) for one in value.values()):  # wires by port
+        return clean(", ".join(one if port.isdigit() else f"{port}: {one}" for port, one in value.items()), 120)
     return clean(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), 120) or "nothing"
 
 

@@ -28,7 +28,8 @@ class Step:
 
     state      "trained" and "frozen" for what has parameters or learns from rows, "" for the rest
     inserted   put there by the check, to make two ends fit
-    mark       against another revision: "added", "removed", "changed", "renamed", or "" for what is the same
+    mark       against another revision: "added", "removed", "changed", "renamed", or "" for what is the same;
+               "wrong" for what does not fit
     read_once  what it read in the other revision, and does not any more
     """
 
@@ -114,7 +115,7 @@ def _label(op: str, node: Mapping[str, Any], nodes: Mapping[str, Mapping[str, An
 def _prior_behind(node: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]) -> object:
     """The reference on the node itself or on the first `load` its weights come from, through merges and deltas."""
     for _ in range(_MOST_LINKS):
-        if node.get("prior"):
+        if node.get("prior") and node.get("op") != "retok":  # which names whose words it takes
             return node["prior"]
         weights = [nodes[s] for s in _sources(node, nodes) if s in nodes and nodes[s].get("op") in _WEIGHTS]
         if not weights:

@@ -32,8 +32,8 @@ _FILLS = {
     "gate": "#f6eddd",
     "head": "#0b6e5f",
 }
-_MARKS = {"added": "+", "removed": "−", "changed": "≠", "renamed": "~"}
-"""Beside the name of a box that is not as in the other revision; its second line has the word."""
+_MARKS = {"added": "+", "removed": "−", "changed": "≠", "renamed": "~", "wrong": "!"}
+"""Beside the name of a box that is not as in the other revision, or stands in the way; its second line has the word."""
 
 
 def graph_svg(document: Mapping[str, Any]) -> str:

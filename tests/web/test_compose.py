@@ -44,6 +44,7 @@ def test_what_does_not_fit_is_said_with_its_place_and_the_graph_is_still_drawn(c
 
     assert "It does not fit" in html and "What to do" in html and "as it is written, not typed" in html
     assert "<svg xmlns" in html
+    assert html.count("graph-is-wrong") == 2 and "<title>both: wrong, sum" in html  # the two ends of the edge
 
 
 def test_htmx_gets_the_answer_alone(client: Client, db: None) -> None:

@@ -43,5 +43,7 @@ def _shown(finding: Finding, request: HttpRequest) -> dict[str, Any]:
         document = plain_nodes(finding.checked.nodes)
     elif finding.graph is not None:
         document = finding.graph.to_dict()
-    shown = graph_context(document, actor=request.user)
+    trouble = finding.trouble
+    wrong = {trouble.node or "", *(trouble.edge or ())} if trouble is not None else set()
+    shown = graph_context(document, actor=request.user, wrong=wrong)
     return shown | (terms_context(finding.terms) if finding.terms is not None else {})
