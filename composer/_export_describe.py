@@ -27,7 +27,9 @@ def describe(lowered: Lowered, stem: str, parity: Parity) -> tuple[dict[str, Any
         source = lock.node(step.source)
         work = step.describe()
         if work.get("encoder", {}).get("encoder") == "tokenizer":
-            work = {**work, "beside": _beside(lowered, work, stem, files)}
+            encoder: Any = lowered.priors.get(work["prior"]).encoder()
+            content, spec = encoder.as_json()
+            work = {**work, "encoder": spec, "beside": _beside(content, stem, files)}
         steps.append(
             {
                 "reads": step.source,
@@ -53,9 +55,8 @@ def describe(lowered: Lowered, stem: str, parity: Parity) -> tuple[dict[str, Any
     return document, files
 
 
-def _beside(lowered: Lowered, work: Mapping[str, Any], stem: str, files: dict[str, bytes]) -> str:
+def _beside(content: bytes, stem: str, files: dict[str, bytes]) -> str:
     """The name of the tokenizer's copy beside the file: one a tokenizer, however many steps use it."""
-    content = (lowered.priors.get(work["prior"]).directory / work["encoder"]["file"]).read_bytes()
     for name, known in files.items():
         if known == content:
             return name

@@ -59,4 +59,5 @@ def _size(prior: Prior) -> int:
 def _tokenizer(prior: Prior) -> Any:
     from tokenizers import Tokenizer
 
-    return Tokenizer.from_file(str(prior.directory / prior.encoder().spec["file"]))
+    encoder: Any = prior.encoder()
+    return Tokenizer.from_str(encoder.as_json()[0].decode())

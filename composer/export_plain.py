@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -201,8 +200,9 @@ class _Repository:
         import transformers
         from tokenizers import Tokenizer
 
-        spec: Mapping[str, Any] = self.encoder.encoder().spec
-        tokenizer = Tokenizer.from_file(str(self.encoder.directory / spec["file"]))
+        encoder: Any = self.encoder.encoder()
+        content, spec = encoder.as_json()
+        tokenizer = Tokenizer.from_str(content.decode())
         tokenizer.no_padding()
         tokenizer.no_truncation()
         special = {

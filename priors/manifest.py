@@ -412,9 +412,10 @@ class _Document(_Part):
                 raise ValueError(
                     f"taps.{name} lies in space {space}, which ends in the hash of none of its weight files"
                 )
-        host_file = (self.host or {}).get("file")
-        if host_file is not None and host_file not in self.files:
-            raise ValueError(f"host.file {host_file!r} is not listed under 'files'")
+        for key in ("file", "merges"):
+            host_file = (self.host or {}).get(key)
+            if host_file is not None and host_file not in self.files:
+                raise ValueError(f"host.{key} {host_file!r} is not listed under 'files'")
         return self
 
     def manifest(self) -> PriorManifest:

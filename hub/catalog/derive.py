@@ -111,6 +111,8 @@ def _manifest(item: Item, weights: Weights, files: Files, blobs: BlobStore) -> P
     try:
         config = json.loads(text_of(files, "config.json", blobs, limit=MAX_CONFIG))
         preprocessor = json.loads(text_of(files, "preprocessor_config.json", blobs, limit=MAX_CONFIG) or "null")
+        said = "" if "tokenizer.json" in files else text_of(files, "tokenizer_config.json", blobs, limit=MAX_CONFIG)
+        tokenizer = json.loads(said or "null")
         PriorRef.parse(item.repository.full_name)  # references are in lower case: another name cannot be one
     except (ValueError, RecursionError, BadManifest):
         return None
@@ -125,6 +127,7 @@ def _manifest(item: Item, weights: Weights, files: Files, blobs: BlobStore) -> P
         spdx=item.license,
         summary=item.summary,
         preprocessor=preprocessor if isinstance(preprocessor, dict) else None,
+        tokenizer=tokenizer if isinstance(tokenizer, dict) else None,
     )
 
 

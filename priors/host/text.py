@@ -1,4 +1,4 @@
-"""Texts to token ids, by a tokenizer.json of the tokenizers library."""
+"""Texts to token ids, by a tokenizer.json of the tokenizers library or by the files that came before it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,30 @@ from tokenizers import Tokenizer
 
 from priors.errors import BadManifest, BadText
 from priors.host._config import Encoder, HostConfig, read_host
+from priors.host._vocabularies import Form, tokenizer_of
 
 MAX_CHARACTERS = 100_000
 """A text is read up to here. Tasks refuse longer ones; the cut keeps time and memory bounded for any caller."""
 
 
+_File = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$")]
+
+
 class TextConfig(HostConfig):
-    """`file` in the prior's folder; `max_tokens` a text is cut to, special tokens included; `pad_id` after its end."""
+    """`file` in the prior's folder; `max_tokens` a text is cut to, special tokens included; `pad_id` after its end.
+
+    form       what the file is, where it is no tokenizer.json: the vocabulary of a model type (`_vocabularies`)
+    merges     the second file of byte-pair forms
+    lowercase, accents, chinese   what WordPiece forms and deberta's do to letters: as tokenizer_config.json says
+    """
 
     encoder: Literal["tokenizer"]
-    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$")]
+    file: _File
+    form: Form | None = None
+    merges: _File | None = None
+    lowercase: bool = False
+    accents: bool | None = None
+    chinese: bool = True
     max_tokens: Annotated[int, Field(ge=4, le=8_192)]
     pad_id: Annotated[int, Field(ge=0)] | None = None
 
@@ -36,9 +50,9 @@ class TextEncoder(Encoder):
 
     schema: ClassVar[type[HostConfig]] = TextConfig
 
-    def __init__(self, tokenizer: Tokenizer, config: TextConfig, *, sha256: str) -> None:
+    def __init__(self, tokenizer: Tokenizer, config: TextConfig, *, content: bytes, sha256: str) -> None:
         self.config = config
-        self._sha256 = sha256
+        self._content, self._sha256 = content, sha256
         self._tokenizer = tokenizer
         self._pad_id = self._find_pad_id()
         tokenizer.no_padding()  # done here: the file's own setting may pad everything to one fixed length
@@ -48,17 +62,27 @@ class TextEncoder(Encoder):
     def from_host(cls, host: Mapping[str, Any], directory: Path) -> TextEncoder:
         """Reads the tokenizer named in `host`. Raises BadManifest when it is missing or not a tokenizer."""
         config = read_host(TextConfig, host)
+        content, merges = (_read(directory, name) if name else b"" for name in (config.file, config.merges))
         try:
-            content = (directory / config.file).read_bytes()
-        except OSError as err:
-            raise BadManifest(f"{config.file} cannot be read ({err.strerror}). Fetch the prior again.") from err
-        try:
-            tokenizer = Tokenizer.from_str(content.decode())
+            if config.form is None:
+                tokenizer = Tokenizer.from_str(content.decode())
+                return cls(tokenizer, config, content=content, sha256=hashlib.sha256(content).hexdigest())
+            tokenizer = tokenizer_of(
+                config.form, content, merges,
+                lowercase=config.lowercase, accents=config.accents, chinese=config.chinese,
+            )  # fmt: skip
         except Exception as err:  # the library raises plain Exception for whatever its parser dislikes
-            raise BadManifest(
-                f"{config.file} is not a tokenizer of the tokenizers library ({err}). Export tokenizer.json again."
-            ) from err
-        return cls(tokenizer, config, sha256=hashlib.sha256(content).hexdigest())
+            what = (
+                "a tokenizer of the tokenizers library" if config.form is None else f"the vocabulary of {config.form}"
+            )
+            raise BadManifest(f"{config.file} is not {what} ({err}). Export tokenizer.json.") from err
+        both = hashlib.sha256(hashlib.sha256(content).digest() + hashlib.sha256(merges).digest())
+        return cls(tokenizer, config, content=tokenizer.to_str().encode(), sha256=both.hexdigest())
+
+    def as_json(self) -> tuple[bytes, dict[str, Any]]:
+        """This tokenizer as the content of a tokenizer.json, and the `spec` of an encoder that reads that."""
+        spec = {key: value for key, value in self.spec.items() if key not in _OF_FORMS}
+        return self._content, {**spec, "sha256": hashlib.sha256(self._content).hexdigest()}
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -70,6 +94,7 @@ class TextEncoder(Encoder):
             "max_characters": MAX_CHARACTERS,
             "pad_id": self._pad_id,
             "padding": "end, to the longest of the batch",
+            **({} if self.config.form is None else self.config.model_dump(include=_OF_FORMS)),
         }
 
     def arrays(self, values: Sequence[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -101,6 +126,16 @@ class TextEncoder(Encoder):
             return int(self._tokenizer.padding["pad_id"])
         found = (self._tokenizer.token_to_id(token) for token in ("[PAD]", "<pad>"))
         return next((token for token in found if token is not None), 0)
+
+
+_OF_FORMS = {"form", "merges", "lowercase", "accents", "chinese"}
+
+
+def _read(directory: Path, name: str) -> bytes:
+    try:
+        return (directory / name).read_bytes()
+    except OSError as err:
+        raise BadManifest(f"{name} cannot be read ({err.strerror}). Fetch the prior again.") from err
 
 
 def _cut(value: Any, position: int) -> str:

@@ -5,6 +5,7 @@ One row a model type. A config that asks for something a row does not allow is n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,12 +43,15 @@ class _Row:
     read: Callable[[Config], dict[str, Any]] = dict
 
 
-def describe(config: Config, header: Header, files: Mapping[str, FileInfo]) -> dict[str, Any] | None:
+def describe(
+    config: Config, header: Header, files: Mapping[str, FileInfo], tokenizer: Config | None = None
+) -> dict[str, Any] | None:
     """What a manifest says of the network; None for anything but a family that is known, with its tokenizer."""
     row = _TEXT.get(str(config.get("model_type")))
-    if row is None or not _is(row, config) or not {WEIGHTS, TOKENIZER} <= files.keys():
+    host = _host(str(config.get("model_type")), files, tokenizer or {})
+    if row is None or not _is(row, config) or host is None or WEIGHTS not in files:
         return None
-    vocab = f"tokenizer-{files[TOKENIZER].sha256[:16]}"  # two models of one vocabulary have the same file
+    vocab = f"tokenizer-{files[host['file']].sha256[:16]}"  # two models of one vocabulary have the same file
     read = _read(row, config, vocab=vocab)
     if read is None or not fits(read, header):
         return None
@@ -58,9 +62,40 @@ def describe(config: Config, header: Header, files: Mapping[str, FileInfo]) -> d
         "taps": read.taps(),
         "averages": read.averages(),
         "default_tap": "last" if read.summary == "last" else "final" if read.final else f"layer_{read.depth}",
-        "host": {"encoder": "tokenizer", "file": TOKENIZER, "max_tokens": min(_MAX_TOKENS, _longest(read))},
-        "files": (TOKENIZER, WEIGHTS),
+        "host": {"encoder": "tokenizer", **host, "max_tokens": min(_MAX_TOKENS, _longest(read))},
+        "files": (*(host[key] for key in ("file", "merges") if key in host), WEIGHTS),
     }
+
+
+def _host(model_type: str, files: Mapping[str, FileInfo], tokenizer: Config) -> dict[str, Any] | None:
+    """Which files its texts are read by. Without tokenizer.json there may be no tokens but those of the form."""
+    if TOKENIZER in files:
+        return {"file": TOKENIZER}
+    form, *names = _FORMS.get(model_type, ("",))
+    if not names or not files.keys() >= set(names) or "added_tokens.json" in files:
+        return None
+    host: dict[str, Any] = {"file": names[0], "form": form, **({"merges": names[1]} if names[1:] else {})}
+    if form in ("bert", "mpnet", "deberta-v2"):
+        lower = tokenizer.get("do_lower_case", False if form == "deberta-v2" else None)
+        if not isinstance(lower, bool) or tokenizer.get("split_by_punct"):
+            return None  # nothing in the vocabulary says whether letters are made small
+        host["lowercase"] = lower
+    if form in ("bert", "mpnet"):
+        host["accents"], host["chinese"] = tokenizer.get("strip_accents"), tokenizer.get("tokenize_chinese_chars", True)
+        if host["accents"] not in (None, True, False) or host["chinese"] not in (True, False):
+            return None
+    added = tokenizer.get("added_tokens_decoder") or {}
+    named = [str(one.get("content")) for one in added.values()] if isinstance(added, dict) else [""]
+    own = [str(tokenizer[key]) for key in _SPECIAL_KEYS if isinstance(tokenizer.get(key), str)]
+    more = tokenizer.get("additional_special_tokens") or []
+    if tokenizer.get("add_prefix_space") or not all(_SPECIAL.fullmatch(str(one)) for one in (*named, *own, *more)):
+        return None
+    return host
+
+
+_SPECIAL = re.compile(r"\[(PAD|UNK|CLS|SEP|MASK)\]|</?s>|<(pad|unk|mask)>|<\|endoftext\|>|<extra_id_\d\d?>")
+_SPECIAL_KEYS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+"""Of tokenizer_config.json: where one is another than the form's, its tokens mean something else."""
 
 
 def _is(row: _Row, config: Config) -> bool:
@@ -159,3 +194,17 @@ _TEXT = {
     "qwen2": _Row("qwen2", "Qwen2", "Qwen2 decoder", {"use_sliding_window": (False,)}, _rotary),
     "t5": _Row("t5-encoder", "T5", "T5 encoder"),
 }
+
+_FORMS = {
+    "bert": ("bert", "vocab.txt"),
+    "distilbert": ("bert", "vocab.txt"),
+    "mpnet": ("mpnet", "vocab.txt"),
+    "roberta": ("roberta", "vocab.json", "merges.txt"),
+    "gpt2": ("gpt2", "vocab.json", "merges.txt"),
+    "qwen2": ("qwen2", "vocab.json", "merges.txt"),
+    "xlm-roberta": ("xlm-roberta", "sentencepiece.bpe.model"),
+    "t5": ("t5", "spiece.model"),
+    "deberta-v2": ("deberta-v2", "spm.model"),
+}
+"""Model type -> the form of its vocabulary (`priors.host._vocabularies`) and its files. Llama's is of pairs: it needs
+tokenizer.json."""

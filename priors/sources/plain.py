@@ -24,15 +24,17 @@ def manifest_of(
     spdx: str = "",
     summary: str = "",
     preprocessor: Mapping[str, Any] | None = None,
+    tokenizer: Mapping[str, Any] | None = None,
 ) -> PriorManifest | None:
     """The manifest of a transformers or timm model of a family that is known; None for anything else.
 
     name   of the repository, in lower case
-    files  at least model.safetensors, and tokenizer.json for text
+    files  at least model.safetensors, and for text tokenizer.json or the vocabulary of its family
+    tokenizer     tokenizer_config.json, which says what a vocabulary without tokenizer.json does to letters
     preprocessor  preprocessor_config.json, which says how images and recordings are read
     """
     described = (
-        _plain_transformers.describe(config, header, files)
+        _plain_transformers.describe(config, header, files, tokenizer)
         or _plain_vision.describe(config, header, files, preprocessor)
         or _plain_audio.describe(config, header, files, preprocessor)
         or _plain_timm.describe(config, header, files)

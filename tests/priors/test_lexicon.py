@@ -44,7 +44,7 @@ def lexicon(source, tmp_path):
 def read(lexicon, words):
     """Features (n, 6) of texts, as one batch."""
     config = TextConfig(encoder="tokenizer", file="tokenizer.json", max_tokens=512)
-    encoder = TextEncoder(words, config, sha256="")
+    encoder = TextEncoder(words, config, content=b"", sha256="")
     return lambda *texts: lexicon(*encoder.encode(texts))[0]
 
 

