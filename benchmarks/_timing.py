@@ -54,10 +54,35 @@ def interleaved(
                     taken[name].append(clock() - start)
     finally:
         gc.enable()
-    return {
-        name: Times(statistics.median(t), float(np.percentile(t, 20)), float(np.percentile(t, 80)))
-        for name, t in taken.items()
-    }
+    return {name: _times(t) for name, t in taken.items()}
+
+
+def _times(taken: list[float]) -> Times:
+    return Times(statistics.median(taken), float(np.percentile(taken, 20)), float(np.percentile(taken, 80)))
+
+
+def paired(
+    ours: Callable[[], object], theirs: Callable[[], object], rounds: int, *, clock: Callable[[], float]
+) -> tuple[dict[str, Times], float]:
+    """Times of both, and the median over rounds of ours over theirs; who goes first changes every round.
+
+    For differences of a few per cent: what slows the machine for a while slows both halves of a round.
+    """
+    taken: dict[str, list[float]] = {"ours": [], "theirs": []}
+    gc.collect()
+    gc.disable()
+    try:
+        for turn in range(rounds + 2):
+            pairs = [("ours", ours), ("theirs", theirs)]
+            for name, run in pairs if turn % 2 else reversed(pairs):
+                start = clock()
+                run()
+                if turn >= 2:  # two rounds warm up
+                    taken[name].append(clock() - start)
+    finally:
+        gc.enable()
+    ratio = statistics.median(a / b for a, b in zip(taken["ours"], taken["theirs"], strict=True))
+    return {name: _times(t) for name, t in taken.items()}, ratio
 
 
 def environment() -> str:

@@ -154,7 +154,9 @@ def _whole(source: Checkpoint, name: str) -> "np.ndarray":
 
 
 def _models(root: Path, mb: int) -> Path:
-    """BASE, and A and B near it: a Llama of about `mb` megabytes of bf16 each."""
+    """BASE, and A and B near it: a Llama of about `mb` megabytes of bf16 each; made once."""
+    if root.exists():
+        return root
     from composer.merge.source import Info
 
     width, words = (1024, 32_000) if mb >= 100 else (64, 512)

@@ -25,10 +25,11 @@ class AttentionPool(nn.Module):
         self.query = nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        x = x.movedim((self.dim, self.features), (-2, -1))  # (B, ..., n, D)
+        last = (self.dim, self.features) == (x.dim() - 2, x.dim() - 1)
+        x = x if last else x.movedim((self.dim, self.features), (-2, -1))  # (B, ..., n, D)
         weights = _softmax((x * self.query).sum(-1), mask)
         pooled = (weights.unsqueeze(-1) * x).sum(-2)
-        return pooled.movedim(-1, self.features - (self.features > self.dim))
+        return pooled if last else pooled.movedim(-1, self.features - (self.features > self.dim))
 
 
 class Perceiver(nn.Module):
@@ -115,7 +116,7 @@ def _softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
     """Over the last axis, which the mask (B, n) goes along; zeros where nothing is seen."""
     if mask is None:
         return scores.softmax(-1)
-    seen = mask.view([mask.shape[0], *[1] * (scores.dim() - 2), mask.shape[1]])
+    seen = mask if scores.dim() == 2 else mask.view([mask.shape[0], *[1] * (scores.dim() - 2), mask.shape[1]])
     weights = scores.masked_fill(~seen, torch.finfo(scores.dtype).min).softmax(-1)
     return weights * seen
 

@@ -226,7 +226,11 @@ def _layout(low: Lowering, node: TypedNode) -> None:
         return
     rename = node.attrs.get("rename", {})
     names = [rename.get(name, name) for name in low.type(node.sources[0]).axis_names]
-    low.call(node, partial(Layout, [names.index(name) for name in node.attrs["order"]]))
+    order = [names.index(name) for name in node.attrs["order"]]
+    if order == sorted(order):  # other names alone: the same value
+        low.same(node)
+    else:
+        low.call(node, partial(Layout, order))
 
 
 def _expand(low: Lowering, node: TypedNode) -> None:

@@ -41,7 +41,8 @@ class Project(nn.Module):
         self.bias = nn.Parameter(torch.zeros(d_out)) if kind != "relative" else None
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.movedim(self.dim, -1)
+        last = self.dim in (-1, x.dim() - 1)  # then nothing has to move, and a view costs as much as a small step
+        x = x if last else x.movedim(self.dim, -1)
         match self.kind:
             case "relative":
                 made = normalize(x, dim=-1) @ normalize(self.weight, dim=-1).T
@@ -53,7 +54,7 @@ class Project(nn.Module):
                 made = linear(x, self.weight, self.bias) + linear(gelu(linear(x, self.up)), self.out)
             case _:
                 made = linear(x, self.weight, self.bias)
-        return made.movedim(-1, self.dim)
+        return made if last else made.movedim(-1, self.dim)
 
     @torch.no_grad()
     def start(self, x: Tensor, target: Tensor | None = None) -> None:

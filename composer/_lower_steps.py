@@ -137,6 +137,14 @@ class Lowering:
         self.plan.slots[node.name] = node.name
         self.keep_mask(node, sources if mask_of is None else mask_of)
 
+    def same(self, node: TypedNode) -> None:
+        """The node's value is its source's."""
+        [source] = node.sources
+        self.plan.slots[node.name] = self.plan.slots[source]
+        if source in self.single:
+            self.single.add(node.name)
+        self.keep_mask(node, node.sources)
+
     def make_mask(self, node: TypedNode, axis: str, takes: tuple[Slot, ...], make: Callable[[], nn.Module]) -> None:
         """A step that makes the mask of the node's value."""
         slot = mask_slot(node.name)

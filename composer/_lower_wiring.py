@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -39,23 +40,57 @@ class Wiring(nn.Module):
         self._size = len(numbers)
         self._given = [numbers[slot] for slot in self.given]
         self._wanted = [numbers[slot] for slot in self.wanted]
+        last = {number: at for at, step in enumerate(self.steps) for number in (numbers[slot] for slot in step.takes)}
+        kept = {*self._given, *self._wanted}
         self._plan = [
-            (call, [numbers[slot] for slot in step.takes], [numbers[slot] for slot in step.gives])
-            for call, step in zip(self.calls, self.steps, strict=True)
+            _Call(
+                call,
+                tuple(numbers[slot] for slot in step.takes),
+                tuple(numbers[slot] for slot in step.gives),
+                # Let go of what nothing reads any more: the next step then works in memory that is still in the cache.
+                tuple(n for n in {numbers[slot] for slot in step.takes} if last[n] == at and n not in kept),
+            )
+            for at, (call, step) in enumerate(zip(self.calls, self.steps, strict=True))
         ]
 
     def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
-        values: list[Tensor] = [None] * self._size  # type: ignore[list-item]
+        values: list[Any] = [None] * self._size
         for number, value in zip(self._given, given, strict=True):
             values[number] = value
-        for call, takes, gives in self._plan:
-            made = call(*[values[number] for number in takes])
-            if isinstance(made, Tensor):
-                values[gives[0]] = made
+        for call in self._plan:
+            if len(call.takes) == 1:
+                made = call.run(values[call.takes[0]])
             else:
-                for number, value in zip(gives, made, strict=True):
+                made = call.run(*[values[number] for number in call.takes])
+            for number in call.drops:
+                values[number] = None
+            if isinstance(made, Tensor):
+                values[call.gives[0]] = made
+            else:
+                for number, value in zip(call.gives, made, strict=True):
                     values[number] = value
+            del made
         return tuple([values[number] for number in self._wanted])
+
+
+class _Call:
+    """A step by numbers of values: what it reads, what it gives, what nothing reads after it."""
+
+    __slots__ = ("_after", "_before", "_forward", "_module", "drops", "gives", "takes")
+
+    def __init__(
+        self, module: nn.Module, takes: tuple[int, ...], gives: tuple[int, ...], drops: tuple[int, ...]
+    ) -> None:
+        self.takes, self.gives, self.drops = takes, gives, drops
+        self._module = module
+        # A module without parts is called past __call__, which costs half of what a small step takes beside its
+        # arithmetic; unless somebody has hooked it, as fitting does.
+        self._forward: Callable[..., Any] = module if any(True for _ in module.children()) else module.forward
+        self._before, self._after = module._forward_pre_hooks, module._forward_hooks
+
+    @property
+    def run(self) -> Callable[..., Any]:
+        return self._module if self._before or self._after else self._forward
 
 
 def needed(given: Sequence[Slot], steps: Iterable[Step], wanted: Sequence[Slot]) -> tuple[Step, ...]:

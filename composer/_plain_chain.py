@@ -100,7 +100,10 @@ def _summary(net: TypedNode) -> Pooling:
 def _stages(lowered: Lowered, node: TypedNode) -> list[Stage]:
     if node.op == "cast" and node.attrs.get("domain") == "l2" and not {"clip", "scale"} & node.attrs.keys():
         return ["normalize"]
-    [module] = lowered.part([node.sources[0]], [node.name]).calls
+    calls = lowered.part([node.sources[0]], [node.name]).calls
+    if not calls:
+        return []  # the same value under another name
+    [module] = calls
     if isinstance(module, BlockNormModule) and module.unit_rows:
         shift, scale, center, gain = (
             value.double() for value in (module.shift, module.scale, module.center, module.gain)
