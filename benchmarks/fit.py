@@ -1,6 +1,7 @@
 """Training on cached features against computing them again every epoch."""
 
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from benchmarks._starter import two_taps
-from benchmarks._table import show
+from benchmarks._table import Target, show
 from benchmarks._timing import interleaved
 from composer.blocks import fit_functions, frozen_values
 from composer.cache import FeatureCache
@@ -20,6 +21,8 @@ from priors.tasks.starter import starter_task
 
 EPOCHS = 10
 LABELS = 16  # a class
+TARGET = 20.0
+"""Reading the cache, hashing the texts to find them there, and fitting what standardises count for the cached side."""
 
 
 def run() -> None:
@@ -43,9 +46,10 @@ def run() -> None:
                 "cached in this run": lambda: cached(FeatureCache(tempfile.mkdtemp(dir=scratch))),
                 "computed every epoch": recomputed,
             },
-            rounds=1,
+            rounds=3,
+            clock=time.process_time,
         )
-    show(f"fit of {len(task)} texts, {EPOCHS} epochs of the head", times)
+    show(f"fit of {len(task)} texts, {EPOCHS} epochs of the head", times, Target("computed every epoch", TARGET))
 
 
 def _features(lowered: Lowered, task: Task, nodes: list[str]) -> tuple[Tensor, ...]:
