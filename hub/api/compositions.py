@@ -25,7 +25,9 @@ class CheckIn(In):
 
     spec: str | None = Field(None, max_length=MAX_TEXT, description="a composition as YAML or JSON text")
     priors: list[Name] | None = Field(
-        None, max_length=MAX_PRIORS, description="namespace/name of priors, wired side by side under a head"
+        None,
+        max_length=MAX_PRIORS,
+        description="namespace/name of priors or fitted compositions, wired side by side under a head",
     )
 
     @model_validator(mode="after")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
 
 from django.db.models import Q
@@ -24,7 +25,7 @@ from hub.repos.models import Commit, Repository
 from hub.repos.storage import store
 from hub.repos.trees import FileEntry
 from hub.safety.holds import held_repositories, standing
-from priors.errors import BadManifest, UnknownArchitecture, UnknownFunction, UnknownPrior
+from priors.errors import BadManifest, PriorhubError, UnknownArchitecture, UnknownFunction, UnknownPrior
 from priors.library import Entry, find
 from priors.manifest import PriorManifest, PriorRef, parse_manifest
 
@@ -41,15 +42,14 @@ class Readable:
 
     def __init__(self, actor: Actor, refs: Iterable[PriorRef]) -> None:
         self._actor = actor
-        found = _entries(actor, list(dict.fromkeys(refs))[:MAX_REFS])
+        self._refs = list(dict.fromkeys(refs))[:MAX_REFS]
+        found = _entries(actor, self._refs)
         self._entries = [entry for entry, _ in found]
         self._commits = {entry.ref: commit for entry, commit in found}
 
     def __call__(self, ref: PriorRef) -> PriorManifest:
         """The manifest of a prior. Raises UnknownPrior with the names that are near it."""
-        manifest = self.known(ref)
-        if manifest is None:
-            manifest = self._composition(ref)
+        manifest = self._prior(ref) or self._composition(ref)
         if manifest is not None:
             return manifest
         same = [entry for entry in self._entries if entry.ref.name == ref.name]
@@ -73,20 +73,37 @@ class Readable:
 
     def _composition(self, ref: PriorRef) -> PriorManifest | None:
         """What a composition reads and gives. Raises BadLock, and BadGraph for too many inside each other."""
-        lock = _locks(self._actor, [ref]).get(ref)
+        lock = self._nested.get(ref)
         if lock is None:
             return None
+        if isinstance(lock, BadLock):
+            raise lock
         below, level, seen = inside(lock), 1, 1
         while below:
             level, seen = level + 1, seen + len(below)
             if level > MAX_DEPTH or seen > MAX_COMPOSITIONS:
                 raise BadGraph(f"{ref.repo} has too many compositions inside each other to run. Use its parts.")
             locks = _locks(self._actor, below).values()
-            below = tuple(dict.fromkeys(each for inner in locks for each in inside(inner)))
+            below = tuple(dict.fromkeys(each for one in locks if isinstance(one, Lock) for each in inside(one)))
         return manifest_of(lock, ref)
+
+    @cached_property
+    def _nested(self) -> dict[PriorRef, Lock | BadLock]:
+        """The locks of those references that are no priors here but compositions."""
+        return _locks(self._actor, [ref for ref in self._refs if self._prior(ref) is None])
 
     def known(self, ref: PriorRef) -> PriorManifest | None:
         """The manifest of a prior, None when it is not here, of another content, or not for this actor."""
+        manifest = self._prior(ref)
+        lock = self._nested.get(ref) if manifest is None else None
+        if not isinstance(lock, Lock):
+            return manifest
+        try:
+            return manifest_of(lock, ref)
+        except BadLock:
+            return None
+
+    def _prior(self, ref: PriorRef) -> PriorManifest | None:
         try:
             return find(self, ref).manifest
         except UnknownPrior:
@@ -113,27 +130,33 @@ class Readable:
         raise UnknownPrior(f"the files of {ref.repo} are not fetched for a check. Pull it to run it.")
 
 
-def _locks(actor: Actor, refs: Sequence[PriorRef]) -> dict[PriorRef, Lock]:
-    """The locks of compositions as they are now, of those that the actor may have. Raises BadLock."""
+def _locks(actor: Actor, refs: Sequence[PriorRef]) -> dict[PriorRef, Lock | BadLock]:
+    """The locks of compositions as they are now, of those that the actor may have; or what is wrong with them."""
     wanted = Q(pk__in=[])
     for ref in refs[:MAX_COMPOSITIONS]:
         if ref.namespace:
             wanted |= Q(namespace__name=ref.namespace, name=ref.name)
     usable = Repository.objects.open_to(actor).filter(wanted, kind=Repository.Kind.COMPOSITION)
     found = list(usable.select_related("namespace", "head")) if refs else []
-    held = held_repositories(found)
+    held = held_repositories(found) if found else {}
     by_name = {each.full_name: each.head for each in found if each.pk not in held and each.head is not None}
     return {ref: _read(by_name[ref.repo], ref) for ref in refs if ref.repo in by_name}
 
 
-def _read(commit: Commit, ref: PriorRef) -> Lock:
+def _read(commit: Commit, ref: PriorRef) -> Lock | BadLock:
     entry = trees.find(commit.tree_id, LOCK_FILE)
     if not isinstance(entry, FileEntry) or standing(commit, [entry.sha256]):
-        raise BadLock(f"{ref.repo} has no {LOCK_FILE} to read. Save it again with `priorhub fit`, and push that.")
+        return BadLock(f"{ref.repo} has no {LOCK_FILE} to read. Save it again with `priorhub fit`, and push that.")
     if entry.size > MAX_LOCK_BYTES:
-        raise BadLock(f"the lock of {ref.repo} has {entry.size:,} bytes, too large to check here. Check it locally.")
+        return BadLock(f"the lock of {ref.repo} has {entry.size:,} bytes, too large to check here. Check it locally.")
     with store().open(entry.sha256) as file:
-        return parse_lock(file.read().decode(), ref)
+        text = file.read().decode("utf-8", "replace")
+    try:
+        return parse_lock(text, ref)
+    except BadLock as error:
+        return error
+    except PriorhubError as error:
+        return BadLock(f"the lock of {ref.repo} cannot be used: {str(error)[:300]}")
 
 
 def _bytes(file: FileEntry) -> bytes:

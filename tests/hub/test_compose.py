@@ -279,6 +279,19 @@ def test_a_private_part_of_an_open_composition_is_not_asked_for(client: Client, 
     assert ask(client, spec=SPEC % ("trainable", "ann/secret"))["error"]["code"] == "unknown-prior"
 
 
+def test_what_a_lock_states_of_a_composition_is_held_against_its_own(client: Client, ann: User) -> None:
+    make_prior(ann, "paid", license={"spdx": "CC-BY-NC-4.0", "file": None}, fee_bp=250)
+    publish(ann, INNER % (GRAMS % "ann/paid"), "inner")
+    publish(ann, OUTER.replace('"prior://%s"}', '"prior://ann/inner", license: MIT, fee_bp: 0}'), "wrong")
+
+    html = " ".join(client.get("/ann/wrong").content.decode().split())
+
+    assert "ann/inner is under CC-BY-NC-4.0, the lock says MIT." in html
+    assert "ann/inner asks for 250 bp, the lock says 0." in html
+    Repository.objects.filter(name="inner").update(private=True)
+    assert "CC-BY-NC-4.0" not in client.get("/ann/wrong").content.decode()
+
+
 def test_compositions_inside_each_other_have_a_bound(ann: User, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(ann, INNER % "fn, fn: char_ngrams, in: [text]", "c0")
     for number in range(1, 4):
