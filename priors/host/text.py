@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -64,18 +65,23 @@ class TextEncoder(Encoder):
         config = read_host(TextConfig, host)
         content, merges = (_read(directory, name) if name else b"" for name in (config.file, config.merges))
         try:
-            if config.form is None:
-                tokenizer = Tokenizer.from_str(content.decode())
-                return cls(tokenizer, config, content=content, sha256=hashlib.sha256(content).hexdigest())
-            tokenizer = tokenizer_of(
-                config.form, content, merges,
-                lowercase=config.lowercase, accents=config.accents, chinese=config.chinese,
-            )  # fmt: skip
+            with _no_panic(config.file):
+                return cls._made(config, content, merges)
+        except BadManifest:
+            raise
         except Exception as err:  # the library raises plain Exception for whatever its parser dislikes
-            what = (
-                "a tokenizer of the tokenizers library" if config.form is None else f"the vocabulary of {config.form}"
-            )
+            what = f"the vocabulary of {config.form}" if config.form else "a tokenizer of the tokenizers library"
             raise BadManifest(f"{config.file} is not {what} ({err}). Export tokenizer.json.") from err
+
+    @classmethod
+    def _made(cls, config: TextConfig, content: bytes, merges: bytes) -> TextEncoder:
+        if config.form is None:
+            tokenizer = Tokenizer.from_str(content.decode())
+            return cls(tokenizer, config, content=content, sha256=hashlib.sha256(content).hexdigest())
+        tokenizer = tokenizer_of(
+            config.form, content, merges,
+            lowercase=config.lowercase, accents=config.accents, chinese=config.chinese,
+        )  # fmt: skip
         both = hashlib.sha256(hashlib.sha256(content).digest() + hashlib.sha256(merges).digest())
         return cls(tokenizer, config, content=tokenizer.to_str().encode(), sha256=both.hexdigest())
 
@@ -99,7 +105,8 @@ class TextEncoder(Encoder):
 
     def arrays(self, values: Sequence[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """(ids (n, T) int64, mask (n, T) bool). Raises BadText naming a value that is no text."""
-        encodings = self._tokenizer.encode_batch([_cut(value, at) for at, value in enumerate(values)])
+        with _no_panic(self.config.file):
+            encodings = self._tokenizer.encode_batch([_cut(value, at) for at, value in enumerate(values)])
         longest = max((len(encoding.ids) for encoding in encodings), default=0)
         # At least one position, so that a network always has something to (not) look at.
         ids = np.full((len(encodings), max(longest, 1)), self._pad_id, np.int64)
@@ -129,6 +136,19 @@ class TextEncoder(Encoder):
 
 
 _OF_FORMS = {"form", "merges", "lowercase", "accents", "chinese"}
+
+
+@contextmanager
+def _no_panic(name: str) -> Iterator[None]:
+    """The library's own mistakes over a hostile file come as no Exception at all, and would end a whole worker."""
+    try:
+        yield
+    except BaseException as err:
+        if type(err).__name__ != "PanicException":
+            raise
+        raise BadManifest(
+            f"{name} breaks the tokenizers library ({str(err)[:100]}). Export the tokenizer again."
+        ) from err
 
 
 def _read(directory: Path, name: str) -> bytes:

@@ -132,6 +132,16 @@ def test_what_is_no_vocabulary_of_its_form_is_refused(
         TextEncoder.from_host({"encoder": "tokenizer", "max_tokens": 8, "file": "file", **host}, tmp_path)
 
 
+def test_a_file_over_which_the_library_panics_is_an_error_like_any_other(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(sentencepiece("t5") + field(3, field(2, b"\0\0\0\0")))
+    encoder = TextEncoder.from_host({"encoder": "tokenizer", "max_tokens": 8, "file": "file", "form": "t5"}, tmp_path)
+    (tmp_path / "json").write_bytes(encoder.as_json()[0])
+    same = TextEncoder.from_host({"encoder": "tokenizer", "max_tokens": 8, "file": "json"}, tmp_path)
+    for one in (encoder, same):
+        with pytest.raises(BadManifest, match="breaks the tokenizers library"):
+            one.arrays(["low"])
+
+
 def test_a_plain_repository_says_how_its_vocabulary_is_read() -> None:
     def host(model: str, *names: str, **said: Any) -> dict[str, Any] | None:
         return _host(model, dict.fromkeys(names, FileInfo("a" * 64, 1)), said)
