@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from priors.errors import BadManifest
+from priors.manifest import PriorManifest
 from priors.registry import find_architecture
 from priors.types import PortType, parse
 
@@ -33,6 +35,17 @@ def promised_shape(port: PortType) -> Shape:
     return tuple(
         axis.dim if isinstance(axis.dim, int) else axis.name if axis.dim is None else None for axis in port.axes
     )
+
+
+def check_taps_given(manifest: PriorManifest) -> None:
+    """Raises BadManifest where a network's declared tap is not what its config gives on meta tensors."""
+    found = tap_shapes(manifest.definition.id, manifest.definition.config)
+    for tap, port in manifest.taps.items():
+        if found.get(tap) != promised_shape(port):
+            raise BadManifest(
+                f"prior {manifest.name!r}: tap {tap!r} is declared {port}, its network gives "
+                f"{found.get(tap, 'no such tap')}. Correct prior.json."
+            )
 
 
 def _inputs(ports: Mapping[str, str], sizes: Mapping[str, int]) -> list[Tensor]:

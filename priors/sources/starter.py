@@ -111,6 +111,10 @@ def _build(prior: Network | FunctionPrior, sources: Mapping[PackageFile, Path], 
         path.name: {"sha256": sha256_file(path), "size": path.stat().st_size} for path in sorted(directory.iterdir())
     }
     manifest = parse_manifest(_content(prior, files))
+    if isinstance(prior, Network):
+        from priors.shapes import check_taps_given  # here: a catalogue that is there already needs no torch
+
+        check_taps_given(manifest)
     for name, text in {**_words(prior, manifest), FILE_NAME: manifest.to_json()}.items():
         (directory / name).write_text(text, encoding="utf-8")
     return manifest
