@@ -233,7 +233,7 @@ def _quick_products(network: nn.Module) -> Iterator[None]:
 
     with ExitStack() as undo:
         for module in network.modules():
-            if type(module) is nn.Linear:
+            if isinstance(module, nn.Linear):
                 undo.callback(wrap(module))
         yield
 

@@ -26,7 +26,8 @@ class Widened(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         dense = self.dense
-        plain = type(dense) is Linear and not (dense._forward_hooks or dense._forward_pre_hooks)
+        hooked = dense._forward_hooks or dense._forward_pre_hooks or "forward" in dense.__dict__
+        plain = type(dense) is Linear and not hooked
         if plain:  # otherwise somebody changes what it gives, such as a delta that is trained
             return linear(x, cast(Tensor, dense.weight), cast("Tensor | None", dense.bias), gelu=True)
         out: Tensor = self.act(dense(x))

@@ -272,3 +272,19 @@ def test_configs_are_json(family):
 def test_types_are_known_without_building_a_network():
     big = {**TINY["bert"], "hidden_size": 16_384, "num_hidden_layers": 128, "num_attention_heads": 128}
     assert len(find_architecture("bert")(big).taps()) == 131
+
+
+def test_what_somebody_puts_on_a_widened_layer_still_counts():
+    from priors.architectures._layers import Linear, Widened
+
+    dense = nn.Linear(8, 16).requires_grad_(False)
+    dense.__class__ = Linear
+    widened, x = Widened(dense, nn.GELU()), torch.randn(3, 8)
+    plain = nn.functional.gelu(nn.functional.linear(x, dense.weight, dense.bias))
+    torch.testing.assert_close(widened(x), plain)
+
+    handle = dense.register_forward_hook(lambda module, given, made: made + 1)
+    assert (widened(x) > plain).any()
+    handle.remove()
+    dense.__dict__["forward"] = lambda x: torch.full((len(x), 16), 100.0)
+    assert (widened(x) == 100).all()
