@@ -181,6 +181,25 @@ TILE_WORK void finish(float *restrict mixed, const float *restrict share, float 
 
 INLINE int tile_at(int64_t at, int64_t n) { return n - at < TILE ? (int)(n - at) : TILE; }
 
+/* sums += <a, a>, <a, b>, <b, b> over n elements, a multiple of 2 LANES, in double: two lanes of sums each, as one would
+ * wait for itself. */
+TILE_WORK void products(const float *a, const float *b, int n, double *aa, double *ab, double *bb) {
+    dvec sums[3][2] = {0};
+    for (int k = 0; k < n; k += 2 * LANES)
+        for (int half = 0; half < 2; ++half) {
+            dvec x = __builtin_convertvector(*(fvec *)(a + k + half * LANES), dvec);
+            dvec y = __builtin_convertvector(*(fvec *)(b + k + half * LANES), dvec);
+            sums[0][half] += x * x, sums[1][half] += x * y, sums[2][half] += y * y;
+        }
+    double *to[3] = {aa, ab, bb};
+    for (int i = 0; i < 3; ++i) {
+        dvec both = sums[i][0] + sums[i][1];
+        double whole = 0;
+        for (int l = 0; l < LANES; ++l) whole += both[l];
+        *to[i] += whole;
+    }
+}
+
 /* sums[i * count + j] += <x_i - base, x_j - base> for i <= j, in double. base may be null. */
 MULTI_TARGET int merge_gram(int count, const void *const *data, const int32_t *dtypes, const void *base, int base_dtype,
                             int64_t n, double *sums) {
@@ -195,7 +214,11 @@ MULTI_TARGET int merge_gram(int count, const void *const *data, const int32_t *d
             if (m < TILE) memset(x[i], 0, sizeof x[i]);
             odd |= load(data[i], dtypes[i], at, m, x[i]);
         }
-        int end = (m + LANES - 1) / LANES * LANES;
+        int end = (m + 2 * LANES - 1) / (2 * LANES) * (2 * LANES);
+        if (count == 2 && !base) {
+            products(x[0], x[1], end, sums, sums + 1, sums + 3);
+            continue;
+        }
         for (int i = 0; i < count; ++i)
             for (int j = i; j < count; ++j) {
                 dvec sum = {0};
