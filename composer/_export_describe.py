@@ -9,6 +9,7 @@ from typing import Any
 
 from composer._export_trace import Parity
 from composer.errors import BadGraph
+from composer.gaps import with_gaps
 from composer.heads import Ending
 from composer.license import judge
 from composer.lower import Lowered
@@ -23,6 +24,7 @@ def describe(lowered: Lowered, stem: str, parity: Parity) -> tuple[dict[str, Any
     lock = lowered.lock
     files: dict[str, bytes] = {}
     steps = []
+    gaps = with_gaps(lock)
     for step in lowered.host:
         source = lock.node(step.source)
         work = step.describe()
@@ -36,6 +38,7 @@ def describe(lowered: Lowered, stem: str, parity: Parity) -> tuple[dict[str, Any
                 "column": source.attrs.get("column", step.source),
                 "kind": step.modality,
                 "gives": [given.name for given in step.inputs],
+                **({"gaps": True} if step.source in gaps else {}),
                 **work,
             }
         )

@@ -18,6 +18,7 @@ from composer._scope import masked_axis
 from composer.check import TypedNode
 from composer.errors import BadGraph
 from priors.errors import BadTable
+from priors.functions.absent import extract, filled
 from priors.registry import find_function
 from priors.types import Axis, PortType
 
@@ -160,7 +161,7 @@ def _encoder(node: TypedNode, t: PortType, priors: PriorCache) -> _Maker:
 
     def encode(values: Sequence[Any]) -> tuple[Tensor, ...]:
         encoder, at = load()
-        made: tuple[Tensor, ...] = tuple(encoder.encode(values))
+        made: tuple[Tensor, ...] = tuple(encoder.encode(filled(values, t.modality)))
         return made[at : at + len(_inputs(node.name, t))]
 
     def describe() -> dict[str, Any]:
@@ -189,7 +190,7 @@ def _function(node: TypedNode, t: PortType, priors: PriorCache) -> _Maker:
         return find_function(node.attrs["fn"])(dict(node.attrs.get("config", {})))
 
     def encode(values: Sequence[Any]) -> tuple[Tensor, ...]:
-        return (torch.from_numpy(load().extract(values)),)
+        return (torch.from_numpy(extract(load(), values)),)
 
     return encode, lambda: {"function": node.attrs["fn"], "config": dict(node.attrs.get("config", {}))}
 

@@ -33,6 +33,7 @@ from composer.rank.head import ridge, ridge_at
 from composer.rank.probe import TEMPER, Array, Probe, Targets, chance, hits_of, judge
 from composer.rank.rows import folds, sample
 from priors.errors import BadTask
+from priors.functions.absent import is_missing
 from priors.library import Library
 from priors.load import load
 from priors.registry import find_function
@@ -190,7 +191,9 @@ def decide(
         return _impossible(mode, f"{choice.name} has no network that can be adapted")
     rows = sample(targets, MAX_ROWS)
     some, wanted = task.subset(rows), targets.take(rows)
-    subject = Subject(load(library.directory(candidate.ref)), candidate.tap, _values(some, candidate))
+    values = _values(some, candidate)
+    there = np.array([not is_missing(value) for value in values])
+    subject = Subject(load(library.directory(candidate.ref)), candidate.tap, values)
     try:
         recipe = replace(RECIPES[kind], targets=tuple(upper_half(subject.network)))
         recipe.make(subject.network, seed)
@@ -223,18 +226,20 @@ def decide(
         head = ridge(features[train], known)
         frozen[held] = features[held] @ head.weight.T + head.bias
         delta = recipe.make(subject.network, seed)
+        taught = train[there[train]]
         tune(
             subject,
             delta,
-            train,
-            together[train][:, train],
+            taught,
+            together[taught][:, taught],
             recipe,
             seed=seed,
             checkpoint=place.file(f"fold-{k}"),
             report=within(report, k + 1, count, "comparing, "),
             cancelled=cancelled,
         )
-        block = normalized(subject.features(np.arange(len(rows)), delta), train)
+        block = normalized(subject.features(np.arange(len(rows)), delta), taught)
+        block[~there] = 0.0  # as a block with gaps does
         weight, bias = ridge_at(block[train], known, PENALTY)
         adapted[held] = block[held] @ weight.T + bias
         for name, value in delta.state_dict().items():
@@ -264,7 +269,10 @@ def finish(
     delta.load_state_dict(found.start, strict=False)  # it has more than them where the network is deeper than the tap
     rows = sample(targets, MAX_ROWS)
     prior = load(library.directory(found.candidate.ref))
-    subject = Subject(prior, found.candidate.tap, _values(task.subset(rows), found.candidate))
+    values = _values(task.subset(rows), found.candidate)
+    there = np.flatnonzero([not is_missing(value) for value in values])
+    rows, values = rows[there], [values[row] for row in there]
+    subject = Subject(prior, found.candidate.tap, values)
     tune(
         subject,
         delta,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from composer.choices import Candidate, Limits, Member
 from composer.graph import Graph
@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 
     from priors.tasks import Task
 
-Fusion = Literal["concat", "gate"]
+Fusion = Literal["concat", "late", "gate", "attend"]
+FUSIONS: tuple[Fusion, ...] = get_args(Fusion)
 
 GATE_WIDTH = 128
-"""Features each block is projected to before a gate mixes them."""
+"""Features each block is projected to before a gate mixes them, or they attend to each other."""
+
+ATTENTION_HEADS = 4
 
 DEEP = 1_000_000
 """Parameters from which a pretrained network is trusted to start a set (composer.rank.sets)."""
@@ -87,12 +90,14 @@ class Offer:
     """What there is for a task: every block, how blocks group into units, and the manifests behind them.
 
     series   column of series -> the length and the number of channels they are brought to
+    gaps     whether a row may lack a column: there are others then, and number columns are one
     """
 
     candidates: tuple[Candidate, ...]
     units: tuple[Unit, ...]
     manifests: Mapping[Candidate, PriorManifest] = field(repr=False)
     series: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    gaps: bool = False
 
     @property
     def several_columns(self) -> bool:
@@ -129,14 +134,15 @@ def offer(task: Task, entries: Iterable[Entry], limits: Limits | Mapping[str, An
     if not units:
         shown = ", ".join(dict.fromkeys(modality for _, modality in columns)) or "no input columns"
         raise BadTask(f"no prior of the library reads this task ({shown}). Import priors for it, or relax the limits.")
-    return Offer(tuple(singles), tuple(units), manifests, _series(task))
+    return Offer(tuple(singles), tuple(units), manifests, _series(task), len(columns) > 1)
 
 
 def _series(task: Task) -> dict[str, tuple[int, int]]:
     found = {}
     for column in task.inputs:
         if column.modality == "series":
-            shapes = [value.shape for value in cast("list[NDArray[Any]]", task.values(column.name))]
+            values = cast("list[NDArray[Any] | None]", task.values(column.name))
+            shapes = [value.shape for value in values if value is not None]
             found[column.name] = (max(9, min(LONGEST_SERIES, max(length for length, _ in shapes))), shapes[0][1])
     return found
 
@@ -178,22 +184,41 @@ def set_graph(
 ) -> Graph:
     """The composition of `members` for `task`: blocks normalized by their weight, fused, and a head.
 
-    "concat" puts blocks side by side (the head is then a closed form); "gate" projects each to GATE_WIDTH features
-    and mixes them row by row, which is trained by gradient descent. With `adapted` the last block is that tap of its
-    network with a delta of the attributes `delta`, at the node ADAPTED_DELTA.
+    concat  blocks side by side under one head, which is then a closed form
+    late    a head a column, over its blocks; the output is their mean by the weights of the columns
+    gate    each block is projected to GATE_WIDTH features, which are mixed row by row: trained by gradient descent
+    attend  concat, and beside it what the first block's projection reads from those of all of them by cross attention,
+            which begins by reading nothing: trained by gradient descent
+
+    Of one block, or late of one column, all are concat. With `adapted` the last block is that tap of its network with a
+    delta of the attributes `delta`, at the node ADAPTED_DELTA.
     """
     wiring = _Wiring(offered)
     ordered = sorted(members, key=lambda member: -member.weight)
-    ends = [wiring.block(member.candidate, 1.0 if fusion == "gate" else member.weight) for member in ordered]
+    gated = fusion == "gate" and len(ordered) > 1
+    ends = [wiring.block(member.candidate, 1.0 if gated else member.weight) for member in ordered]
     if adapted is not None:
         ends.append(wiring.adapted(adapted, delta or {}))
-    if fusion == "gate":
-        joined = wiring.add(
-            "gate", {"op": "gate", "in": ends, "type": f"vec.feat[B,D:{GATE_WIDTH}]:f32", "init": "first"}
-        )
+    head = {"op": "head", **head_of(task), "train": "full"}
+    columns: dict[str | tuple[str, ...], list[int]] = {}
+    for at, member in enumerate(ordered):
+        columns.setdefault(member.candidate.column, []).append(at)
+    if fusion == "late" and adapted is None and len(columns) > 1:
+        total = sum(member.weight for member in ordered)
+        heads, parts = [], []
+        for places in columns.values():
+            heads.append(wiring.add("head", {**head, "in": [wiring.joined([ends[at] for at in places])]}))
+            parts.append(round(sum(ordered[at].weight for at in places) / total, 6))
+        wiring.add("y", {"op": "sum", "in": heads, "weights": parts})
     else:
-        joined = wiring.add("joined", {"op": "concat", "in": ends, "axis": "D"}) if len(ends) > 1 else ends[0]
-    wiring.add("y", {"op": "head", "in": [joined], **head_of(task), "train": "full"})
+        if gated:
+            gate = {"op": "gate", "in": ends, "type": f"vec.feat[B,D:{GATE_WIDTH}]:f32", "init": "first"}
+            joined = wiring.add("gate", gate)
+        elif fusion == "attend" and len(ends) > 1:
+            joined = wiring.joined([wiring.joined(ends), wiring.attended(ends)])
+        else:
+            joined = wiring.joined(ends)
+        wiring.add("y", {**head, "in": [joined]})
     return Graph.from_dict(_document(task.name, wiring.nodes, {"y": "y"}, seed=seed))
 
 
@@ -210,7 +235,7 @@ class _Wiring:
 
     def __init__(self, offered: Offer) -> None:
         self.nodes: dict[str, dict[str, Any]] = {}
-        self._manifests, self._series = offered.manifests, offered.series
+        self._manifests, self._series, self._gaps = offered.manifests, offered.series, offered.gaps
         self._made: dict[Any, str] = {}
 
     def add(self, name: str, node: dict[str, Any]) -> str:
@@ -222,6 +247,18 @@ class _Wiring:
             chosen, count = f"{stem}_{count}", count + 1
         self.nodes[chosen] = node
         return chosen
+
+    def joined(self, ends: Sequence[str]) -> str:
+        """The blocks side by side; the block itself where there is one."""
+        return ends[0] if len(ends) == 1 else self.add("joined", {"op": "concat", "in": list(ends), "axis": "D"})
+
+    def attended(self, ends: Sequence[str]) -> str:
+        """What the first block, projected, reads from all of them."""
+        narrow = [self.add("narrow", {"op": "proj", "in": [end], "d_out": GATE_WIDTH, "init": "pca"}) for end in ends]
+        places = [self.add("place", {"op": "expand", "in": [one], "axis": "T"}) for one in narrow]
+        context = self.add("places", {"op": "concat", "in": places, "axis": "T"})
+        wires = {"q": narrow[0], "kv": context}
+        return self.add("attended", {"op": "attend", "in": wires, "heads": ATTENTION_HEADS, "init": "zero"})
 
     def once(self, key: Any, name: str, node: dict[str, Any]) -> str:
         if key not in self._made:
@@ -237,10 +274,7 @@ class _Wiring:
             mode = "columns"
         elif manifest.function is not None and manifest.function.id in _COUNTS:
             mode = "counts"
-        config = {"mode": mode, "weight": round(weight, 6)}
-        return self.add(
-            f"{source}_block", {"op": "fn", "fn": "block_norm", "in": [source], "config": config, "fit": "train"}
-        )
+        return self._normed(source, candidate, manifest, mode, round(weight, 6))
 
     def adapted(self, candidate: Candidate, delta: Mapping[str, Any]) -> str:
         """The normalized block of a network with a delta; its last node."""
@@ -250,10 +284,28 @@ class _Wiring:
         source = self._input(candidate.column, manifest)
         net = {"op": "net", "in": {"w": weights, next(iter(manifest.inputs)): source}, "tap": candidate.tap}
         node = self.add(f"{candidate.ref.name}_adapted", {**net, "train": "delta"})
-        config = {"mode": "columns" if tap_width(manifest, candidate.tap) <= NARROW else "rows", "weight": 1.0}
+        mode = "columns" if tap_width(manifest, candidate.tap) <= NARROW else "rows"
+        return self._normed(node, candidate, manifest, mode, 1.0)
+
+    def _normed(self, source: str, candidate: Candidate, manifest: PriorManifest, mode: str, weight: float) -> str:
+        """The node that normalizes the features `source`, and leaves out rows that lack their column."""
+        config: dict[str, Any] = {"mode": mode, "weight": weight}
+        given = source
+        if self._gaps:
+            config["gaps"] = True
+            given = self.once(("beside", source), f"{source}_there", self._beside(source, candidate.column, manifest))
         return self.add(
-            f"{node}_block", {"op": "fn", "fn": "block_norm", "in": [node], "config": config, "fit": "train"}
+            f"{source}_block", {"op": "fn", "fn": "block_norm", "in": [given], "config": config, "fit": "train"}
         )
+
+    def _beside(self, source: str, column: str | tuple[str, ...], manifest: PriorManifest) -> dict[str, Any]:
+        """Whether each row has the column, and then its features."""
+        if isinstance(column, str):
+            reads, name = self._input(column, manifest), f"{column}_present"
+        else:
+            reads, name = self._table(column), "numbers_known"
+        there = {"op": "fn", "fn": "present" if isinstance(column, str) else "known", "in": [reads]}
+        return {"op": "concat", "in": [self.once(("there", column), name, there), source], "axis": "D"}
 
     def _load(self, candidate: Candidate, manifest: PriorManifest) -> str:
         ref, arch = candidate.ref, manifest.architecture.id if manifest.architecture else None
@@ -293,6 +345,11 @@ class _Wiring:
         if isinstance(column, str):
             raw = {"op": "input", "type": _RAW[manifest.modality], "column": column}
             return self.once(("input", column), f"in_{column}", raw)
+        filled = {"op": "fn", "fn": "fill", "in": [self._table(column)], "fit": "train"}
+        return self.once(("filled", column), "filled", filled)
+
+    def _table(self, column: tuple[str, ...]) -> str:
+        """The number columns as they are, gaps included."""
         table = {"op": "input", "type": f"tab.num[B,C:{len(column)}]:f32", "column": list(column)}
         return self.once(("input", column), "table", table)
 

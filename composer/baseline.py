@@ -4,7 +4,7 @@
     image            16 x 16 gray pixels                           audio    16 levels of loudness over the recording
     series           64 moments of each channel
 
-Logistic regression on top (C = 10), as people would reach for first.
+Gaps are means. Logistic regression on top (C = 10), as people would reach for first.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Plain:
 
     def fitted(self, labelled: Rows, rows: Rows) -> tuple[Matrix, Matrix]:
         """(n, D) and (m, D) features of the labelled rows and of others, with what is fitted fitted on the former."""
-        parts = []
+        parts: list[tuple[Matrix, Matrix]] = []
         for texts in self._texts:
             vectorizer = TfidfVectorizer()
             try:
@@ -47,9 +47,14 @@ class Plain:
                 continue
             parts.append((known.toarray(), vectorizer.transform([texts[i] for i in rows]).toarray()))
         for block in self._dense:
-            mean, spread = block[labelled].mean(0), block[labelled].std(0)
+            known = np.isfinite(block[labelled])  # a gap is taken for the mean of what is known
+            taught = np.where(known, block[labelled], 0.0)
+            count = np.maximum(known.sum(0), 1)
+            mean = taught.sum(0) / count
+            spread = np.sqrt(np.where(known, np.square(taught - mean), 0.0).sum(0) / count)
             scale = np.where(spread > 0, spread, 1.0)
-            parts.append(((block[labelled] - mean) / scale, (block[rows] - mean) / scale))
+            before, asked = (np.nan_to_num((block[some] - mean) / scale) for some in (labelled, rows))
+            parts.append((before, asked))
         if not parts:
             return np.zeros((len(labelled), 1)), np.zeros((len(rows), 1))
         return np.hstack([a for a, _ in parts]), np.hstack([b for _, b in parts])
@@ -70,8 +75,12 @@ def _moments(values: Any) -> Matrix:
     """(n, MOMENTS * C)."""
     from priors.functions.series_grid import SeriesGrid
 
-    grid = SeriesGrid({"length": MOMENTS, "channels": values[0].shape[1]})
-    return grid.extract(values).reshape(len(values), -1).astype(np.float64)
+    there = [row for row, value in enumerate(values) if value is not None]
+    channels = values[there[0]].shape[1] if there else 1
+    found = np.full((len(values), MOMENTS * channels), np.nan)
+    grid = SeriesGrid({"length": MOMENTS, "channels": channels})
+    found[there] = grid.extract([values[row] for row in there]).reshape(len(there), -1)
+    return found
 
 
 def _media(values: Any, modality: str) -> Matrix:
@@ -80,7 +89,9 @@ def _media(values: Any, modality: str) -> Matrix:
 
     rows = []
     for value in values:
-        if modality == "image":
+        if value is None:
+            rows.append(np.full(SIDE * SIDE if modality == "image" else SLICES, np.nan))
+        elif modality == "image":
             from PIL import Image
 
             gray = Image.fromarray(read_image(value)).convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR)

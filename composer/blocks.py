@@ -17,6 +17,7 @@ from composer.cache import FeatureCache, data_hash
 from composer.check import check, frozen_frontier
 from composer.choices import Cancelled, Candidate, Report, never, silent
 from composer.errors import Cancelled as Stopped
+from composer.gaps import refuse_gaps
 from composer.lock import Lock
 from composer.lower import Lowered, lower
 from composer.nested import resolver
@@ -101,6 +102,7 @@ def column_values(lock: Lock, task: Task) -> dict[str, Any]:
             found[node.name] = task.values(column)
         else:
             found[node.name] = np.stack([np.asarray(task.values(name), dtype=np.float32) for name in column], axis=1)
+    refuse_gaps(lock.name, found, lock)
     return found
 
 

@@ -88,11 +88,16 @@ def check(graph: Graph, resolve: Resolve, alternatives: Alternatives | None = No
 
 
 def frozen_frontier(nodes: tuple[TypedNode, ...], outputs: Mapping[str, str]) -> tuple[str, ...]:
-    """The last values with nothing trainable before them: read by a node that changes in a fit, or an output."""
+    """The last values with nothing trainable before them: read by a node that changes in a fit, or an output.
+
+    Features beside a column that says which rows are there count each by themselves: so they are computed once for
+    compositions with gaps and without.
+    """
     still: set[str] = set()
     wanted = set(outputs.values())
+    there = {node.name for node in nodes if node.attrs.get("fn") in ("present", "known")}
     for node in nodes:
-        if not node.learns and still.issuperset(node.sources):
+        if not node.learns and still.issuperset(node.sources) and there.isdisjoint(node.sources):
             still.add(node.name)
         else:
             wanted.update(node.sources)

@@ -50,7 +50,10 @@ Kind = Annotated[
 Group = Annotated[str | None, typer.Option("--group", help="Column whose equal values must stay together in a split.")]
 Ignore = Annotated[list[str] | None, typer.Option("--ignore", help="Column to leave out; may be given again.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Same data, lock and seed: the same model, bit for bit.")]
-Fusion = Annotated[Literal["concat", "gate"], typer.Option("--fusion", help="How the parts of a set are joined.")]
+Fusion = Annotated[
+    Literal["concat", "late", "gate", "attend", "auto"],
+    typer.Option("--fusion", help="How the parts of a set are joined; auto compares on held-out rows."),
+]
 Adapt = Annotated[
     Literal["auto", "none", "lora", "full"],
     typer.Option("--adapt", help="auto: adapt a network to the rows if cross-validation says so; lora, full: do so."),

@@ -23,6 +23,7 @@ from composer._rows import read_rows
 from composer.answers import Answers
 from composer.check import check
 from composer.errors import BadGraph, BadLock
+from composer.gaps import with_gaps
 from composer.graph import Graph
 from composer.heads import Ending
 from composer.license import judge, notice
@@ -146,7 +147,7 @@ class Composition:
 
     def inputs(self, rows: Any) -> dict[str, Any]:
         """Raw values by input node, from values of the only column or a mapping of columns. Raises BadTable."""
-        return read_rows(self.lock.name, self.columns, rows)
+        return read_rows(self.lock.name, self.columns, rows, with_gaps(self.lock))
 
     @cached_property
     def _head(self) -> Any:

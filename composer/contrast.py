@@ -27,6 +27,7 @@ from composer.choices import Cancelled, Report, never, silent
 from composer.delta import Delta, Kind
 from composer.errors import Cancelled as Stopped
 from priors.errors import BadWeights
+from priors.functions.absent import filled
 from priors.load import Prior, batches, pooled
 from priors.weights import load_weights, save_weights
 
@@ -72,7 +73,7 @@ class Subject:
         self.prior, self.tap = prior, tap
         self.network = prior.module((tap,))
         self._type = prior.manifest.tap(tap)
-        self._tensors = prior.encoder().encode(values)
+        self._tensors = prior.encoder().encode(filled(values, next(iter(prior.manifest.inputs.values())).modality))
 
     def __len__(self) -> int:
         return len(self._tensors[0])

@@ -28,10 +28,11 @@ from composer.check import TypedNode, check
 from composer.choices import Cancelled, Choice, Member, Report, never, silent, within
 from composer.composition import Composition
 from composer.delta import Delta
-from composer.descent import descend
 from composer.errors import BadGraph
+from composer.fuse import Fusing, choose, train
+from composer.gaps import count_gaps
 from composer.graph import Graph
-from composer.heads import Ending, fit_heads, set_head
+from composer.heads import Ending, set_head
 from composer.lock import Lock
 from composer.lower import Lowered, lower
 from composer.nested import resolver
@@ -58,7 +59,7 @@ def fit(
     library: Library | None = None,
     cache: FeatureCache | Path | str | None = None,
     seed: int = 0,
-    fusion: Fusion = "concat",
+    fusion: Fusing = "concat",
     adapt: Mode = "none",
     budget_seconds: float | None = None,
     class_weights: ClassWeights = "none",
@@ -68,7 +69,8 @@ def fit(
     """The composition `choice` fitted to `task`'s labelled rows; without a choice, the recommended one.
 
     seed            of projections, folds and deltas; 0 keeps the one a graph names
-    fusion          how the members of a choice are joined (composer.assemble.set_graph); a graph says so itself
+    fusion          how the members of a choice are joined (composer.assemble.set_graph); a graph says so itself. "auto"
+                    keeps "concat" unless cross-validation on the rows is clearly for another (composer.fuse)
     class_weights   "balanced" lets every class count the same in all, however many rows it has
     adapt           "auto" adapts the choice's leading network to the rows where cross-validation on them is for it;
                     "lora" and "full" do so anyway; "none" leaves every network as it is
@@ -102,12 +104,20 @@ def fit(
         choice = _with_members(task, choice, offered)
         members = [member.to_dict() for member in choice.members]
         place = Workplace(cache, task=task.fingerprint, members=members, adapt=adapt, seed=seed, budget=budget_seconds)
+        joined: Fusion = "concat"
+        if fusion == "auto":
+            joined, facts["fusion"] = choose(
+                task, choice.members, offered, library, cache, targets, seed=seed, report=within(report, 1, STEPS),
+                cancelled=cancelled,
+            )  # fmt: skip
+        else:
+            joined = fusion
         if adapt != "none":
             adapted, facts["adaptation"] = _decide(
-                task, choice, offered, library, cache, targets, adapt, fusion, Budget(budget_seconds), place, seed,
+                task, choice, offered, library, cache, targets, adapt, joined, Budget(budget_seconds), place, seed,
                 within(report, 1, STEPS), cancelled,
             )  # fmt: skip
-        graph = _graph_of(task, choice, offered, adapted, seed=seed, fusion=fusion)
+        graph = _graph_of(task, choice, offered, adapted, seed=seed, fusion=joined)
     report(1, STEPS, f"checking {graph.name}: {len(graph.nodes)} nodes")
     lock = Lock.of(check(graph, resolver(library)))
     _fits_task(lock, task)
@@ -152,6 +162,8 @@ def fit(
         "seconds": {"features": round(computed, 3), "fit": round(perf_counter() - started - computed, 3)},
         "labels": list(task.labels),
     }
+    if gaps := count_gaps(task):
+        facts["gaps"] = gaps
     if not targets.is_number:
         facts["calibration"] = reliability(found)
     if targets.weights is not None:
@@ -162,43 +174,6 @@ def fit(
     judged = "cross-validated" if facts.get("adaptation", {}).get("chosen", "frozen") != "frozen" else "leave-one-out"
     report(4, STEPS, f"{judged} {task.metric} {found.score:.3f}", expected=found.score)
     return Composition(graph, lock, lowered, facts)
-
-
-def train(
-    lowered: Lowered,
-    values: Mapping[str, Tensor],
-    targets: Targets,
-    *,
-    report: Report = silent,
-    cancelled: Cancelled = never,
-) -> tuple[Probe, int]:
-    """Fits everything that learns in `lowered`, in place, on the values of all labelled rows; (probe, descent
-    steps)."""
-    rows = np.arange(len(targets))
-    fit_functions(lowered, values, rows)
-    learning = [
-        node.name
-        for node in lowered.lock.nodes
-        if node.learns and node.op not in ("delta", "net", "head") and node.attrs.get("fit") != "train"
-    ]
-    steps = 0
-    if learning:
-        ending = Ending.of(lowered.lock)
-        if len([node for node in lowered.lock.nodes if node.op == "head"]) > 1 or ending.known:
-            raise BadGraph(
-                f"node {learning[0]!r} is trained by descent, which this version does before one head alone. Take the "
-                "other heads and known values out, or freeze it."
-            )
-        steps = descend(
-            lowered.part(list(values), [ending.head.sources[0]]),
-            [lowered.learned[name] for name in learning],
-            tuple(values.values()),
-            targets,
-            seed=lowered.lock.seed,
-            report=report,
-            cancelled=cancelled,
-        )
-    return fit_heads(lowered, values, targets), steps
 
 
 def fit_mixture(lowered: Lowered, values: Mapping[str, Tensor], targets: Targets, adapted: Adapted) -> Probe:

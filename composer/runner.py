@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from composer._rows import read_rows
 from composer.answers import Answers
 from priors.errors import BadManifest, BadTable, UserError
+from priors.functions.absent import extract, filled
 from priors.host.encoder import encoder_of
 from priors.registry import find_host_function
 from priors.types import PortType, parse
@@ -95,7 +96,8 @@ class Runner:
 
     def outputs(self, rows: Any) -> NDArray[np.float64]:
         """(n, K): the first output as it comes, a row each."""
-        columns = read_rows(self.name, self.columns, rows)
+        gaps = {step["reads"] for step in self.description["steps"] if step.get("gaps")}
+        columns = read_rows(self.name, self.columns, rows, gaps)
         lengths = {len(values) for values in columns.values()}
         if len(lengths) > 1:
             raise BadTable("the columns have different numbers of rows. Give one value a row for each.")
@@ -151,14 +153,14 @@ def _step(step: Mapping[str, Any], types: Sequence[PortType], folder: Path) -> S
     """The work of one step: raw values -> the arrays it gives."""
     if "function" in step:
         function: Any = find_host_function(step["function"])(dict(step["config"]))
-        return lambda values: (function.extract(values),)
+        return lambda values: (extract(function, values),)
     if "encoder" in step:
         spec = dict(step["encoder"])
         if "beside" in step:
             spec["file"] = step["beside"]
         encoder = encoder_of(spec, folder)
         at = step.get("at", 0)
-        return lambda values: encoder.arrays(values)[at : at + len(types)]
+        return lambda values: encoder.arrays(filled(values, step["kind"]))[at : at + len(types)]
     if "values" in step:
         return lambda values: (_numbers(values, types[0], step["column"]),)
     raise BadManifest(f"what makes {', '.join(step['gives'])} is not known to this version. Update, or export again.")

@@ -36,7 +36,7 @@ class FitSpec(_Spec):
     rows: Rows = None
     composition: dict[str, Any] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    fusion: Literal["concat", "gate"] = "concat"
+    fusion: Literal["concat", "late", "gate", "attend", "auto"] = "concat"
     class_weights: Literal["none", "balanced"] = "none"
     adapt: Literal["auto", "none", "lora", "full"] = "none"
     budget_seconds: Annotated[float, Field(gt=0, le=86_400)] | None = None

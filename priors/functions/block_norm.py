@@ -22,9 +22,14 @@ CONSTANT = 1e-6
 out: it taught nothing, and the first row where it differs would be nothing but that difference."""
 
 
+INDICATOR = 0.1
+"""How much the column that says which rows are there weighs, in parts of its block."""
+
+
 class _Config(FunctionConfig):
     mode: Literal["rows", "counts", "columns"] = "rows"
     weight: Annotated[float, Field(ge=0, le=1e6)] = 1.0
+    gaps: bool = False
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,9 @@ class BlockNormModule(nn.Module):
     """y = gain * (r(scale * (x - shift)) - center), r dividing rows by their length unless the mode is "columns".
 
     forward(x (B, D)) -> (B, D) float32; shift, scale, center (D,) and gain () are buffers from `BlockNorm.fit`.
+
+    With `gaps` the first column says whether the row is there (1) or missing (0): a missing row is 0, which is the mean
+    of those that are there, and the first column stays, about its mean, so that a head can learn what a gap says.
     """
 
     shift: Tensor
@@ -44,18 +52,24 @@ class BlockNormModule(nn.Module):
     center: Tensor
     gain: Tensor
 
-    def __init__(self, width: int, unit_rows: bool) -> None:
+    def __init__(self, width: int, unit_rows: bool, gaps: bool = False) -> None:
         super().__init__()
         self.unit_rows = unit_rows
+        self.gaps = gaps
         for name, value in (("shift", 0.0), ("scale", 1.0), ("center", 0.0)):
             self.register_buffer(name, torch.full((width,), value))
         self.register_buffer("gain", torch.ones(()))
 
     def forward(self, x: Tensor) -> Tensor:
         z = (x.to(torch.float32) - self.shift) * self.scale
-        if self.unit_rows:
-            z = z / z.norm(dim=-1, keepdim=True).clamp(min=1e-12)
-        return (z - self.center) * self.gain
+        if not self.gaps:
+            return (self._unit(z) - self.center) * self.gain
+        there, z = z[..., :1], (self._unit(z[..., 1:]) - self.center[1:]) * self.gain
+        # chosen, not multiplied: what stands in for a missing value may give NaN
+        return torch.cat([there, torch.where(x[..., :1] > 0, z, 0.0)], -1)
+
+    def _unit(self, z: Tensor) -> Tensor:
+        return z / z.norm(dim=-1, keepdim=True).clamp(min=1e-12) if self.unit_rows else z
 
 
 @function("block_norm")
@@ -65,6 +79,7 @@ class BlockNorm:
     mode    "rows"     columns standardised, rows to length 1: dense features of networks and statistics
             "counts"   columns times their inverse document frequency, rows to length 1: hashed counts
             "columns"  columns standardised, rows as they are: table columns, whose size means something
+    gaps    the first column says which rows are there: the others teach nothing and are 0 (`BlockNormModule`)
     weight  the block's part: the training rows get mean squared length `weight`, so that the Gram matrix of several
             blocks side by side is the weighted sum of theirs
 
@@ -85,11 +100,27 @@ class BlockNorm:
     def module(self, in_type: str) -> nn.Module:
         """The unfitted module: the identity, but for rows brought to length 1."""
         width = parse(self.output_type_for(in_type)).dim("D")
-        return BlockNormModule(int(str(width)), self.config.mode != "columns")
+        return BlockNormModule(int(str(width)), self.config.mode != "columns", self.config.gaps)
 
     def fit(self, x: Tensor) -> dict[str, Tensor]:
         """Buffers from the training rows x (n, D), computed in float64. Raises BadTable if not finite."""
         rows = training_rows(x, "block_norm")
+        if self.config.gaps:
+            return self._beside_gaps(rows)
+        found = self._of(rows)
+        return {name: value.to(torch.float32) for name, value in found.items()}
+
+    def _beside_gaps(self, rows: Tensor) -> dict[str, Tensor]:
+        """What the rows that are there say of the block, and how often one is."""
+        there = rows[:, 0]
+        found = self._of(rows[there > 0, 1:]) if there.any() else self._of(torch.zeros_like(rows[:1, 1:]))
+        mean, spread = there.mean(), there.std(correction=0)
+        size = (INDICATOR * self.config.weight) ** 0.5 / spread if spread > 0 else torch.zeros(())
+        first = {"shift": mean, "scale": size, "center": torch.zeros(())}
+        found |= {name: torch.cat([value.to(torch.float64).reshape(1), found[name]]) for name, value in first.items()}
+        return {name: value.to(torch.float32) for name, value in found.items()}
+
+    def _of(self, rows: Tensor) -> dict[str, Tensor]:
         scales = self._counts(rows) if self.config.mode == "counts" else self._columns(rows)
         z = (rows - scales.shift) * scales.scale
         if self.config.mode != "columns":
@@ -97,8 +128,7 @@ class BlockNorm:
         center = z.mean(0)
         size = (z - center).square().sum(1).mean().sqrt()
         gain = (self.config.weight**0.5 / size) if size > 0 else torch.zeros(())
-        found = {"shift": scales.shift, "scale": scales.scale, "center": center, "gain": gain}
-        return {name: value.to(torch.float32) for name, value in found.items()}
+        return {"shift": scales.shift, "scale": scales.scale, "center": center, "gain": gain}
 
     @staticmethod
     def _columns(rows: Tensor) -> _Scales:

@@ -70,6 +70,12 @@ def _grid_of(raw: str, made: Callable[[Config, PortType], PortType]) -> Signatur
     return Signature(host=True, fitted=False, takes=lambda _: wanted, gives=gives)
 
 
+def _present(config: Config, in_type: PortType) -> PortType:
+    if not in_type.is_raw:
+        raise BadType(f"{in_type} is not raw. Feed present a column of texts, images, recordings or series.")
+    return ports.features(1)
+
+
 TEXT, IMAGE, AUDIO, SERIES = "text.raw[B]:str", "image.raw[B]:u8", "audio.raw[B]:f32", "series.raw[B]:f32"
 
 _ROWS = Signature(host=False, fitted=False, takes=ports.row, gives=ports.columns)
@@ -84,6 +90,9 @@ _SIGNATURES: Mapping[str, Signature] = {
     "color_histogram": _host(IMAGE, ports.color_histogram),
     "mfcc_statistics": _host(AUDIO, lambda c: ports.checked(3 * ports.integer(c, "n_mfcc", 20), c)),
     "log_mel_statistics": _host(AUDIO, lambda c: ports.checked(3 * ports.integer(c, "n_mels", 40), c)),
+    "present": Signature(host=True, fitted=False, takes=lambda given: given, gives=_present),
+    "known": replace(_ROWS, gives=lambda config, given: ports.features(1)),
+    "fill": _FITTED,
     "standardize": replace(_FITTED, gives=ports.standardized),
     "quantile": _FITTED,
     "block_norm": replace(_FITTED, gives=ports.block),

@@ -3,13 +3,14 @@
 The rules, in order, on the cells that are not missing:
     every cell missing                                     ignored
     whole numbers counting up by one                       ignored (a row number)
-    every cell a number (nan, inf and NA included)         num; NaN, inf and gaps are then refused with their rows
+    every cell a number (nan, inf and NA included)         num; inf is then refused with its rows
     every cell a list of numbers, or of lists of them      series (priors.tasks.series)
     every cell ends in .png .jpg .jpeg .webp / .wav .flac  image / audio, and the files must be there
     few distinct short values, most of them repeated       category
     anything else                                          text
 A single string column beside the target is text whatever it looks like: short messages repeat, too.
-Gaps: "" in text, a category of its own ("") in a category column, refused in numbers and paths.
+Gaps: "" in text and category columns, NaN in numbers, null in paths and series; these refuse them where they are the
+only input, as nothing is known of such a row.
 """
 
 from __future__ import annotations
@@ -66,12 +67,15 @@ def infer_columns(
 
 
 def conform(raw: RawTable, columns: Sequence[Column], *, local: bool = True) -> pa.Table:
-    """The input columns of `raw` read as in `columns`: float64 for num, lists for series, else string; no nulls.
+    """The input columns of `raw` read as in `columns`: float64 for num, lists for series, else string.
 
-    Other columns of `raw`, a target among them, are left out. Raises BadTable for a missing column, cells that are not
-    finite numbers in a num column, paths that lead nowhere; UserError names file, column and rows.
+    Gaps are NaN in num, "" in text and category, null in paths and series. Other columns of `raw`, a target among
+    them, are left out. Raises BadTable for a missing column, cells of a num column that are infinite or no numbers,
+    paths that lead nowhere, and gaps in a column of paths or series that is the only input; it names file, column and
+    rows.
     """
     inputs = [column for column in columns if column.is_input]
+    alone = len(inputs) == 1
     arrays = []
     for column in inputs:
         require_column(raw, column.name)
@@ -83,15 +87,18 @@ def conform(raw: RawTable, columns: Sequence[Column], *, local: bool = True) -> 
             )
         match column.modality:
             case "num":
-                arrays.append(pa.array(_finite(found, raw.source, column.name)))
+                arrays.append(pa.array(_numbers(found, raw.source, column.name)))
             case "text" | "category":
                 arrays.append(pc.fill_null(as_text(found), "").combine_chunks())
             case "image" | "audio":
                 paths = as_text(found)
-                _refuse_gaps(paths, raw.source, column.name, "paths")
+                if alone:
+                    _refuse_gaps(paths, raw.source, column.name, "paths")
                 require_files(paths.to_pylist(), raw.base, source=raw.source, column=column.name, local=local)
                 arrays.append(paths.combine_chunks())
             case "series":
+                if alone:
+                    _refuse_gaps(found, raw.source, column.name, "series")
                 arrays.append(conform_series(found, raw.source, column.name))
             case "target" | "ignored":
                 pass  # not inputs
@@ -173,7 +180,8 @@ def _is_dull(column: pa.ChunkedArray) -> bool:
     return numbers is not None and bool(np.all(np.diff(numbers) == 1))
 
 
-def _finite(column: pa.ChunkedArray, source: str, name: str) -> np.ndarray:
+def _numbers(column: pa.ChunkedArray, source: str, name: str) -> np.ndarray:
+    """float64, NaN for gaps."""
     numbers = as_numbers(column)
     if numbers is None:
         cells = as_text(column).to_pylist()
@@ -182,13 +190,11 @@ def _finite(column: pa.ChunkedArray, source: str, name: str) -> np.ndarray:
             f"{source}: column '{name}' holds numbers, but row {row + 1} is '{cell[:80]}'. Write a number there, or "
             f"leave the column out with ignore=['{name}']."
         )
-    bad = np.flatnonzero(~np.isfinite(numbers))
+    bad = np.flatnonzero(np.isinf(numbers))
     if bad.size:
-        gaps = np.isnan(numbers[bad])
-        what = "is NaN or empty" if gaps.all() else "is infinite" if not gaps.any() else "is NaN, empty or infinite"
         raise BadTable(
-            f"{source}: column '{name}' {what} in {list_rows(bad)}. Fill in numbers, drop the rows, or leave the "
-            f"column out with ignore=['{name}']."
+            f"{source}: column '{name}' is infinite in {list_rows(bad)}. Write numbers, leave the cells empty, drop "
+            f"the rows, or leave the column out with ignore=['{name}']."
         )
     return numbers
 

@@ -72,8 +72,11 @@ def _with_media(task: Task, table: pa.Table, root: Path, *, portable: bool) -> p
     for column in task.inputs:
         if column.modality not in ("image", "audio"):
             continue
-        copied = []
+        copied: list[str | None] = []
         for row, value in enumerate(table.column(column.name).to_pylist(), start=1):
+            if value is None:
+                copied.append(None)
+                continue
             path, problem = locate(value, task.base, local=task.local and not portable)
             if problem:
                 raise BadTask(

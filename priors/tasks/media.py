@@ -48,10 +48,12 @@ def locate(value: str, base: Path | None, *, local: bool) -> tuple[Path, str | N
     return path, None if path.is_file() else f"is not a file under {base.name or base}/"
 
 
-def require_files(values: Sequence[str], base: Path | None, *, source: str, column: str, local: bool) -> None:
-    """Raises BadTable for the first cells whose path is not allowed or leads nowhere."""
+def require_files(values: Sequence[str | None], base: Path | None, *, source: str, column: str, local: bool) -> None:
+    """Raises BadTable for the first cells whose path is not allowed or leads nowhere; a cell without one is a gap."""
     bad: list[str] = []
     for row, value in enumerate(values, start=1):
+        if value is None:
+            continue
         problem = locate(value, base, local=local)[1]
         if problem:
             bad.append(f"row {row} '{value[:80]}' {problem}")
@@ -65,15 +67,17 @@ def require_files(values: Sequence[str], base: Path | None, *, source: str, colu
 
 
 def check_files(
-    paths: Sequence[Path], modality: str, *, source: str, column: str, report: Report | None = None
+    paths: Sequence[Path | None], modality: str, *, source: str, column: str, report: Report | None = None
 ) -> None:
-    """Reads every file; raises BadTable naming the column, the first bad rows and what is wrong with each."""
+    """Reads every file there is; raises BadTable naming the column, the first bad rows and what is wrong with each."""
     # priors.host pulls in torch; the checks above must not
     from priors.host import read_audio, read_image
 
     bad: list[str] = []
     for row, path in enumerate(paths, start=1):
         try:
+            if path is None:
+                continue
             if modality == "image":
                 read_image(path)
             else:

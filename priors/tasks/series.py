@@ -51,14 +51,13 @@ def as_series(values: Sequence[Any], source: str, name: str) -> pa.Array:
 
 
 def conform_series(column: pa.ChunkedArray, source: str, name: str) -> pa.Array:
-    """A column read as series. Raises BadTable naming column and row, also for gaps and numbers that are not finite."""
-    values = column.to_pylist()
+    """A column read as series, gaps as null. Raises BadTable naming column and row, also for numbers that are not
+    finite."""
     channels = None
-    for row, value in enumerate(values, start=1):
-        if value is None:
-            raise BadTable(f"{source}: column '{name}' holds series, but row {row} is empty. Fill in or drop the row.")
-    found = as_series(values, source, name)
+    found = as_series(column.to_pylist(), source, name)
     for row, value in enumerate(found.to_pylist(), start=1):
+        if value is None:
+            continue
         if any(number is None or not np.isfinite(number) for one in value for number in one):
             raise BadTable(
                 f"{source}: column '{name}' row {row} holds a number that is missing or not finite. Fill it in."
@@ -66,14 +65,14 @@ def conform_series(column: pa.ChunkedArray, source: str, name: str) -> pa.Array:
         channels = len(value) if channels is None else channels
         if len(value) != channels:
             raise BadTable(
-                f"{source}: column '{name}' row {row} has {len(value)} channels, row 1 {channels}. Give each as many."
+                f"{source}: column '{name}' row {row} has {len(value)} channels, others {channels}. Give each as many."
             )
     return found
 
 
-def series_values(column: pa.ChunkedArray) -> list[np.ndarray]:
-    """Each series as (T, C) float64."""
-    return [np.asarray(value, np.float64).T for value in column.to_pylist()]
+def series_values(column: pa.ChunkedArray) -> list[np.ndarray | None]:
+    """Each series as (T, C) float64; None for a gap."""
+    return [None if value is None else np.asarray(value, np.float64).T for value in column.to_pylist()]
 
 
 def read_ts(content: bytes, source: str) -> dict[str, list[Any]]:

@@ -219,8 +219,11 @@ class Task:
 
     def values(
         self, column: str, *, unlabelled: bool = False
-    ) -> list[str] | list[Path] | list[np.ndarray] | np.ndarray:
-        """One column: float64 (n,) for numbers, arrays (T, C) for series, Paths for media, strings for the rest."""
+    ) -> list[str] | list[Path | None] | list[np.ndarray | None] | np.ndarray:
+        """One column: float64 (n,) for numbers, arrays (T, C) for series, Paths for media, strings for the rest.
+
+        A gap is NaN, None or "".
+        """
         return column_values(
             self.unlabelled if unlabelled else self.rows, self._column(column), base=self.base, local=self.local
         )
@@ -283,7 +286,11 @@ class Task:
             if column.modality in ("image", "audio"):
                 paths = column_values(self.rows, column, base=self.base, local=self.local)
                 check_files(
-                    [Path(str(p)) for p in paths], column.modality, source=self.name, column=column.name, report=report
+                    [None if p is None else Path(str(p)) for p in paths],
+                    column.modality,
+                    source=self.name,
+                    column=column.name,
+                    report=report,
                 )
 
     # ---- keeping
@@ -323,22 +330,22 @@ class Task:
     def _content(self, table: pa.Table, column: Column) -> list[Any]:
         if column.modality not in ("image", "audio"):
             return list(table.column(column.name).to_pylist())
-        return [
-            directory.file_sha256(Path(str(p))) for p in column_values(table, column, base=self.base, local=self.local)
-        ]
+        paths = column_values(table, column, base=self.base, local=self.local)
+        return [None if p is None else directory.file_sha256(Path(str(p))) for p in paths]
 
 
 def column_values(
     table: pa.Table, column: Column, *, base: Path | None, local: bool = True
-) -> list[str] | list[Path] | list[np.ndarray] | np.ndarray:
-    """One column of a table that `conform` read, as encoders take it: numbers, arrays over time, paths or strings."""
+) -> list[str] | list[Path | None] | list[np.ndarray | None] | np.ndarray:
+    """One column of a table that `conform` read, as encoders take it: numbers, arrays over time, paths or strings; NaN,
+    None or "" for a gap."""
     found = table.column(column.name)
     if found.type == pa.float64():
         return np.asarray(found.to_numpy(), dtype=np.float64)
     if column.modality == "series":
         return series_values(found)
     if column.modality in ("image", "audio"):
-        return [locate(value, base, local=local)[0] for value in found.to_pylist()]
+        return [None if value is None else locate(value, base, local=local)[0] for value in found.to_pylist()]
     return [value or "" for value in found.to_pylist()]
 
 

@@ -10,6 +10,7 @@ import torch
 from composer import adapt as adapting
 from composer.adapt import Budget, leading_network
 from composer.assemble import offer
+from composer.choices import Choice, Member
 from composer.composition import Composition
 from composer.contrast import Recipe, Subject, _front_kept, alike, contrastive_loss, tune
 from composer.delta import upper_half
@@ -460,3 +461,30 @@ def test_a_delta_can_stay_as_it_is(library, tmp_path):
     model = fit(tiny_task(), Graph.from_yaml(frozen), library=library, cache=tmp_path / "cache")
 
     assert "adaptation" not in model.report
+
+
+# ---- one adapted branch beside frozen ones
+
+
+def test_one_branch_is_adapted_beside_frozen_ones_and_a_row_may_lack_it(library, tmp_path):
+    function_library(tmp_path / "numbers", "standardize")
+    (tmp_path / "numbers" / "priorhub" / "standardize").rename(tmp_path / "priors" / "priorhub" / "standardize")
+    library = type(library)(tmp_path / "priors")
+    plain = tiny_task()
+    texts = [None if row in (3, 8) else text for row, text in enumerate(plain.values("text"))]
+    numbers = np.random.default_rng(0).normal(size=len(plain)) + plain.y
+    labels = [plain.labels[k] for k in plain.y]
+    task = Task.from_table({"text": texts, "n": list(numbers), "kind": labels}, "kind", modalities={"text": "text"})
+    offered = offer(task, library.entries())
+    members = tuple(Member(one, 0.5) for one in offered.candidates if one.ref.name in ("words", "standardize"))
+    choice = Choice("both", "set", members, 0.5, 0.4, 0.6, 0.0, False, "named", 0.0)
+
+    model = fit(task, choice, library=library, cache=tmp_path / "cache", adapt="lora")
+
+    trained = {node.attrs["train"]: node.name for node in model.lock.nodes if node.op == "net"}
+    assert trained.keys() == {"delta", "frozen"}
+    assert model.report["adaptation"]["chosen"] != "frozen" and model.report["gaps"] == {"text": 2}
+    rows = {"text": ["the cat sat", None, "a mat"], "n": [0.0, 1.5, None]}
+    assert np.isfinite(model.predict_proba(rows)).all()
+    low, high = model.predict_proba({"text": [None, None], "n": [-3.0, 3.0]})[:, 1]
+    assert low < high

@@ -101,7 +101,7 @@ def test_a_refusal_is_one_line_without_traceback_in_the_installed_command_too(tm
         ("text,label\na,x\nb,x\n", "second class"),
         ("text,label\na,x\nb,x\nc,z\n", "class 'z'"),
         ("text,label\n" + "x" * 1_000_000 + ",y\n", "1,000,000 characters"),
-        ("n,text,label\nnan,a,x\n2,b,y\n3,c,x\n4,d,y\n", "'n' is NaN or empty in row 1"),
+        ("n,text,label\ninf,a,x\n2,b,y\n3,c,x\n4,d,y\n", "'n' is infinite in row 1"),
     ],
 )
 @pytest.mark.parametrize("command", ["recommend", "fit", "bench"])

@@ -28,7 +28,7 @@ ROW = "vec.feat[B,D:3]:f32"
 FUNCTIONS = [
     *((name, config, ROW) for name, config in ROWS),
     *GRIDS,
-    *((name, {}, ROW) for name in ("standardize", "quantile", "block_norm", "fourier_features")),
+    *((name, {}, ROW) for name in ("standardize", "quantile", "block_norm", "fourier_features", "fill", "known")),
     ("formula", {"expr": "x * y + sin(z) / (1 + y^2)", "cols": ["x", "y", "z"], "out": "vec.feat[B,D:1]:f32"}, ROW),
     ("ode_step", {"rhs": {"x": "y", "y": "-x"}, "cols": ["x", "y", "z"], "method": "rk4"}, ROW),
 ]

@@ -446,7 +446,7 @@ def test_rows_that_cannot_be_predicted_are_refused(fitted, rows, words):
     ("cell", "words"),
     [
         ("x", "column 'b' is not numeric"),
-        (float("nan"), "no finite number in row 2"),
+        (float("inf"), "no finite number in row 2"),
         (1e300, "no finite number in row 2"),
     ],
 )

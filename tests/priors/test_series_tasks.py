@@ -96,7 +96,7 @@ def test_numbers_between_spaces_are_a_series_where_that_is_said(tmp_path: Path) 
         ([1.0, None], "row 2 holds a number that is missing"),
         ([1.0, float("inf")], "row 2 holds a number that is missing or not finite"),
         ([[1.0, 2.0], [3.0]], "row 2 has channels of"),
-        ([[1.0], [2.0]], "row 2 has 2 channels, row 1"),
+        ([[1.0], [2.0]], "row 2 has 2 channels, others 1"),
         ([], "row 2 has channels of"),
         (["a"], "row 2 is no series"),
         (None, "row 2 is empty"),
