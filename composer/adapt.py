@@ -271,7 +271,7 @@ def finish(
     prior = load(library.directory(found.candidate.ref))
     values = _values(task.subset(rows), found.candidate)
     there = np.flatnonzero([not is_missing(value) for value in values])
-    rows, values = rows[there], [values[row] for row in there]
+    rows, values = rows[there], [values[row] for row in there.tolist()]
     subject = Subject(prior, found.candidate.tap, values)
     tune(
         subject,

@@ -37,7 +37,7 @@ from composer.lock import Lock
 from composer.lower import Lowered, lower
 from composer.nested import resolver
 from composer.rank.head import ridge, ridge_at
-from composer.rank.probe import Probe, Targets
+from composer.rank.probe import Probe, Targets, mean_average_precision
 from composer.recommend import open_library, read_targets, recommend, to_learn_from
 from priors.errors import BadTask
 from priors.library import Library
@@ -166,6 +166,8 @@ def fit(
         facts["gaps"] = gaps
     if not targets.is_number:
         facts["calibration"] = reliability(found)
+    if targets.sets:
+        facts["map"] = round(mean_average_precision(found.targets.matrix, found.scores), 4)
     if targets.weights is not None:
         facts["class_weights"] = class_weights
         facts["balanced_accuracy"] = round(float(np.average(found.hits, weights=found.targets.weights)), 4)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from composer.calibrate import calibrate
 from composer.check import TypedNode
+from composer.dropout import columns_of, with_dropout
 from composer.errors import BadGraph
 from composer.lock import Lock
 from composer.lower import Lowered
@@ -108,7 +109,11 @@ def fit_heads(lowered: Lowered, values: Values, targets: Targets) -> Probe:
     given, found = dict(values), dict[str, Ridge]()
     for head in heads:
         features = value_of(lowered, given, head.sources[0]).numpy()
-        made = found[head.name] = ridge(features, wanted)
+        made = ridge(features, wanted)
+        columns = columns_of(lowered.lock, head.sources[0])
+        if columns is not None and wanted.labels is not None:
+            made = with_dropout(made, features, wanted, columns)
+        found[head.name] = made
         inner = bool(readers[head.name])
         _set(lowered.learned[head.name], made.weight, made.bias, wanted, inner=inner)
         if inner:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 import numpy as np
 
 from composer.answers import Answers
-from composer.rank.probe import f1_interval, macro_f1
+from composer.rank.probe import f1_interval, macro_f1, mean_average_precision
 from priors.errors import BadTable, BadTask
 from priors.tasks.columns import as_text, conform
 from priors.tasks.readers import LIST_SEPARATOR, RawTable
@@ -108,7 +108,8 @@ def write_predictions(model: Predictor, raw: RawTable, out: Path | str, *, local
 def score(model: Composition, task: Task) -> dict[str, Any]:
     """{"metric", "score", "low", "high", "rows"} of the model on a task's rows, with a 95 % interval.
 
-    Accuracy has Wilson's interval (Wilson 1927), macro F1 a jackknife and R² a percentile bootstrap over rows. A class
+    Where rows may have several labels there is "map" too, the mean average precision of their probabilities. Accuracy
+    has Wilson's interval (Wilson 1927), macro F1 a jackknife and R² a percentile bootstrap over rows. A class
     the model does not know counts as wrong. Raises BadTask when the task is of another kind than the model.
     """
     kinds = (_predicts(model), "a number" if task.kind == "regression" else _sorts(task.kind == "multilabel"))
@@ -116,13 +117,19 @@ def score(model: Composition, task: Task) -> dict[str, Any]:
         raise BadTask(
             f"the model predicts {kinds[0]}, the target '{task.target}' is {kinds[1]}. Choose another target."
         )
-    predicted = model.predict({column.name: task.values(column.name) for column in input_columns(model.lock)})
+    rows = {column.name: task.values(column.name) for column in input_columns(model.lock)}
     if model.answers.several:
+        chances = model.predict_proba(rows)
+        predicted = model.answers.said(chances)
         known = tuple(dict.fromkeys((*task.labels, *model.labels)))
         right = _matrix([[task.labels[i] for i in np.flatnonzero(row)] for row in task.y], known)
         said = _matrix(predicted, known)
         low, high = f1_interval(right, said)
-        return {"metric": "macro_f1", "score": macro_f1(right, said), "low": low, "high": high, "rows": len(right)}
+        ranked = np.zeros(right.shape)
+        ranked[:, [known.index(label) for label in model.labels]] = chances
+        scored = {"metric": "macro_f1", "score": macro_f1(right, said), "low": low, "high": high, "rows": len(right)}
+        return scored | {"map": mean_average_precision(right, ranked)}
+    predicted = model.predict(rows)
     if model.labels:
         truth = [task.labels[i] for i in task.y]
         hits = sum(a == b for a, b in zip(predicted, truth, strict=True))

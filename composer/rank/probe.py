@@ -299,6 +299,24 @@ def macro_f1(truth: NDArray[np.generic], said: NDArray[np.generic]) -> float:
     return float((2 * both / np.maximum(either, 1)).mean())
 
 
+def mean_average_precision(truth: NDArray[np.generic], scores: Array) -> float:
+    """The mean over labels of average precision, for (n, K) 0 or 1 and scores; labels that no row has are left out.
+
+    Average precision is the sum over distinct scores of the gain in recall times the precision so far, without
+    interpolation, so that rows of one score count as a whole. NaN where no row has any label.
+    """
+    found = []
+    for have, given in zip(truth.astype(np.bool_).T, scores.T, strict=True):
+        if not have.any():
+            continue
+        order = np.argsort(-given, kind="stable")
+        hits = np.cumsum(have[order])
+        last = np.flatnonzero(np.append(np.diff(given[order]) != 0, True))  # of each run of one score
+        recall, precision = hits[last] / hits[-1], hits[last] / (last + 1)
+        found.append(float((np.diff(recall, prepend=0.0) * precision).sum()))
+    return float(np.mean(found)) if found else float("nan")
+
+
 def f1_interval(truth: NDArray[np.generic], said: NDArray[np.generic]) -> tuple[float, float]:
     """The 95 % interval of macro F1 by leaving out one row at a time (Efron & Stein 1981, "The jackknife")."""
     have, given = truth.astype(np.bool_), said.astype(np.bool_)

@@ -22,11 +22,14 @@ def filled(values: Sequence[Any], modality: str, *, channels: int = 1) -> Sequen
     """The values, with something of no content for each that is missing; blank texts stay as they are."""
     if modality == "tab" or not any(map(is_missing, values)):
         return values
-    nothing: Any = {
-        "image": lambda: np.zeros((8, 8, 3), np.uint8),
-        "audio": lambda: np.zeros(SILENCE, np.float32),
-        "series": lambda: np.zeros((1, channels)),
-    }.get(modality, str)()
+    nothing: Any = ""
+    match modality:
+        case "image":
+            nothing = np.zeros((8, 8, 3), np.uint8)
+        case "audio":
+            nothing = np.zeros(SILENCE, np.float32)
+        case "series":
+            nothing = np.zeros((1, channels))
     kept = str if modality == "text" else ()
     return [nothing if is_missing(value) and not isinstance(value, kept) else value for value in values]
 

@@ -6,6 +6,7 @@ import random
 
 import numpy as np
 import pytest
+from sklearn.metrics import average_precision_score
 
 from composer.calibrate import Calibration, calibrate, calibration_error, reliability
 from composer.composition import Composition
@@ -14,7 +15,7 @@ from composer.fit import fit
 from composer.graph import Graph
 from composer.predictions import score, write_predictions
 from composer.rank.head import ridge_at
-from composer.rank.probe import Targets, f1_interval, gram, macro_f1, press, probe
+from composer.rank.probe import Targets, f1_interval, gram, macro_f1, mean_average_precision, press, probe
 from composer.recommend import recommend
 from priors.errors import BadTask
 from priors.tasks import Task, read_table
@@ -50,6 +51,7 @@ def test_several_labels_are_learned_saved_predicted_and_scored(library, tmp_path
     assert np.array_equal(chances, model.predict_proba(unseen.values("text")))
     found = score(loaded, unseen)
     assert (found["metric"], found["rows"]) == ("macro_f1", 200)
+    assert 0.5 < found["map"] <= 1 and 0.5 < loaded.report["map"] <= 1
     assert found["low"] < found["score"] < found["high"]
     assert found["score"] > 0.8
     assert abs(model.report["expected"] - found["score"]) < 0.15
@@ -186,6 +188,17 @@ def test_the_error_of_perfect_and_of_boastful_probabilities():
     targets = Targets.of_classes(labels, 2)
     assert calibration_error(np.eye(2)[labels], targets) == 0
     assert calibration_error(np.eye(2)[np.zeros(100, dtype=int)], targets) == pytest.approx(0.5)
+
+
+def test_mean_average_precision_is_scikit_learns_also_where_scores_are_equal():
+    rng = np.random.default_rng(0)
+    truth = rng.random((60, 4)) < 0.3
+    scores = rng.normal(size=(60, 4)).round(1)
+    right = average_precision_score(truth, scores, average="macro")
+    assert mean_average_precision(truth, scores) == pytest.approx(right)
+    none = np.pad(truth, ((0, 0), (0, 1)))
+    assert mean_average_precision(none, np.pad(scores, ((0, 0), (0, 1)))) == pytest.approx(right)
+    assert np.isnan(mean_average_precision(np.zeros((3, 2)), np.zeros((3, 2))))
 
 
 def test_macro_f1_and_its_interval_by_hand():

@@ -1,0 +1,100 @@
+"""A linear head that is fitted as if rows lacked a column now and then: dropout of whole columns, in closed form.
+
+The expectation of the squared error over rows that lack one of their C columns with probability RATE is again a problem
+of least squares (van der Maaten et al. 2013, "Learning with marginalized corrupted features"), in which products of
+features of one column count RATE / C more than products of features of two. So nothing is drawn and nothing repeated.
+What two columns say alike is then said by both, and to lose one is not to lose it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from composer.check import TypedNode
+from composer.lock import Lock
+from composer.rank.head import Ridge
+from composer.rank.probe import Array, Targets
+
+RATE = 0.5
+"""How often a row lacks a column. Measured at 16 labels a class, 5 draws, against 0: digits beside sentences 99.7 and
+99.4 with both, 70.9 and 66.3 without the digit, 97.4 and 96.9 without the sentence (heads fitted on the other column
+alone: 74.2 and 98.1); films 31.2 and 30.8 whole, 23.6 and 22.9 without numbers, 27.6 and 27.8 without the title. 0.1
+and 0.25 lie between."""
+
+
+def columns_of(lock: Lock, source: str) -> NDArray[np.int64] | None:
+    """(D,) the number of the input that each feature of `source` comes from, where that is several blocks with gaps
+    from several inputs; None elsewhere."""
+    nodes = {node.name: node for node in lock.nodes}
+    joined = nodes[source]
+    if joined.op != "concat":
+        return None
+    inputs: dict[frozenset[str], int] = {}
+    found: list[int] = []
+    for name in joined.sources:
+        block = nodes[name]
+        width = block.type.dim("D") if block.type is not None else None
+        if block.attrs.get("fn") != "block_norm" or not block.attrs["config"].get("gaps") or not isinstance(width, int):
+            return None
+        found += [inputs.setdefault(_inputs(name, nodes), len(inputs))] * width
+    return np.array(found) if len(inputs) > 1 else None
+
+
+def _inputs(name: str, nodes: Mapping[str, TypedNode]) -> frozenset[str]:
+    """The input nodes that a node reads in the end."""
+    node = nodes[name]
+    return frozenset([name]) if node.op == "input" else frozenset().union(*(_inputs(s, nodes) for s in node.sources))
+
+
+def with_dropout(made: Ridge, features: NDArray[np.floating], targets: Targets, columns: NDArray[np.int64]) -> Ridge:
+    """The head `made` of features (n, D) again, with dropout of columns at RATE and the same penalty.
+
+    Its probe's scores are stretched as much as the head's are against those of `made`, so that probabilities stay
+    calibrated; what it expects of whole rows is what `made` does. O(min(n * C, D)³).
+    """
+    block = np.asarray(features, dtype=np.float64)
+    plain = block - block.mean(axis=0)
+    n, width = block.shape
+    absolute = made.probe.penalty * (float(np.square(plain).sum()) / n or 1.0)
+    mean, intercept = (np.average(part, axis=0, weights=targets.weights) for part in (block, targets.matrix))
+    x, y = block - mean, targets.matrix - intercept
+    if targets.weights is not None:
+        root = np.sqrt(targets.weights)[:, None]
+        x, y = x * root, y * root
+    count = int(columns.max()) + 1
+    alone = RATE / count  # how often a column stands alone, beside
+    both = 1.0 - 2.0 * alone  # whole rows
+    weight: Array
+    if n * (count + 1) <= width:
+        weight = _dual(x, y, columns, absolute, both, alone)
+    else:
+        seen = np.where(columns[:, None] == columns, both + alone, both)
+        right = (both + alone) * (x.T @ y)
+        weight = np.asarray(np.linalg.solve((x.T @ x) * seen + absolute * np.eye(width), right).T, dtype=np.float64)
+    before, after = x @ made.weight.T, x @ weight.T
+    stretch = float((before * after).sum() / (np.square(before).sum() or 1.0)) or 1.0
+    scores = intercept + stretch * (made.probe.scores - intercept)
+    return Ridge(weight, intercept - weight @ mean, replace(made.probe, scores=scores))
+
+
+def _dual(
+    x: Array, y: Array, columns: NDArray[np.int64], absolute: float, both: float, alone: float
+) -> NDArray[np.float64]:
+    """The same weight (K, D) from the rows: whole ones with weight `both`, those of one column with weight `alone`."""
+    n, count = len(x), int(columns.max()) + 1
+    parts = [x * (columns == c) for c in range(count)]
+    grams = [part @ part.T for part in parts]
+    system = np.zeros((n * (count + 1),) * 2)
+    system[:n, :n] = both * np.sum(grams, axis=0)
+    for c, gram in enumerate(grams, start=1):
+        here = slice(c * n, (c + 1) * n)
+        system[here, here] = alone * gram
+        system[:n, here] = (both * alone) ** 0.5 * gram
+        system[here, :n] = system[:n, here]
+    wanted = np.vstack([both**0.5 * y, *[alone**0.5 * y] * count])
+    dual = np.linalg.solve(system + absolute * np.eye(len(system)), wanted).reshape(count + 1, n, -1)
+    return np.asarray(sum(part.T @ (both**0.5 * dual[0] + alone**0.5 * dual[c + 1]) for c, part in enumerate(parts)).T)
