@@ -3,8 +3,11 @@
 The evidence is cross-validated: for each fold a delta is trained on the other rows alone, and its rows are predicted by
 the frozen set, by the adapted network, and by mixtures of their scores. The mixture is averaged over that evidence, as
 weights of sets are (composer.rank.sets), with staying frozen among what is compared; what does no better than its best
-part on the labelled rows is not used. The mean of the folds' deltas is where the final one starts: every label has
-taught one of them, so a few steps on all rows end it. Test rows are never seen.
+part on the labelled rows is not used. Test rows are never seen.
+
+The mean of the folds' deltas is the final one: every label has taught one of them. Measured on 300 test rows of one
+draw each of tweets, film reviews, messages and topics, the adapted network alone: 80.9 % right; 80.4 % after a training
+of its own on all rows, and 80.4 % after six more steps from the mean.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from composer.blocks import Blocks
 from composer.cache import FeatureCache
 from composer.choices import Cancelled, Candidate, Choice, Report, never, silent, within
 from composer.contrast import Recipe, Subject, alike, tune
-from composer.delta import Delta, Kind, upper_half
+from composer.delta import Kind, upper_half
 from composer.errors import BadGraph
 from composer.rank.head import ridge, ridge_at
 from composer.rank.probe import TEMPER, Array, Probe, Targets, chance, hits_of, judge
@@ -53,7 +56,7 @@ AUTO: Kind = "full"
 the same within a sixth, and full was 1 to 2 points better; what lora saves is a thirtieth of the size."""
 
 FOLDS = 2
-"""Each fold is a training of its own. Two cost as much as the final one, as each sees half of the rows."""
+"""Each fold is a training of its own. Two cost as much as one on all rows, as each sees half of them."""
 
 MAX_ROWS = 1_000
 """Rows a delta is trained on at most; chosen at random. The head is fitted on all."""
@@ -71,15 +74,13 @@ adapted one would have to overtake them. Nor does `auto` give the adapted networ
 has. Measured on a draw of film reviews (a part of .06) and one of tweets (.36), 300 test rows: 0.6 and 0.3 points above
 the frozen set so; 0.4 and 2.0 below it by the evidence of 32 rows alone."""
 
-NOISE = 1.0
-"""`auto` stays frozen unless that loss falls by as many standard errors of its paired difference. Without this rule 32
-film reviews were for adapting a set that lost 2 points by it."""
+NOISE = 2.0
+"""`auto` stays frozen unless that loss falls by as many standard errors of its paired difference. The halves that it is
+judged on favour adapting: the fewer the rows, the more it helps. Measured with 300 test rows on a draw each of messages
+and topics, where the loss fell by 1.7 and 1.8 of them: no gain, and 0.4 points lost."""
 
 CLEAR = 2.0
 """Standard errors from which the report calls it supported."""
-
-LAST = 3 / 8
-"""Steps on all rows after the folds' deltas were averaged, in parts of a fold's."""
 
 PENALTY = 1.0
 """Ridge penalty of the adapted block. Its rows were trained on with their labels, so leaving one out says nothing: the
@@ -100,14 +101,14 @@ class Adapted:
 
     part   of its scores in the answer; the rest is the frozen set's
     probe  the cross-validated scores of the mixture, for the interval and the temperature
-    start  what the delta is before the last steps: the mean of the folds'
+    delta  its values: the mean of the folds'
     """
 
     candidate: Candidate
     recipe: Recipe
     part: float
     probe: Probe
-    start: Mapping[str, torch.Tensor] = field(default_factory=dict, repr=False)
+    delta: Mapping[str, torch.Tensor] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -216,7 +217,7 @@ def decide(
     numbers = folds(wanted, FOLDS, seed)
     count = int(numbers.max()) + 1
     frozen, adapted = np.zeros_like(wanted.matrix), np.zeros_like(wanted.matrix)
-    start: dict[str, torch.Tensor] = {}
+    mean: dict[str, torch.Tensor] = {}
     for k in range(count):
         if budget.spent:
             return _frozen(f"{budget.seconds:g} seconds were over before the comparison was")
@@ -243,52 +244,14 @@ def decide(
         weight, bias = ridge_at(block[train], known, PENALTY)
         adapted[held] = block[held] @ weight.T + bias
         for name, value in delta.state_dict().items():
-            start[name] = start.get(name, torch.zeros_like(value)) + value / count
+            mean[name] = mean.get(name, torch.zeros_like(value)) + value / count
         seen = np.flatnonzero(numbers <= k)
         if mode == "auto" and k + 1 < count and not _hopeful(frozen[seen], adapted[seen], wanted.take(seen), share):
             return _frozen(f"no mixture with {candidate.name} lowers the loss on the first {len(seen)} rows left out")
     verdict = _verdict(candidate, recipe, frozen, adapted, wanted, mode, share)
     if verdict.adapted is None:
         return verdict
-    return replace(verdict, adapted=replace(verdict.adapted, start=start))
-
-
-def finish(
-    found: Adapted,
-    delta: Delta,
-    task: Task,
-    library: Library,
-    targets: Targets,
-    *,
-    place: Workplace,
-    seed: int = 0,
-    report: Report = silent,
-    cancelled: Cancelled = never,
-) -> None:
-    """Trains the delta of the composition, in place: from the mean of the folds', on all labelled rows."""
-    delta.load_state_dict(found.start, strict=False)  # it has more than them where the network is deeper than the tap
-    rows = sample(targets, MAX_ROWS)
-    prior = load(library.directory(found.candidate.ref))
-    values = _values(task.subset(rows), found.candidate)
-    there = np.flatnonzero([not is_missing(value) for value in values])
-    rows, values = rows[there], [values[row] for row in there.tolist()]
-    subject = Subject(prior, found.candidate.tap, values)
-    tune(
-        subject,
-        delta,
-        np.arange(len(rows)),
-        alike(targets.take(rows)),
-        replace(found.recipe, steps=last_steps(found.recipe)),
-        seed=seed,
-        checkpoint=place.file("all"),
-        report=report,
-        cancelled=cancelled,
-    )
-
-
-def last_steps(recipe: Recipe) -> int:
-    """Steps on all rows, after those of the folds."""
-    return max(1, round(LAST * recipe.steps))
+    return replace(verdict, adapted=replace(verdict.adapted, delta=mean))
 
 
 def leading_network(choice: Choice, offered: Offer) -> Candidate | None:
@@ -346,7 +309,7 @@ def _steps(subject: Subject, together: torch.Tensor, recipe: Recipe, budget: Bud
     started = time.monotonic()
     tune(subject, recipe.make(subject.network, seed), rows, together, one, seed=seed)
     step = (time.monotonic() - started) / 2
-    full = step * (FOLDS * (1 - 1 / FOLDS) + LAST)  # a step in every fold, and a part of one on all rows
+    full = step * FOLDS * (1 - 1 / FOLDS)  # a step in every fold
     return min(recipe.steps, int(SPEND * budget.left / full))
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from composer.adapt import PENALTY, Adapted, Budget, Mode, Workplace, decide, finish
+from composer.adapt import PENALTY, Adapted, Budget, Mode, Workplace, decide
 from composer.adapt_graph import fit_deltas
 from composer.assemble import ADAPTED_DELTA, Fusion, Offer, offer, plain_members, set_graph
 from composer.blocks import adapted_values, fit_functions, frozen_values
@@ -132,10 +132,8 @@ def fit(
         delta = lowered.learned[ADAPTED_DELTA]
         if not isinstance(delta, Delta):
             raise BadGraph(f"node {ADAPTED_DELTA!r} of {graph.name} is no delta. Fit the choice again.")
-        finish(
-            adapted, delta, task, library, targets, place=place, seed=seed, report=within(report, 3, STEPS),
-            cancelled=cancelled,
-        )  # fmt: skip
+        delta.load_state_dict(adapted.delta, strict=False)  # it has more where the network is deeper than the tap
+        delta.requires_grad_(False)
         values |= adapted_values(lowered, task)
         found, steps = fit_mixture(lowered, values, targets, adapted), adapted.recipe.steps
     elif any(node.op == "delta" and node.learns for node in lock.nodes):
