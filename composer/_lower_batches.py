@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from composer._lower_host import HostStep
@@ -58,3 +61,31 @@ def _cut(made: tuple[Tensor, ...], at: list[int]) -> tuple[Tensor, ...]:
     value, mask = made
     longest = max(int(mask[at].sum(1).max()), 1)
     return value[at, :longest], mask[at, :longest]
+
+
+class Padded:
+    """One value for `count` rows, put together from batches; longer ones make room, and what no batch fills is zero."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._found: Tensor | None = None
+
+    def put(self, rows: Sequence[int] | NDArray[np.int64], value: Tensor) -> None:
+        """The rows `rows` are `value`, in its order."""
+        held = self._found
+        shape = value.shape[1:] if held is None else torch.Size(map(max, value.shape[1:], held.shape[1:]))
+        if held is None or held.shape[1:] != shape:
+            self._found = value.new_zeros((self._count, *shape))
+            if held is not None:
+                self._found[_corner(held.shape)] = held
+            held = self._found
+        if held is not None:
+            held[:, *_corner(value.shape[1:])][torch.as_tensor(rows)] = value
+
+    def tensor(self) -> Tensor:
+        """All rows; none at all before the first batch."""
+        return torch.empty(0) if self._found is None else self._found
+
+
+def _corner(shape: Sequence[int]) -> tuple[slice, ...]:
+    return tuple(slice(0, size) for size in shape)

@@ -11,7 +11,8 @@ from composer._lower_priors import PriorCache
 from composer._lower_weights import WeightSource, WeightSources
 from composer._lower_wiring import Slot, Step
 from composer.check import TypedNode
-from composer.delta import Delta
+from composer.delta import Delta, Live
+from composer.errors import BadGraph
 
 
 class Networks:
@@ -59,8 +60,16 @@ class Networks:
             base = self.priors.computed(partial(self.sources.prior_of, source), taps, source.made, weights)
         if not source.deltas:
             return base
-        changes = [self.learned[name] for name in source.deltas]
-        return self.priors.changed(base, [delta for delta in changes if isinstance(delta, Delta)])
+        changes = [delta for delta in map(self.learned.__getitem__, source.deltas) if isinstance(delta, Delta)]
+        live = [delta for delta in changes if delta.training]
+        if not live:
+            return self.priors.changed(base, changes)
+        if len(live) > 1 or live[0] is not changes[-1]:
+            raise BadGraph(
+                f"deltas {', '.join(source.deltas)} change one network, and more than the last of them is to be "
+                "trained. Write 'train: frozen' for the others."
+            )
+        return Live(self.priors.changed(base, changes[:-1]) if changes[:-1] else base, live[0])
 
 
 class TrainedNetwork(nn.Module):

@@ -78,7 +78,7 @@ def _delta(low: Lowering, node: TypedNode) -> None:
         r=attrs.get("r"),
         alpha=attrs.get("alpha"),
         seed=low.random(node),
-    )
+    ).eval()
     low.networks.sources.add(node)
 
 

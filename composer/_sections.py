@@ -10,6 +10,7 @@ from composer.errors import BadGraph
 Adapt = Literal["none", "lossless", "trainable", "lossy"]
 
 ADAPT: tuple[Adapt, ...] = ("none", "lossless", "trainable", "lossy")
+ROLES = ("head", "adapter", "delta", "net")
 OPSET: Mapping[str, int] = {"core": 1, "fn": 1, "arch": 1}
 
 
@@ -65,4 +66,20 @@ def read_fit(found: Any) -> dict[str, Any]:
     seed = found.get("seed", 0)
     if type(seed) is not int or not 0 <= seed < 2**32:
         raise BadGraph(f"fit: seed {str(seed)[:60]!r} is not a whole number from 0 to 2^32. Write one.")
+    for key in ("steps", "epochs", "batch", "memory_mb"):
+        value = found.get(key, 1)
+        if type(value) is not int or not 1 <= value <= 1_000_000:
+            raise BadGraph(f"fit: {key} {str(value)[:60]!r} is not a whole number from 1 to 1,000,000. Write one.")
+    if found.get("precision", "auto") not in ("auto", "f32"):
+        raise BadGraph(f"fit: precision {str(found['precision'])[:60]!r} is not known. Write auto or f32.")
+    _read_rates(found.get("lr", {}))
     return found
+
+
+def _read_rates(found: Any) -> None:
+    rates = found if isinstance(found, dict) else dict.fromkeys(ROLES, found)
+    for role, rate in rates.items():
+        if role not in ROLES:
+            raise BadGraph(f"fit: lr of {role[:60]!r}, which is no role. Roles are {', '.join(ROLES)}.")
+        if type(rate) not in (int, float) or not 0 <= rate <= 1:
+            raise BadGraph(f"fit: lr {str(rate)[:60]!r} is not a number from 0 to 1. Write one, or a table by role.")

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from composer.adapt import FOLDS, PENALTY, RECIPES, Workplace
@@ -17,6 +16,7 @@ from composer.choices import Cancelled, Report, never, silent, within
 from composer.contrast import Recipe, Subject, alike, tune
 from composer.delta import Delta
 from composer.errors import BadGraph
+from composer.examples import computed
 from composer.lower import Lowered
 from composer.rank.head import ridge_at
 from composer.rank.probe import Array, Probe, Targets, hits_of, judge
@@ -74,10 +74,7 @@ def _features(lowered: Lowered, values: Mapping[str, Tensor], train: np.ndarray)
     """(n, D) of what the head reads, for all rows, with functions fitted on the rows `train`."""
     fit_functions(lowered, values, train)
     source = lowered.lock.node(next(iter(lowered.lock.outputs.values()))).sources[0]
-    if source in values:
-        return np.asarray(values[source].numpy(), dtype=np.float64)
-    with torch.inference_mode():
-        return np.asarray(lowered.part(list(values), [source])(*values.values())[0].numpy(), dtype=np.float64)
+    return np.asarray(computed(lowered, values, source).numpy(), dtype=np.float64)
 
 
 def _job(lowered: Lowered, node: TypedNode, task: Task) -> tuple[Delta, Subject, Recipe]:

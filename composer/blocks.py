@@ -12,11 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from composer._hash import digest
 from composer.assemble import Offer, block_graph
 from composer.cache import FeatureCache, data_hash
 from composer.check import check, frozen_frontier
 from composer.choices import Cancelled, Candidate, Report, never, silent
 from composer.errors import Cancelled as Stopped
+from composer.examples import computed
 from composer.gaps import refuse_gaps
 from composer.lock import Lock
 from composer.lower import Lowered, lower
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     from priors.tasks import Task
 
 Rows = NDArray[np.int64]
+
+ON_HOST = ("encode", "bridge")
+"""Operations whose values are what a host encoder gives: never worth a file."""
 
 _READ_FROM: Mapping[str, tuple[str, ...]] = {
     "text": ("text", "category"),
@@ -109,7 +114,8 @@ def column_values(lock: Lock, task: Task) -> dict[str, Any]:
 def frozen_values(
     lowered: Lowered, task: Task, cache: FeatureCache, *, report: Report = silent, cancelled: Cancelled = never
 ) -> dict[str, Tensor]:
-    """What fitting starts from, for every row: the frozen frontier (through the cache) and the numeric inputs.
+    """What fitting starts from, for every row, by slot: the frozen frontier (through the cache), sequences with their
+    masks, and the numeric inputs.
 
     Raises Cancelled between batches when asked to stop.
     """
@@ -117,31 +123,47 @@ def frozen_values(
     columns = column_values(lock, task)
     nodes = {node.name: node for node in lock.nodes}
     keys = data_keys(lock, {name: data_hash({"": values}) for name, values in columns.items()})
-    by_data: dict[str, list[str]] = {}
+    by_data: dict[str, dict[str, list[str]]] = {}  # hash of the data -> hash of the value -> where it is wanted
+    masks = {mask for _, mask in lowered.masks.values()}
     for name in lock.frontier:
-        if nodes[name].op == "encode":
-            continue  # what a network that learns reads: as long as each row is, and cheap to make again
-        by_data.setdefault(keys[name], []).append(name)
+        if nodes[name].op in ON_HOST:
+            continue  # what a network that learns reads: cheap to make again (`encoded_values`)
+        wanted = by_data.setdefault(keys[name], {})
+        wanted.setdefault(nodes[name].hash, []).append(name)
+        if name in lowered.masks:
+            wanted.setdefault(digest(["mask", nodes[name].hash]), []).append(lowered.masks[name][1])
     found: dict[str, Tensor] = {}
-    for data, names in by_data.items():
+    for data, wanted in by_data.items():
 
-        def compute(missing: Sequence[str], names: Sequence[str] = names) -> Mapping[str, NDArray[np.float32]]:
-            wanted = {nodes[name].hash: name for name in names if nodes[name].hash in set(missing)}
-
+        def compute(missing: Sequence[str], wanted: Mapping[str, list[str]] = wanted) -> Mapping[str, Any]:
             def progress(done: int, of: int) -> None:
                 if cancelled():
                     raise Stopped("stopped while computing features. What was finished before is cached.")
                 report(done, of, f"features of {of:,} rows")
 
-            features = lowered.features(columns, list(wanted.values()), progress=progress)
-            return {key: features[name] for key, name in wanted.items()}
+            slots = list(dict.fromkeys(wanted[key][0] for key in missing))
+            made = lowered.padded(columns, slots, progress=progress)
+            return {key: made[wanted[key][0]] for key in missing}
 
-        held = cache.get([nodes[name].hash for name in names], data, compute)
-        # A copy: torch has no read-only tensors, and a map must not be written by accident.
-        found |= {name: torch.from_numpy(np.array(held[nodes[name].hash])) for name in names}
+        held = cache.get(list(wanted), data, compute)
+        for key, slots in wanted.items():
+            # A copy: torch has no read-only tensors, and a map must not be written by accident.
+            value = torch.from_numpy(np.array(held[key]))
+            found |= {slot: value > 0 if slot in masks else value for slot in slots}
     for node in lock.nodes:
         if node.name in columns and node.type is not None and not node.type.is_raw:
             found[node.name] = torch.as_tensor(np.asarray(columns[node.name], dtype=np.float32))
+    return found
+
+
+def encoded_values(lowered: Lowered, task: Task) -> dict[str, Tensor]:
+    """What networks that learn read, for every row, by slot: tokens, pixels or frames, and their masks."""
+    columns = column_values(lowered.lock, task)
+    wanted = {lowered.slots[name] for name in lowered.lock.frontier if lowered.lock.node(name).op in ON_HOST}
+    found: dict[str, Tensor] = {}
+    for step in lowered.host:
+        if step.node in wanted:
+            found |= {given.slot: x for given, x in zip(step.inputs, step.encode(columns[step.source]), strict=True)}
     return found
 
 
@@ -162,9 +184,7 @@ def fit_functions(lowered: Lowered, values: Mapping[str, Tensor], labelled: Rows
     for node in lowered.lock.nodes:
         if node.op == "fn" and node.attrs.get("fit") == "train":
             source = node.sources[0]
-            if source not in given:
-                with torch.inference_mode():
-                    given[source] = lowered.part(list(given), [source])(*given.values())[0]
+            given[source] = computed(lowered, given, source)
             lowered.fit_function(node.name, given[source])
 
 

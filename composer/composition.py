@@ -220,7 +220,7 @@ def card(model: Composition) -> str:
     ]
     adaptation = facts.get("adaptation", {})
     if "expected" in facts:
-        judged = "leave-one-out" if adaptation.get("chosen", "frozen") == "frozen" else "cross-validated"
+        judged = facts.get("judged", "leave-one-out")
         lines += [
             f"Fitted on {facts['rows']:,} labelled rows; {judged} {facts['metric']} "
             f"{facts['expected']:.3f} (95 % interval {facts['low']:.3f} to {facts['high']:.3f}).",

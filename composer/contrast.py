@@ -23,13 +23,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import linear, normalize
 
+from composer.checkpoints import Kept, keep
 from composer.choices import Cancelled, Report, never, silent
 from composer.delta import Delta, Kind
 from composer.errors import Cancelled as Stopped
-from priors.errors import BadWeights
 from priors.functions.absent import filled
 from priors.load import Prior, batches, pooled
-from priors.weights import load_weights, save_weights
 
 if TYPE_CHECKING:
     from composer.rank.probe import Targets
@@ -162,9 +161,12 @@ def tune(
     chunks = subject.chunks(rows)
     parameters = list(delta.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
-    start = _resume(checkpoint, delta, optimizer)
+    kept = Kept.read(checkpoint)
+    if kept:
+        kept.restore(parameters, optimizer)
+    start = int(kept.facts["step"]) if kept else 0
     turns = np.random.default_rng(seed)
-    quick = _quick_products(subject.network) if products_in_bf16() else nullcontext()
+    quick = quick_products(subject.network) if products_in_bf16() else nullcontext()
     with delta.live(subject.network), quick, _front_kept(subject.network, delta.paths) as begin:
         for step in range(recipe.steps):
             taken = _taken(
@@ -173,7 +175,7 @@ def tune(
             if step < start:
                 continue
             if cancelled():
-                _save(checkpoint, delta, optimizer, step)
+                keep(checkpoint, parameters, optimizer, {"step": torch.tensor([step])})
                 raise Stopped("stopped while adapting. The same call goes on from here.")
             for group in optimizer.param_groups:
                 group["lr"] = recipe.lr * min(1.0, (step + 1) / recipe.warm_up) * (1 - step / recipe.steps)
@@ -188,7 +190,7 @@ def tune(
             optimizer.step()
             report(step + 1, recipe.steps, "adapting", loss=round(float(loss.detach()), 4))
             if (step + 1) % SAVE_EVERY == 0 or step + 1 == recipe.steps:
-                _save(checkpoint, delta, optimizer, step + 1)
+                keep(checkpoint, parameters, optimizer, {"step": torch.tensor([step + 1])})
     delta.requires_grad_(False)
 
 
@@ -212,7 +214,7 @@ def products_in_bf16() -> bool:
 
 
 @contextmanager
-def _quick_products(network: nn.Module) -> Iterator[None]:
+def quick_products(network: nn.Module) -> Iterator[None]:
     """While open, linear layers multiply in bf16, there and back, where gradients are wanted; sums, norms, attention
     and what is learned stay float32.
 
@@ -294,35 +296,3 @@ def _front_kept(network: nn.Module, changed: Collection[str]) -> Iterator[Callab
     with undo:
         visit(network, "")
         yield begin
-
-
-def _save(path: Path | None, delta: Delta, optimizer: torch.optim.Optimizer, step: int) -> None:
-    """The delta, what AdamW remembers, and the step that comes next; the whole file or nothing of it."""
-    if path is None:
-        return
-    found = {f"delta/{name}": value.detach() for name, value in delta.state_dict().items()}
-    for number, parameter in enumerate(delta.parameters()):
-        for name, value in optimizer.state[parameter].items():
-            found[f"adamw/{number}/{name}"] = value
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.part")
-    save_weights({**found, "step": torch.tensor([step])}, fresh)
-    fresh.replace(path)
-
-
-def _resume(path: Path | None, delta: Delta, optimizer: torch.optim.Optimizer) -> int:
-    """Takes over a checkpoint; the step that comes next, 0 without one."""
-    if path is None or not path.is_file():
-        return 0
-    try:
-        found = load_weights(path)
-    except BadWeights:  # a disk that was full, or a power cut: begin again
-        path.unlink(missing_ok=True)
-        return 0
-    delta.load_state_dict({name.removeprefix("delta/"): v for name, v in found.items() if name.startswith("delta/")})
-    for number, parameter in enumerate(delta.parameters()):
-        prefix = f"adamw/{number}/"
-        held = {name.removeprefix(prefix): v.clone() for name, v in found.items() if name.startswith(prefix)}
-        if held:
-            optimizer.state[parameter] = held
-    return int(found["step"])

@@ -18,7 +18,7 @@ stays shared. Kinds:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -133,6 +133,31 @@ def upper_half(network: nn.Module) -> list[str]:
     path, row = max(rows, key=lambda found: len(found[1]))
     prefix = f"{path}." if path else ""
     return [f"{prefix}{name}.*" for name, _ in list(row.named_children())[len(row) // 2 :]]
+
+
+class Live(nn.Module):
+    """forward(*inputs) -> those of `network` with the difference, which gets gradients. The delta is not part of it."""
+
+    def __init__(self, network: nn.Module, delta: Delta) -> None:
+        super().__init__()
+        self.network, self._delta = network, (delta,)
+
+    def forward(self, *given: Tensor) -> Any:
+        with self._delta[0].live(self.network):
+            return self.network(*given)
+
+
+@contextmanager
+def deltas_live(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """While open, parts of a composition are made with the deltas among `modules` beside the weights, to be trained."""
+    deltas = [module for module in modules if isinstance(module, Delta)]
+    for delta in deltas:
+        delta.train()
+    try:
+        yield
+    finally:
+        for delta in deltas:
+            delta.eval()
 
 
 def load_folded(network: nn.Module, deltas: Sequence[Delta]) -> nn.Module:

@@ -2,8 +2,9 @@
 
 Two ways, chosen by what learns. When only fitted functions and one linear head do (sets fused by `concat`),
 everything is a closed form: functions from their rows, the head by ridge regression at the leave-one-out penalty.
-When projections, gates or mixing weights learn too, these are trained by gradient descent from a start that equals
-the best known part, for as many steps as cross-validation says.
+When anything else learns too (projections, gates, attention, a network's own weights), all of it is trained together by
+gradient descent from a start that equals the best known part, for as many steps as cross-validation says
+(`composer.descent`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from torch import Tensor
 from composer.adapt import PENALTY, Adapted, Budget, Mode, Workplace, decide
 from composer.adapt_graph import fit_deltas
 from composer.assemble import ADAPTED_DELTA, Fusion, Offer, offer, plain_members, set_graph
-from composer.blocks import adapted_values, fit_functions, frozen_values
+from composer.blocks import adapted_values, encoded_values, fit_functions, frozen_values
 from composer.cache import FeatureCache
 from composer.calibrate import reliability
 from composer.check import TypedNode, check
@@ -39,6 +40,7 @@ from composer.nested import resolver
 from composer.rank.head import ridge, ridge_at
 from composer.rank.probe import Probe, Targets, mean_average_precision
 from composer.recommend import open_library, read_targets, recommend, to_learn_from
+from composer.schedule import only_deltas_descend
 from priors.errors import BadTask
 from priors.library import Library
 
@@ -136,14 +138,21 @@ def fit(
         delta.requires_grad_(False)
         values |= adapted_values(lowered, task)
         found, steps = fit_mixture(lowered, values, targets, adapted), adapted.recipe.steps
-    elif any(node.op == "delta" and node.learns for node in lock.nodes):
+    elif only_deltas_descend(lock):
         (found, weight, bias), steps = fit_deltas(
             lowered, task, targets, values, place=place, report=within(report, 3, STEPS), cancelled=cancelled
         )
         set_head(lowered.learned[next(iter(lock.outputs.values()))], weight, bias, found, targets)
         facts["adaptation"] = {"chosen": "as the graph says", "why": "its delta nodes were trained on the rows"}
     else:
-        found, steps = train(lowered, values, targets, report=within(report, 3, STEPS), cancelled=cancelled)
+        found, steps = train(
+            lowered,
+            {**values, **encoded_values(lowered, task)},
+            targets,
+            checkpoint=place.file("descent"),
+            report=within(report, 3, STEPS),
+            cancelled=cancelled,
+        )
     place.clear()
     low, high = found.interval
     facts |= {
@@ -171,8 +180,9 @@ def fit(
         facts["balanced_accuracy"] = round(float(np.average(found.hits, weights=found.targets.weights)), 4)
     if task.unit:
         facts["unit"] = task.unit
-    judged = "cross-validated" if facts.get("adaptation", {}).get("chosen", "frozen") != "frozen" else "leave-one-out"
-    report(4, STEPS, f"{judged} {task.metric} {found.score:.3f}", expected=found.score)
+    folded = steps or facts.get("adaptation", {}).get("chosen", "frozen") != "frozen"
+    facts["judged"] = "cross-validated" if folded else "leave-one-out"
+    report(4, STEPS, f"{facts['judged']} {task.metric} {found.score:.3f}", expected=found.score)
     return Composition(graph, lock, lowered, facts)
 
 
@@ -236,14 +246,7 @@ def _graph_of(
 
 
 def _fits_task(lock: Lock, task: Task) -> None:
-    """The heads of the graph's output must be of the task, and what learns something that fitting trains."""
-    for node in lock.nodes:
-        if node.op == "net" and node.attrs.get("train", "frozen") not in ("frozen", "delta"):
-            raise BadGraph(
-                f"node {node.name!r} (net) says train: {node.attrs['train']}, "
-                "and fitting trains no network's own weights. "
-                "Put a delta node before it, kind: full for all of them, and write train: delta."
-            )
+    """The heads of the graph's output must be of the task."""
     for head, _ in Ending.of(lock).heads:
         _head_fits(head, task)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -15,15 +16,17 @@ from composer.blocks import fit_functions, frozen_values
 from composer.cache import FeatureCache
 from composer.check import check
 from composer.choices import Cancelled, Member, Report, never, silent
-from composer.descent import descend
-from composer.errors import BadGraph
+from composer.delta import deltas_live
+from composer.descent import Learner, descend
 from composer.errors import Cancelled as Stopped
-from composer.heads import Ending, fit_heads
+from composer.examples import Examples
+from composer.heads import Ending, fit_heads, read_by_heads, what_heads_learn
 from composer.lock import Lock
 from composer.lower import Lowered, lower
 from composer.nested import resolver
 from composer.rank.probe import CUT, Probe, Targets
 from composer.rank.rows import folds, sample
+from composer.schedule import Schedule, by_descent, role_of
 from priors.library import Library
 
 if TYPE_CHECKING:
@@ -48,36 +51,42 @@ def train(
     values: Mapping[str, Tensor],
     targets: Targets,
     *,
+    checkpoint: Path | None = None,
     report: Report = silent,
     cancelled: Cancelled = never,
 ) -> tuple[Probe, int]:
     """Fits everything that learns in `lowered`, in place, on the values of all labelled rows; (probe, descent
-    steps)."""
-    rows = np.arange(len(targets))
-    fit_functions(lowered, values, rows)
-    learning = [
-        node.name
-        for node in lowered.lock.nodes
-        if node.learns and node.op not in ("delta", "net", "head") and node.attrs.get("fit") != "train"
-    ]
-    steps = 0
-    if learning:
-        ending = Ending.of(lowered.lock)
-        if len([node for node in lowered.lock.nodes if node.op == "head"]) > 1 or ending.known:
-            raise BadGraph(
-                f"node {learning[0]!r} is trained by descent, which this version does before one head alone. Take the "
-                "other heads and known values out, or freeze it."
-            )
-        steps = descend(
-            lowered.part(list(values), [ending.head.sources[0]]),
-            [lowered.learned[name] for name in learning],
-            tuple(values.values()),
-            targets,
-            seed=lowered.lock.seed,
-            report=report,
-            cancelled=cancelled,
-        )
-    return fit_heads(lowered, values, targets), steps
+    steps).
+
+    checkpoint  a file that a killed run left and this one goes on from, to the same bits
+    """
+    fit_functions(lowered, values, np.arange(len(targets)))
+    learning = [node for node in by_descent(lowered.lock) if node.name in lowered.learned]
+    if not learning:
+        return fit_heads(lowered, values, targets), 0
+    examples = Examples(lowered, values)
+    learners = [Learner(lowered.learned[node.name], role_of(node)) for node in learning]
+    with deltas_live(one.module for one in learners):
+        body = lowered.part(examples.slots, read_by_heads(lowered.lock))
+    schedule = Schedule.of(
+        lowered.lock.fit,
+        rows=len(targets),
+        sequences=examples.are_sequences,
+        body=body,
+        roles={one.role for one in learners},
+    )
+    steps, judged = descend(
+        body,
+        learners,
+        examples,
+        what_heads_learn(lowered, values, targets),
+        schedule,
+        seed=lowered.lock.seed,
+        checkpoint=checkpoint,
+        report=report,
+        cancelled=cancelled,
+    )
+    return fit_heads(lowered, values, targets, judged=judged if steps else None), steps
 
 
 def choose(

@@ -19,6 +19,7 @@ from composer.calibrate import calibrate
 from composer.check import TypedNode
 from composer.dropout import columns_of, with_dropout
 from composer.errors import BadGraph
+from composer.examples import computed
 from composer.lock import Lock
 from composer.lower import Lowered
 from composer.rank.head import Ridge, ridge
@@ -97,18 +98,37 @@ def learners(name: str, nodes: Mapping[str, TypedNode]) -> set[str]:
     return {node for node in seen if nodes[node].learns}
 
 
-def fit_heads(lowered: Lowered, values: Values, targets: Targets) -> Probe:
-    """Fits every head in place on the values of all rows; what leaving rows out says of the whole."""
+def read_by_heads(lock: Lock) -> list[str]:
+    """The nodes that heads read, without what other heads said first: side by side, what the whole is linear in."""
+    nodes = {node.name: node for node in lock.nodes}
+    heads = {node.name for node in lock.nodes if node.op == "head" and node.learns}
+    read = [nodes[head].sources[0] for head in nodes if head in heads]
+    return list(dict.fromkeys(source for source in read if not heads & learners(source, nodes)))
+
+
+def what_heads_learn(lowered: Lowered, values: Values, targets: Targets) -> Targets:
+    """The targets without what is known of them."""
     ending = Ending.of(lowered.lock)
     known = _known(lowered, values, ending)
-    wanted = targets if known is None else _rest(targets, known / targets.spread, ending.factor)
+    return targets if known is None else _rest(targets, known / targets.spread, ending.factor)
+
+
+def fit_heads(lowered: Lowered, values: Values, targets: Targets, *, judged: Probe | None = None) -> Probe:
+    """Fits every head in place on the values of all rows; what leaving rows out says of the whole.
+
+    judged  what was said of held-out rows of `what_heads_learn`, where leaving one out says nothing any more: other
+            parts were trained on all of them
+    """
+    ending = Ending.of(lowered.lock)
+    known = _known(lowered, values, ending)
+    wanted = what_heads_learn(lowered, values, targets)
     heads = [node for node in lowered.lock.nodes if node.op == "head" and node.learns]
     nodes = {node.name: node for node in lowered.lock.nodes}
     made_of = {head.name: learners(head.name, nodes) - {head.name} for head in heads}
     readers = {head.name: [other for other in heads if head.name in made_of[other.name]] for head in heads}
     given, found = dict(values), dict[str, Ridge]()
     for head in heads:
-        features = value_of(lowered, given, head.sources[0]).numpy()
+        features = computed(lowered, given, head.sources[0]).numpy()
         made = ridge(features, wanted)
         columns = columns_of(lowered.lock, head.sources[0])
         if columns is not None and wanted.labels is not None:
@@ -120,7 +140,7 @@ def fit_heads(lowered: Lowered, values: Values, targets: Targets) -> Probe:
             count = min((h.attrs.get("fit") or {}).get("oof", FOLDS) for h in readers[head.name])
             given[head.name] = _out_of_fold(features, wanted, count, lowered.lock.seed)
     probes = [(found[head.name].probe, factor) for head, factor in ending.heads]
-    whole = probes[0][0] if len(probes) == 1 else _together(probes, ending.factor)
+    whole = judged or (probes[0][0] if len(probes) == 1 else _together(probes, ending.factor))
     if known is not None:
         whole = _beside(whole, known, targets, lowered, ending)
     elif not targets.is_number:
@@ -129,15 +149,6 @@ def fit_heads(lowered: Lowered, values: Values, targets: Targets) -> Probe:
         # the sum multiplies what each head says, so what reads it is as much flatter
         lowered.learned[ending.head.name].get_buffer("temperature").mul_(ending.factor)
     return whole
-
-
-def value_of(lowered: Lowered, values: Values, node: str) -> Tensor:
-    """The value of a node for all rows, from others."""
-    if node in values:
-        return values[node]
-    with torch.inference_mode():
-        [found] = lowered.part(list(values), [node])(*values.values())
-    return torch.as_tensor(found)
 
 
 def fit_head(head: nn.Module, features: NDArray[np.float32], targets: Targets) -> Probe:
@@ -205,7 +216,7 @@ def _known(lowered: Lowered, values: Values, ending: Ending) -> Array | None:
     """(n,) what is known of the target, or None."""
     if not ending.known:
         return None
-    parts = [factor * value_of(lowered, values, name).numpy().astype(np.float64)[:, 0] for name, factor in ending.known]
+    parts = [factor * computed(lowered, values, name).numpy().astype(np.float64)[:, 0] for name, factor in ending.known]
     found = np.asarray(sum(parts))
     if not np.isfinite(found).all():
         row = int(np.flatnonzero(~np.isfinite(found))[0]) + 1
@@ -222,7 +233,8 @@ def _rest(targets: Targets, known: Array, factor: float) -> Targets:
 
 def _beside(rest: Probe, known: Array, targets: Targets, lowered: Lowered, ending: Ending) -> Probe:
     """The probe of the whole, of the probe of what is left. Heads that do no better than what is known say nothing."""
-    rows = _rows_of(rest, targets, known, ending.factor)
+    whole_task = len(rest.targets) == len(targets)
+    rows = np.arange(len(targets)) if whole_task else _rows_of(rest, targets, known, ending.factor)
     whole, known = targets.take(rows), known[rows]
     left = (rest.scores[:, 0] * rest.targets.spread + rest.targets.mean) * ending.factor
     values = whole.matrix[:, 0] * targets.spread + targets.mean

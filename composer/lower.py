@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from composer._lower_batches import batches
+from composer._lower_batches import Padded, batches
 from composer._lower_host import HostInput, HostStep
 from composer._lower_priors import PriorCache
 from composer._lower_steps import lower_nodes
@@ -113,25 +113,33 @@ class Lowered:
         """
         for node in nodes:
             self._check_rows(node)
-        slots = [self.slots[node] for node in nodes]
+        found = self.padded(columns, nodes, progress=progress)
+        return {
+            node: value if len(value) else np.empty((0, *self._shape(node)), np.float32)
+            for node, value in found.items()
+        }
+
+    def padded(
+        self, columns: Mapping[str, Sequence[Any]], names: Sequence[str], *, progress: Progress | None = None
+    ) -> dict[str, NDArray[np.float32]]:
+        """The same of nodes and slots of masks: sequences are as long as the longest, with zeros behind the others."""
+        slots = [self.slots.get(name, name) for name in names]
         used = needed([given.slot for given in self.inputs], self.steps, slots)
         read = {slot for step in used for slot in step.takes} | set(slots)
         host = [step for step in self.host if any(given.slot in read for given in step.inputs)]
         inputs = [given for step in host for given in step.inputs]
-        part = self.part([given.slot for given in inputs], nodes)
+        part = self.part([given.slot for given in inputs], names)
         count = _rows(columns, {step.source for step in host})
-        found: dict[str, NDArray[np.float32]] = {}
+        found = {name: Padded(count) for name in names}
         done = 0
         with torch.inference_mode():
             for rows, tensors in batches(host, columns, count):
-                for node, value in zip(nodes, part(*tensors), strict=True):
-                    if node not in found:
-                        found[node] = np.empty((count, *value.shape[1:]), np.float32)
-                    found[node][rows] = value.numpy()
+                for name, value in zip(names, part(*tensors), strict=True):
+                    found[name].put(rows, value.float())
                 done += len(rows)
                 if progress:
                     progress(done, count)
-        return found if count else {node: np.empty((0, *self._shape(node)), np.float32) for node in nodes}
+        return {name: one.tensor().numpy() for name, one in found.items()}
 
     def fit_function(self, node: str, x: Tensor) -> None:
         """Fit the function of a `fn` node, such as standardize, on its input's values x (n, D) for labelled rows."""

@@ -14,7 +14,7 @@ from composer.choices import Choice, Member
 from composer.composition import Composition
 from composer.contrast import Recipe, Subject, _front_kept, alike, contrastive_loss, tune
 from composer.delta import upper_half
-from composer.errors import BadGraph, Cancelled
+from composer.errors import Cancelled
 from composer.fit import fit
 from composer.graph import Graph
 from composer.lower import lower
@@ -441,17 +441,6 @@ def test_a_graph_with_a_delta_is_fitted_judged_by_folds_saved_and_loaded(library
     start = lower(model.lock, library).learned_state()
     learned = model.lowered.learned_state()
     assert any(not torch.equal(value, start[name]) for name, value in learned.items() if name.startswith("d."))
-
-
-def test_a_graph_that_trains_a_delta_and_a_gate_is_refused_with_the_way_out(library, tmp_path):
-    document = (
-        GRAPH.replace("KIND", "lora")
-        .replace("in: [b]", "in: [g]")
-        .replace("  y: {op", "  g: {op: gate, in: [b, b]}\n  y: {op")
-    )
-
-    with pytest.raises(BadGraph, match="both be trained by descent"):
-        fit(tiny_task(), Graph.from_yaml(document), library=library, cache=tmp_path / "cache")
 
 
 def test_a_delta_can_stay_as_it_is(library, tmp_path):

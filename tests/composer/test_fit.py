@@ -43,7 +43,7 @@ def library(tmp_path):
 @pytest.fixture(autouse=True)
 def few_steps(monkeypatch):
     """Descent that takes a second: what is tested here does not depend on how long it is."""
-    monkeypatch.setattr("composer.descent.CHECKPOINTS", (0, 5, 15))
+    monkeypatch.setattr("composer.schedule.MARKS", (0, 5, 15))
 
 
 @pytest.fixture
@@ -79,11 +79,11 @@ def test_a_re_run_gives_the_same_bits(library, tmp_path, fusion):
 FRESH = """
 import sys
 from pathlib import Path
-from composer import descent
+from composer import schedule
 from composer.fit import fit
 from priors.library import LocalLibrary
 from priors.tasks import Task
-descent.CHECKPOINTS = (0, 5, 15)
+schedule.MARKS = (0, 5, 15)
 root = Path(sys.argv[1])
 library = LocalLibrary(root / "priors")
 model = fit(Task.from_dir(root / "task"), library=library, cache=root / sys.argv[2], fusion="gate")
@@ -232,7 +232,7 @@ def test_a_gate_is_trained_saved_loaded_and_uses_the_kernel(fitted, library, tmp
 
 
 def test_a_gate_of_no_steps_is_its_first_block(library, tmp_path, monkeypatch):
-    monkeypatch.setattr("composer.descent.CHECKPOINTS", (0,))
+    monkeypatch.setattr("composer.schedule.MARKS", (0,))
     task = text_task(36)
     offered = offer(task, library.entries())
     chars = next(c for c in offered.candidates if c.ref.name == "char-ngrams")
@@ -247,7 +247,7 @@ def test_a_gate_of_no_steps_is_its_first_block(library, tmp_path, monkeypatch):
 
 
 def test_descent_moves_projections_and_gate_where_that_is_asked_for(library, tmp_path, monkeypatch):
-    monkeypatch.setattr("composer.descent.CHECKPOINTS", (5,))
+    monkeypatch.setattr("composer.schedule.MARKS", (5,))
     task = text_task(36)
     graph = two_blocks(task, library, fusion="gate")
     trained = fit(task, graph, library=library, cache=tmp_path / "cache")
@@ -490,18 +490,25 @@ def test_the_gram_of_blocks_side_by_side_is_their_weighted_sum(library, tmp_path
         np.testing.assert_allclose(gram(block), block.astype(np.float64) @ block.T, atol=1e-5)
 
 
-def test_a_network_whose_own_weights_are_to_be_trained_is_refused_rather_than_left_as_it_was(tmp_path):
+def test_a_table_network_is_trained_beside_what_is_known_of_its_number(tmp_path):
     library = tiny_library(tmp_path / "tiny")
     document = """
 composition: 1
 name: trained
 adapt: lossless
 nodes:
-  x: {op: input, type: "tab.num[B,C:3]:f32", column: [a, b, noise]}
+  x: {op: input, type: "tab.num[B,C:3]:f32{cols=a|b|noise}", column: [a, b, noise]}
   w: {op: load, prior: "prior://tiny/mlp"}
   m: {op: net, in: {w: w, x: x}, tap: output, train: full}
-  y: {op: head, in: [m], target: y, loss: mse}
+  k: {op: fn, fn: formula, in: [x], out: "vec.feat[B,D:1]:f32", expr: "2*a"}
+  h: {op: head, in: [m], target: y, loss: mse}
+  y: {op: sum, in: [k, h]}
 outputs: {y: y}
 """
-    with pytest.raises(BadGraph, match="says train: full, and fitting trains no network's own weights"):
-        fit(table_task(), Graph.from_yaml(document), library=library, cache=tmp_path / "cache")
+    model = fit(table_task(), Graph.from_yaml(document), library=library, cache=tmp_path / "cache")
+
+    assert {"m.network.layers.0.weight", "h.weight"} <= set(model.lowered.learned_state())
+    assert model.report["steps"] in (0, 5, 15)
+    loaded = Composition.load(model.save(tmp_path / "model"), library=library)
+    rows = {name: table_task().values(name) for name in ("a", "b", "noise")}
+    assert loaded.predict(rows) == model.predict(rows)

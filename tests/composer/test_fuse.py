@@ -19,7 +19,7 @@ def library(tmp_path):
 
 @pytest.fixture(autouse=True)
 def few_steps(monkeypatch):
-    monkeypatch.setattr("composer.descent.CHECKPOINTS", (0, 5))
+    monkeypatch.setattr("composer.schedule.MARKS", (0, 5))
     monkeypatch.setattr("composer.assemble.GATE_WIDTH", 8)
 
 
@@ -59,7 +59,7 @@ def test_of_one_block_all_fusions_are_one(library):
 
 
 def test_attention_begins_as_the_blocks_side_by_side_would_do(library, tmp_path, monkeypatch):
-    monkeypatch.setattr("composer.descent.CHECKPOINTS", (0,))
+    monkeypatch.setattr("composer.schedule.MARKS", (0,))
     task = two_columns(36)
     found = [
         fit(task, choice(task, library), library=library, cache=tmp_path / "cache", fusion=fusion).report["expected"]

@@ -65,19 +65,23 @@ def test_plain_words_stay_text_and_numbers_are_numbers() -> None:
       x: {op: input, type: "tab.num[B,C:3]:f32"}
       y: {op: head, in: [x], labels: [no, on, 2024-01-01, "7"], init: zero}
     outputs: {y: y}
-    fit: {lr: 1.0e-3, epochs: 0x10, seed: 7, note: ~, fast: true}
+    fit: {lr: 1.0e-3, text: 0x10, seed: 7, note: ~, fast: true}
     """
 
     graph = Graph.from_yaml(text)
 
     assert graph.nodes[1].attrs["labels"] == ["no", "on", "2024-01-01", "7"]
-    assert graph.fit == {"lr": 0.001, "epochs": "0x10", "seed": 7, "note": None, "fast": True}
+    assert graph.fit == {"lr": 0.001, "text": "0x10", "seed": 7, "note": None, "fast": True}
 
 
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
         ({"composition": 2}, "composition: 1"),
+        ({"fit": {"steps": "many"}}, "steps 'many' is not a whole number"),
+        ({"fit": {"lr": {"body": 0.1}}}, "Roles are head, adapter, delta, net"),
+        ({"fit": {"lr": -1}}, "lr '-1' is not a number from 0 to 1"),
+        ({"fit": {"precision": "f16"}}, "Write auto or f32"),
         ({"opset": {"core": 2}}, "newest is 1"),
         ({"opset": {"cor": 1}}, "core, fn, arch"),
         ({"node": {}}, "Did you mean 'nodes'"),
