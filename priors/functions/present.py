@@ -26,7 +26,7 @@ class Present:
     output_type: ClassVar[str] = "vec.feat[B,D:1]:f32"
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        read_config(FunctionConfig, config, "present")
+        self.config = read_config(FunctionConfig, config, "present")
 
     def extract(self, values: Sequence[Any]) -> NDArray[np.float32]:
         """Values of any kind -> (n, 1) float32."""
