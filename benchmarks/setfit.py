@@ -77,7 +77,7 @@ def _measure(name: str, number: int, options: argparse.Namespace) -> None:
     task = text_task(name) if name in TASKS else other_task(name, options.data)
     drawn = task.draw(options.labels, number, options.test_rows)
     [column] = task.inputs
-    texts = [value if isinstance(value, str) else np.asarray(value).tolist() for value in task.values(column.name)]
+    texts = [v.tolist() if isinstance(v, np.ndarray) else str(v) for v in task.values(column.name)]
     draw = {
         "modality": column.modality,
         "train": [texts[i] for i in drawn.train],
