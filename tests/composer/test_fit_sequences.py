@@ -103,7 +103,7 @@ def test_what_reads_tokens_is_fitted_saved_and_loaded(library, tmp_path, nodes, 
     assert np.array_equal(model.predict_proba(texts), loaded.predict_proba(texts))
 
 
-@pytest.mark.parametrize("train", ["full", "{last: 1}"])
+@pytest.mark.parametrize("train", [pytest.param("full", marks=pytest.mark.slow), "{last: 1}"])
 def test_a_networks_own_weights_are_fitted_all_of_them_or_its_last_layers(library, tmp_path, train):
     task, options = begun(), {"library": library, "cache": tmp_path / "cache"}
     document = "  p: {op: pool, in: [tokens], axis: T}"
