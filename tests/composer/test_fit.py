@@ -106,6 +106,7 @@ def in_fresh_processes(root: Path, *runs: tuple[str, str]) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_and_this_one_fit_the_same_bits_and_share_a_sound_cache(library, tmp_path):
     task = text_task(24)
     task.save(tmp_path / "task")

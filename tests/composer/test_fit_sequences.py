@@ -121,6 +121,7 @@ def test_a_networks_own_weights_are_fitted_all_of_them_or_its_last_layers(librar
     assert np.array_equal(model.predict_proba(texts), loaded.predict_proba(texts))
 
 
+@pytest.mark.slow
 def test_a_delta_learns_beside_a_gate_and_each_role_has_its_rate(library, tmp_path):
     nodes = """
   d: {op: delta, in: [w], kind: lora, r: 2, targets: ["layers.1.*"]}

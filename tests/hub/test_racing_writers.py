@@ -15,6 +15,8 @@ from tests.factories import sha256
 from tests.live import LiveHub
 from tests.rounds import rounds
 
+pytestmark = pytest.mark.slow
+
 WRITERS = 50
 
 

@@ -13,6 +13,7 @@ from hub.ops.fsck import fsck
 from hub.repos.models import Commit, Repository
 
 
+@pytest.mark.slow
 @pytest.mark.starter
 @pytest.mark.django_db
 def test_seeding_publishes_the_starter_catalogue_and_twice_changes_nothing(home: Path) -> None:

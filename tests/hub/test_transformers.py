@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.live import LiveHub
+
+pytestmark = pytest.mark.slow
 
 SCRIPT = """
 import torch

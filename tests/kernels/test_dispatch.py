@@ -96,6 +96,7 @@ def test_an_unwritable_cache_falls_back_to_the_reference(tmp_path):
     assert "ran reference" in output
 
 
+@pytest.mark.slow
 def test_four_processes_may_compile_the_same_kernel_at_once(tmp_path):
     if reason := _cpu.refusal([torch.zeros(1, 1)]):
         pytest.skip(f"no CPU kernel: {reason}")
