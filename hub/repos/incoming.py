@@ -75,6 +75,8 @@ class Incoming:
                 _forget(staged, room)
 
     def _store(self) -> None:
+        if not self._waiting:
+            return  # a commit of large files, or of none: no transaction for nothing
         put_small([staged for staged, _ in self._waiting.values()], by=self._by)
         for staged, room in self._waiting.values():
             store().discard(staged)

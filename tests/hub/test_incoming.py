@@ -116,5 +116,6 @@ def test_a_thousand_cost_the_queries_of_a_few(ann: User, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(incoming, "_MOST_WAITING", 200)
 
+    assert queries(0) == 0
     assert queries(200) <= queries(20) + 5  # SQLite takes 999 values a statement
     assert queries(400) <= 2 * queries(20) + 10
