@@ -1,5 +1,6 @@
 """Tokenizers without tokenizer.json: transformers' ids from vocabularies, merges and models of SentencePiece."""
 
+import importlib
 import json
 import struct
 from importlib.metadata import PackageNotFoundError, distribution
@@ -90,7 +91,8 @@ def sentencepiece(form: str, kind: int = 1) -> bytes:
 
 @pytest.mark.parametrize("form", ["xlm-roberta", "t5", "deberta-v2"])
 def test_pieces_from_a_file_of_sentencepiece(form: str, tmp_path: Path) -> None:
-    from transformers import convert_slow_tokenizer as library
+    # Not `from transformers import …`: transformers has a function of the module's name, which wins once loaded.
+    library = importlib.import_module("transformers.convert_slow_tokenizer")
 
     (tmp_path / "spm.model").write_bytes(sentencepiece(form))
     converter = {"xlm-roberta": library.XLMRobertaConverter, "t5": library.T5Converter,
