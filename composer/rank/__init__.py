@@ -4,5 +4,6 @@ torch.
 probe.py   exact leave-one-out scores of a block, or a weighted sum of blocks, from its Gram matrix
 sets.py    which blocks to combine and with what weight, averaged over the evidence; when to stop
 head.py    the weights of the same ridge head, from features
+curves.py  label curves, and how many labels a prior is worth
 rows.py    a part of the rows, where there are many
 """
