@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 
 # Before torch is imported anywhere: the suite runs in two processes on two cores, and threads that wait for each other
 # across them cost more than they bring. Children inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Some environments forbid bytecode, and each of some hundred children would compile the hub anew: 0.6 s each time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# A shell starts what runs in its background with Ctrl-C ignored, and children inherit that: tests that interrupt one
+# would wait for nothing.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from collections.abc import Iterator
 from pathlib import Path
