@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
@@ -12,6 +12,7 @@ from composer.graph import Graph
 from priors.errors import BadTask
 from priors.library import Entry
 from priors.manifest import PriorManifest
+from priors.types import parse
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -109,8 +110,17 @@ class Offer:
         return candidate.name + (candidate.place if self.several_columns else "")
 
 
-def offer(task: Task, entries: Iterable[Entry], limits: Limits | Mapping[str, Any] | None = None) -> Offer:
-    """Every block that `task`'s columns and the limits allow. Raises BadTask when there is none."""
+def offer(
+    task: Task,
+    entries: Iterable[Entry],
+    limits: Limits | Mapping[str, Any] | None = None,
+    *,
+    functions: Collection[str] = TRIED,
+) -> Offer:
+    """Every block that `task`'s columns and the limits allow. Raises BadTask when there is none.
+
+    functions  ids of the function priors that may be candidates
+    """
     limits = Limits.of(limits)
     allowed = [entry for entry in entries if limits.allow(entry.manifest)]
     units: list[Unit] = []
@@ -120,7 +130,7 @@ def offer(task: Task, entries: Iterable[Entry], limits: Limits | Mapping[str, An
     for column, modality in columns:
         for entry in allowed:
             manifest = entry.manifest
-            if not _reads(manifest, modality):
+            if not _reads(manifest, modality, functions):
                 continue
             taps = {tap: Candidate(entry.ref, tap, column) for tap in manifest.taps if tap not in manifest.averages}
             manifests |= dict.fromkeys(taps.values(), manifest)
@@ -334,6 +344,9 @@ class _Wiring:
             size = {"length": length, "channels": channels}
             grid = {"op": "fn", "fn": "series_grid", "in": [source], "config": size}
             source = self.once(("grid", column), f"{column}_grid", grid)
+        if isinstance(column, str) and parse(next(iter(manifest.inputs.values()))).kind == "image.pixels":
+            grid = {"op": "fn", "fn": "image_grid", "in": [source]}
+            source = self.once(("grid", column), f"{column}_grid", grid)
         if manifest.modality == "tab" and manifest.function.id not in _SCALED:
             scaled = {"op": "fn", "fn": "standardize", "in": [source], "fit": "train"}
             source = self.once(("scaled", column), "scaled", scaled)
@@ -383,10 +396,10 @@ def _columns(task: Task) -> list[tuple[str | tuple[str, ...], str]]:
     return [*found, (numbers, "tab")] if numbers else found
 
 
-def _reads(manifest: PriorManifest, modality: str) -> bool:
+def _reads(manifest: PriorManifest, modality: str, functions: Collection[str]) -> bool:
     """Whether a prior can read a column. A category is read as its words; networks have nothing to say about it."""
     if modality == "category":
         return manifest.function is not None and manifest.function.id == "word_ngrams"
-    if manifest.function is not None and manifest.function.id not in TRIED:
+    if manifest.function is not None and manifest.function.id not in functions:
         return False
     return manifest.modality == modality and len(manifest.inputs) == 1

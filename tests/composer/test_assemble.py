@@ -12,7 +12,7 @@ from priors.errors import BadTask
 from priors.library import resolver
 from priors.manifest import PriorRef
 from priors.tasks import Task
-from tests.composer._made_up import FILLER, function_library, sentences, table_task, text_task
+from tests.composer._made_up import FILLER, function_library, image_task, sentences, table_task, text_task
 from tests.composer._tiny import tiny_library
 
 REF = PriorRef.parse("prior://priorhub/words@sha256:" + "a" * 64)
@@ -41,6 +41,17 @@ def test_number_columns_are_read_together(library):
     assert names(offered) == ["fourier-features", "quantile", "standardize"]
     assert {candidate.column for candidate in offered.candidates} == {("a", "b", "noise")}
     assert not offered.several_columns
+
+
+def test_functions_that_are_not_tried_by_default_can_be_asked_for(library, tmp_path):
+    task = image_task(tmp_path / "pictures", each=2)
+    offered = offer(task, library.entries(), functions={"dct", "wavelet_scattering", "pixels"})
+
+    assert names(offered) == ["dct", "pixels", "wavelet-scattering"]
+    graph, ends = block_graph(offered, offered.candidates)
+    lock = Lock.of(check(graph, resolver(library)))
+    assert set(ends.values()) <= {node.name for node in lock.nodes}
+    assert [node.attrs["fn"] for node in lock.nodes if node.op == "fn"].count("image_grid") == 1
 
 
 def test_of_several_columns_each_is_offered_and_named(library):
