@@ -16,7 +16,21 @@ from collections.abc import Callable
 
 import torch
 
-from benchmarks import catalog, encode, fit, fitted, forward, fusion, merge, press, serve, setfit, signin, store
+from benchmarks import (
+    catalog,
+    encode,
+    evidence,
+    fit,
+    fitted,
+    forward,
+    fusion,
+    merge,
+    press,
+    serve,
+    setfit,
+    signin,
+    store,
+)
 from benchmarks._timing import ALLOCATOR, environment
 
 PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
@@ -24,6 +38,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "forward": lambda options: forward.run(options.rounds),
     "fit": lambda options: fit.run(),
     "press": lambda options: press.run(),
+    "evidence": lambda options: evidence.run(),
     "serve": lambda options: serve.run(options.rounds),
 }
 

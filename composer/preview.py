@@ -6,10 +6,7 @@
     found.adapters    what was put in between, its parameters and what it costs
     found.warnings    in words: parts that repeat each other, that drown others, or that hardly vary
 
-Centered kernel alignment with a linear kernel is 1 when one value is a rotated and scaled copy of the other and 0 when
-they have nothing in common (Kornblith et al. 2019); the unbiased estimate of HSIC keeps many features on few rows from
-looking alike (Song et al. 2012). Effective rank is the exponential of the entropy of the spectrum (Roy and Vetterli
-2007).
+composer/rank/alignment.py says what CKA and effective rank are.
 """
 
 from __future__ import annotations
@@ -32,6 +29,7 @@ from composer.graph import Graph
 from composer.lock import Lock
 from composer.lower import lower
 from composer.nested import resolver
+from composer.rank.alignment import cka, effective_rank
 from priors.errors import BadTask
 from priors.library import Library
 
@@ -150,33 +148,6 @@ def _gram(block: Array) -> Array:
     """The Gram matrix of rows (n, d), centered."""
     centered = block - block.mean(axis=0)
     return np.asarray(centered @ centered.T)
-
-
-def cka(first: Array, second: Array) -> float:
-    """Linear CKA of two centered Gram matrices (n, n), unbiased, cut to [0, 1]; 0 when either has no variance."""
-    mutual, own, other = _hsic(first, second), _hsic(first, first), _hsic(second, second)
-    if own <= 0 or other <= 0:
-        return 0.0
-    return float(np.clip(mutual / np.sqrt(own * other), 0.0, 1.0))
-
-
-def _hsic(first: Array, second: Array) -> float:
-    """The unbiased estimate times a constant; n >= 4 rows."""
-    n = len(first)
-    k, m = first - np.diag(np.diag(first)), second - np.diag(np.diag(second))
-    together = k @ m
-    trace, sums = float(np.trace(together)), float(k.sum() * m.sum()) / ((n - 1) * (n - 2))
-    return trace + sums - 2 * float(together.sum()) / (n - 2)
-
-
-def effective_rank(kernel: Array) -> float:
-    """Of the spectrum of a centered Gram matrix: 1 when all rows lie on a line, 0 when all are the same."""
-    spectrum = np.maximum(np.linalg.eigvalsh(kernel), 0.0)
-    total = spectrum.sum()
-    if total <= 0:
-        return 0.0
-    parts = spectrum[spectrum > total * 1e-12] / total
-    return float(np.exp(-(parts * np.log(parts)).sum()))
 
 
 def _parameters(node: TypedNode, lock: Lock) -> int:

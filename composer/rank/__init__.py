@@ -8,4 +8,7 @@ curves.py  label curves, and how many labels a prior is worth
 rows.py    a part of the rows, where there are many
 history.py what is known of tasks and priors, and how priors did on tasks
 tables.py  published tables of results as CSV
+evidence.py  exact log evidence (LogME) of features or Gram matrices; grams.py  the sums it needs, in parts of rows
+transfer.py  LEEP, N-LEEP, nearest neighbours, the Brier score;  alignment.py  CKA and effective rank
+score.py   all of these for a file: `python -m composer.rank.score`
 """

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from composer.graph import Graph
-from composer.preview import cka, effective_rank, preview
+from composer.preview import preview
+from composer.rank.alignment import cka, effective_rank
 from priors.errors import BadTask
 from priors.tasks import Task
 from tests.composer._tiny import tiny_library
