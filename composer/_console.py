@@ -65,7 +65,8 @@ def ranking_text(ranking: dict[str, Any]) -> str:
     ]
     head = {"set": "A set is worth it", "one": "One prior is enough", "none": "No prior helps"}[ranking["answer"]]
     shown = table(("choice", "kind", "expected", "interval", "why"), rows)
-    return f"{head}: {printable(str(ranking['why']))}\n\n{shown}"
+    warned = "".join(f"! {printable(str(warning))}\n" for warning in ranking.get("warnings") or [])
+    return f"{head}: {printable(str(ranking['why']))}\n{warned}\n{shown}"
 
 
 def benchmark_text(result: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
@@ -31,6 +32,7 @@ from composer.errors import Cancelled as Stopped
 from composer.rank.probe import Array, Probe, Targets, chance, gram, probe
 from composer.rank.rows import sample
 from composer.rank.sets import Scored, Search, Weights, mix, search
+from composer.suspect import suspicions
 from priors.errors import BadTask
 from priors.library import Library
 
@@ -63,6 +65,7 @@ def recommend(
     cannot be ranked on or no prior reads them; Cancelled when stopped.
     """
     library = open_library(library, hub)
+    suspected = suspicions(task)
     task = to_learn_from(task)
     targets = read_targets(task)
     offered = offer(task, library.entries(), limits)
@@ -83,7 +86,8 @@ def recommend(
         raise Stopped("stopped while scoring. Features are cached.")
     report(4, STEPS, "searching for sets")
     plain = gram(Plain(task).fitted(rows, rows)[0])
-    return rank(task, offered, kernels, targets, plain, report=within(report, 4, STEPS, "searching "))
+    found = rank(task, offered, kernels, targets, plain, report=within(report, 4, STEPS, "searching "))
+    return replace(found, warnings=(*suspected, *found.warnings))
 
 
 def rank(

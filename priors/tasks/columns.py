@@ -172,11 +172,11 @@ def _modality(column: pa.ChunkedArray, *, alone: bool) -> Modality:
 
 def _is_dull(column: pa.ChunkedArray) -> bool:
     """Nothing to learn from: every cell missing, or row numbers."""
-    if column.null_count == len(column):
+    numbers = as_numbers(column)
+    if column.null_count == len(column) or (numbers is not None and np.isnan(numbers).all()):
         return True
     if len(column) < ROW_NUMBER_FROM or (column.type == pa.float64()):
         return False
-    numbers = as_numbers(column)
     return numbers is not None and bool(np.all(np.diff(numbers) == 1))
 
 
