@@ -34,7 +34,7 @@ run: $(VENV)/.installed ## The hub on this machine: make run PORT=8000
 test: $(VENV)/.installed ## The test suite; .ci/run adds what takes minutes, and repeats it on PostgreSQL and Redis
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
-soak: $(VENV)/.installed ## Races, kills and random draws at full count, into docs/soak.md (an hour; goes on where it was interrupted)
+soak: $(VENV)/.installed ## Races, kills and random draws at full count, into docs/soak.md (half an hour; goes on where it was interrupted)
 	$(BIN)/python scripts/soak
 
 lint: $(VENV)/.installed ## Formatting, style, types, layers, migrations
