@@ -58,15 +58,57 @@ def progress() -> Iterator[Report]:
 
 
 def ranking_text(ranking: dict[str, Any]) -> str:
-    """A ranking for people: the answer, why, and the first choices."""
+    """A ranking for people: the answer, why, the first choices, and what speaks for them."""
     rows = [
         (c["name"], c["kind"], c["expected"], f"[{c['low']:.3f}, {c['high']:.3f}]", c["why"])
         for c in [*ranking["sets"][:5], *ranking["singles"][:10]]
     ]
     head = {"set": "A set is worth it", "one": "One prior is enough", "none": "No prior helps"}[ranking["answer"]]
-    shown = table(("choice", "kind", "expected", "interval", "why"), rows)
-    warned = "".join(f"! {printable(str(warning))}\n" for warning in ranking.get("warnings") or [])
-    return f"{head}: {printable(str(ranking['why']))}\n{warned}\n{shown}"
+    parts = [f"{head}: {printable(str(ranking['why']))}"]
+    parts += [f"! {printable(str(warning))}" for warning in ranking.get("warnings") or []]
+    parts += ["", table(("choice", "kind", "expected", "interval", "why"), rows)]
+    passed = ", ".join(f"{one['name']} ({one['expected']:.3f} on {one['rows']})" for one in ranking.get("passed") or [])
+    parts += ["", f"Left out after a part of the rows: {printable(passed)}"] if passed else []
+    return "\n".join([*parts, *_explained(ranking.get("explained") or {}), *_prospects(ranking.get("prospects") or [])])
+
+
+def _prospects(ways: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What adapting may bring and cost; nothing where staying frozen is all there is."""
+    if len(ways) < 2:
+        return []
+    rows = [
+        (
+            way["name"],
+            way["kind"],
+            way["expected"],
+            f"{way['gain']:+.3f} [{way['gain_low']:+.3f}, {way['gain_high']:+.3f}]",
+            "" if way["over_adapted"] is None else f"{way['over_adapted']:+.3f}",
+            f"{way['seconds']:.0f} s, {way['memory_mb']:.0f} MB{'' if way['within'] else ', beyond the limits'}",
+        )
+        for way in ways[:8]
+    ]
+    return ["", table(("going on as", "kind", "predicted", "over frozen", "over adapted alone", "cost"), rows)]
+
+
+def _explained(explained: Mapping[str, Any]) -> list[str]:
+    """The lines that say why."""
+    lines = []
+    if terms := explained.get("parts"):
+        lines += ["", "Expected score: " + printable(", ".join(f"{t['value']:+.3f} {t['what']}" for t in terms))]
+    if credits := explained.get("credits"):
+        rows = [
+            (c["name"], f"{c['weight']:.0%}", f"{c['drop']:+.3f}", f"[{c['low']:+.3f}, {c['high']:+.3f}]", c["overlap"])
+            for c in credits
+        ]
+        lines += ["", table(("without this prior", "weight", "the score falls", "interval", "overlap"), rows)]
+    if nearest := explained.get("nearest"):
+        shown = ", ".join(f"{n['task']} ({n['agreement']:.2f}; best there: {n['best']})" for n in nearest)
+        lines += ["", f"Most like these past tasks: {printable(shown)}"]
+    if said := explained.get("would_change"):
+        lines += ["", printable(str(said))]
+    if following := explained.get("next"):
+        lines += ["Worth evaluating next: " + printable("; ".join(f"{n['name']} ({n['why']})" for n in following))]
+    return lines
 
 
 def benchmark_text(result: dict[str, Any]) -> str:

@@ -267,7 +267,7 @@ class _Arena:
         started = perf_counter()
         kernels: Mapping[str, Array] = {name: unit_kernel(unit, train) for name, unit in self.units.items()}
         trusted = [name for name, unit in self.units.items() if unit.trusted]
-        chosen = search(kernels, targets, trusted=trusted).averaged
+        chosen = search(kernels, targets, trusted=trusted).chosen
         score("recommended set", "recommended", members_of(chosen.weights, self.units), started)
         return scores
 

@@ -48,6 +48,9 @@ class Blocks:
 
     The rows in `task` decide what is computed and cached; which of them are labelled is said later, so one extraction
     serves all draws. Nothing here looks at the target.
+
+    rows    ascending numbers of those that are wanted; the others are not computed, and may not be asked for
+    hashes  kept between several Blocks of one task, so that its columns are hashed once
     """
 
     def __init__(
@@ -58,14 +61,19 @@ class Blocks:
         cache: FeatureCache,
         *,
         candidates: Sequence[Candidate] | None = None,
+        rows: Rows | None = None,
+        hashes: dict[Any, str] | None = None,
         report: Report = silent,
         cancelled: Cancelled = never,
     ) -> None:
         chosen = tuple(candidates if candidates is not None else offered.candidates)
         graph, self._ends = block_graph(offered, chosen)
+        self._rows = rows
         self._lock = Lock.of(check(graph, resolver(library)))
         self._lowered = lower(self._lock, library)
-        self._values = frozen_values(self._lowered, task, cache, report=report, cancelled=cancelled)
+        self._values = frozen_values(
+            self._lowered, task, cache, rows=rows, hashes=hashes, report=report, cancelled=cancelled
+        )
 
     def fitted(
         self, labelled: Rows, rows: Rows | None = None, *, normalized: bool = True
@@ -74,6 +82,9 @@ class Blocks:
 
         normalized  False gives what the prior says, before it is brought to the length of the others
         """
+        if self._rows is not None:
+            labelled = np.searchsorted(self._rows, labelled)
+            rows = None if rows is None else np.searchsorted(self._rows, rows)
         fit_functions(self._lowered, self._values, labelled)
         given = {name: value if rows is None else value[rows] for name, value in self._values.items()}
         ends = list(self._ends.values())
@@ -112,17 +123,25 @@ def column_values(lock: Lock, task: Task) -> dict[str, Any]:
 
 
 def frozen_values(
-    lowered: Lowered, task: Task, cache: FeatureCache, *, report: Report = silent, cancelled: Cancelled = never
+    lowered: Lowered,
+    task: Task,
+    cache: FeatureCache,
+    *,
+    rows: Rows | None = None,
+    hashes: dict[Any, str] | None = None,
+    report: Report = silent,
+    cancelled: Cancelled = never,
 ) -> dict[str, Tensor]:
-    """What fitting starts from, for every row, by slot: the frozen frontier (through the cache), sequences with their
-    masks, and the numeric inputs.
+    """What fitting starts from, for every row or for `rows` (ascending), by slot: the frozen frontier (through the
+    cache), sequences with their masks, and the numeric inputs.
 
     Raises Cancelled between batches when asked to stop.
     """
     lock = lowered.lock
     columns = column_values(lock, task)
+    asked = np.arange(len(task)) if rows is None else rows
     nodes = {node.name: node for node in lock.nodes}
-    keys = data_keys(lock, {name: data_hash({"": values}) for name, values in columns.items()})
+    keys = data_keys(lock, _column_hashes(lock, columns, {} if hashes is None else hashes))
     by_data: dict[str, dict[str, list[str]]] = {}  # hash of the data -> hash of the value -> where it is wanted
     masks = {mask for _, mask in lowered.masks.values()}
     for name in lock.frontier:
@@ -135,24 +154,48 @@ def frozen_values(
     found: dict[str, Tensor] = {}
     for data, wanted in by_data.items():
 
-        def compute(missing: Sequence[str], wanted: Mapping[str, list[str]] = wanted) -> Mapping[str, Any]:
+        def compute(
+            missing: Sequence[str], some: Rows | None = None, wanted: Mapping[str, list[str]] = wanted
+        ) -> Mapping[str, Any]:
             def progress(done: int, of: int) -> None:
                 if cancelled():
                     raise Stopped("stopped while computing features. What was finished before is cached.")
                 report(done, of, f"features of {of:,} rows")
 
             slots = list(dict.fromkeys(wanted[key][0] for key in missing))
-            made = lowered.padded(columns, slots, progress=progress)
+            part = columns if some is None else {name: _take(values, some) for name, values in columns.items()}
+            made = lowered.padded(part, slots, progress=progress)
             return {key: made[wanted[key][0]] for key in missing}
 
-        held = cache.get(list(wanted), data, compute)
+        # Sequences are as long as the longest of all rows, so parts of them do not join.
+        whole = [key for key, slots in wanted.items() if any(slot in lowered.masks or slot in masks for slot in slots)]
+        held = cache.get_rows([key for key in wanted if key not in whole], data, asked, len(task), compute)
+        held |= {key: value[asked] for key, value in cache.get(whole, data, compute).items()}
         for key, slots in wanted.items():
             # A copy: torch has no read-only tensors, and a map must not be written by accident.
             value = torch.from_numpy(np.array(held[key]))
             found |= {slot: value > 0 if slot in masks else value for slot in slots}
     for node in lock.nodes:
         if node.name in columns and node.type is not None and not node.type.is_raw:
-            found[node.name] = torch.as_tensor(np.asarray(columns[node.name], dtype=np.float32))
+            found[node.name] = torch.as_tensor(np.asarray(columns[node.name], dtype=np.float32)[asked])
+    return found
+
+
+def _take(values: Any, rows: Rows) -> Any:
+    if len(rows) == len(values):
+        return values
+    return values[rows] if isinstance(values, np.ndarray) else [values[row] for row in rows]
+
+
+def _column_hashes(lock: Lock, columns: Mapping[str, Any], known: dict[Any, str]) -> dict[str, str]:
+    """The hash of each input's values; what is `known` by column is not hashed again."""
+    found = {}
+    for name, values in columns.items():
+        column = lock.node(name).attrs.get("column", name)
+        key = column if isinstance(column, str) else tuple(column)
+        if key not in known:
+            known[key] = data_hash({"": values})
+        found[name] = known[key]
     return found
 
 

@@ -1,6 +1,7 @@
 """The feature cache: what frozen priors say about a column, computed once and shared by everybody who asks again.
 
 root/<node hash>/<data hash>.npy      one array (n, D) float32; named by what it is, so it is never out of date
+root/<node hash>/<data hash>.npz      the same of some rows: `rows` (m,) ascending, `values` (m, D), until all are known
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import hashlib
 import os
 import time
 import uuid
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tokenize import TokenError
-from typing import Any
+from typing import IO, Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +26,8 @@ from priors.errors import BadTable, UserError
 
 Features = NDArray[np.float32]
 Compute = Callable[[Sequence[str]], Mapping[str, Features]]
+Rows = NDArray[np.int64]
+ComputeRows = Callable[[Sequence[str], Rows], Mapping[str, Features]]
 
 DEFAULT_BYTES = 4 << 30
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
@@ -69,6 +74,70 @@ class FeatureCache:
             self._evict()
         return found
 
+    def get_rows(
+        self, nodes: Sequence[str], data: str, rows: Rows, count: int, compute: ComputeRows
+    ) -> dict[str, Features]:
+        """{node: (m, ...)} for the `rows` (m,), ascending, of data that has `count`; `compute` is asked for what is
+        missing, at once for all nodes that lack the same rows.
+
+        No row of a node is computed twice: parts are kept, and joined to the whole when it is complete.
+        """
+        wanted = dict.fromkeys(nodes)
+        held = {node: self._part(node, data, count) for node in wanted}
+        if any(_lacks(part, rows).size for part in held.values()):
+            with self._locked(data):
+                held = {node: self._part(node, data, count) for node in wanted}  # somebody may be first
+                lacking: dict[bytes, list[str]] = {}
+                for node, part in held.items():
+                    lacks = _lacks(part, rows)
+                    if lacks.size:
+                        lacking.setdefault(lacks.tobytes(), []).append(node)
+                for key, some in lacking.items():
+                    lacks = np.frombuffer(key, dtype=np.int64)
+                    for node, values in compute(some, lacks).items():
+                        held[node] = self._join(node, data, held[node], (lacks, values), count)
+            self._evict()
+        return {
+            node: values if len(known) == len(rows) else values[np.searchsorted(known, rows)]
+            for node, (known, values) in held.items()
+        }
+
+    def _part(self, node: str, data: str, count: int) -> tuple[Rows, Features]:
+        """The rows that are known, and their values."""
+        whole = self._read(node, data)
+        if whole is not None:
+            return np.arange(count), whole
+        path = self._path(node, data).with_suffix(".npz")
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                rows, values = file["rows"], file["values"]
+            if len(rows) != len(values):
+                raise ValueError("cut short")
+        except FileNotFoundError:
+            return _NONE
+        except (ValueError, EOFError, KeyError, SyntaxError, TokenError, OSError, BadZipFile, zlib.error):
+            path.unlink(missing_ok=True)
+            return _NONE
+        with suppress(OSError):
+            os.utime(path)
+        return rows, values
+
+    def _join(
+        self, node: str, data: str, known: tuple[Rows, Features], fresh: tuple[Rows, Features], count: int
+    ) -> tuple[Rows, Features]:
+        """Both parts in one, on disk."""
+        rows = np.concatenate([known[0], fresh[0]])
+        values = np.concatenate([known[1], fresh[1]]) if len(known[0]) else np.asarray(fresh[1], dtype=np.float32)
+        order = np.argsort(rows)
+        rows, values = rows[order], values[order]
+        part = self._path(node, data).with_suffix(".npz")
+        if len(rows) == count:
+            self._write(node, data, values)
+            part.unlink(missing_ok=True)
+        else:
+            self._place(part, lambda file: np.savez(file, rows=rows, values=values))
+        return rows, values
+
     def _known(self, nodes: Iterable[str], data: str) -> dict[str, Features]:
         return {node: array for node in nodes if (array := self._read(node, data)) is not None}
 
@@ -90,12 +159,16 @@ class FeatureCache:
         return array
 
     def _write(self, node: str, data: str, array: Features) -> None:
-        path = self._path(node, data)
+        plain = np.ascontiguousarray(array, dtype=np.float32)
+        self._place(self._path(node, data), lambda file: np.save(file, plain, allow_pickle=False))
+
+    def _place(self, path: Path, write: Callable[[IO[bytes]], None]) -> None:
+        """The file appears whole or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
         try:
             with temporary.open("wb") as file:
-                np.save(file, np.ascontiguousarray(array, dtype=np.float32), allow_pickle=False)
+                write(file)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -115,7 +188,7 @@ class FeatureCache:
         for path in self.root.glob("*/*"):
             with suppress(FileNotFoundError):
                 stat = path.stat()
-                if path.suffix == ".npy":
+                if path.suffix in (".npy", ".npz"):
                     files.append((stat.st_mtime_ns, stat.st_size, path))
                 elif path.suffix == ".tmp" and time.time() - stat.st_mtime > STALE_SECONDS:
                     path.unlink()
@@ -125,6 +198,13 @@ class FeatureCache:
                 return
             path.unlink(missing_ok=True)  # readers keep their map until they close it
             excess -= size
+
+
+_NONE: tuple[Rows, Features] = (np.empty(0, dtype=np.int64), np.empty((0, 0), dtype=np.float32))
+
+
+def _lacks(part: tuple[Rows, Features], rows: Rows) -> Rows:
+    return np.setdiff1d(rows, part[0], assume_unique=True)
 
 
 def _limit() -> int:

@@ -123,6 +123,145 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class Passed:
+    """A network that was left out after `rows` rows, and what was expected of it there (composer.race)."""
+
+    name: str
+    rows: int
+    expected: float
+
+
+@dataclass(frozen=True)
+class Part:
+    """One term of an expected score; the terms sum to it."""
+
+    what: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Credit:
+    """What one prior of the recommended set is worth on the labelled rows.
+
+    drop       how much the leave-one-out score falls when it is left out, with a 95 % interval, paired row by row
+    overlap    how much of it the others say already: alignment (CKA), 1 for the same
+    """
+
+    name: str
+    weight: float
+    drop: float
+    low: float
+    high: float
+    overlap: float
+
+
+@dataclass(frozen=True)
+class Joining:
+    """A prior that a set was grown by, in order, or that was next and did not earn its place.
+
+    gain  fall of the leave-one-out loss; error: its standard error;  overlap: with what was in the set before (CKA)
+    """
+
+    name: str
+    gain: float
+    error: float
+    overlap: float
+    taken: bool
+
+
+@dataclass(frozen=True)
+class Next:
+    """Something worth evaluating next: it could be as good as `upper`, and so better than what is recommended."""
+
+    name: str
+    expected: float
+    upper: float
+    why: str
+
+
+@dataclass(frozen=True)
+class Near:
+    """A past task like this one. agreement: rank correlation of the scores that priors have there with those here,
+    where enough are known; best: what did best there."""
+
+    task: str
+    agreement: float | None
+    best: str
+
+
+@dataclass(frozen=True)
+class Stands:
+    """Where a prior stands among those of the task, in deviations of their scores: terms of the past (general, subject,
+    letters, or card alone) and of the labelled rows, which sum to it; sd: how sure that is."""
+
+    name: str
+    terms: Mapping[str, float]
+    standing: float
+    sd: float
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """A way to go on from the recommended choice, and what is predicted of it before anything is trained
+    (composer.prospects).
+
+    kind         "frozen", "adapted" (one network), "set" (with an adapted member), "ensemble", "branches"; how: lora,
+                 full
+    expected     predicted score, with a 95 % interval; gain: over the recommended frozen choice, likewise
+    over_adapted predicted gain of a combination over the best adapted network alone
+    within       whether seconds and memory are within the limits
+    """
+
+    name: str
+    kind: Literal["frozen", "adapted", "set", "ensemble", "branches"]
+    how: str
+    expected: float
+    low: float
+    high: float
+    gain: float
+    gain_low: float
+    gain_high: float
+    over_adapted: float | None
+    seconds: float
+    memory_mb: float
+    within: bool
+    why: str
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why the answer is what it is.
+
+    parts        terms that sum to the expected score of the recommended choice
+    credits      what each of its priors is worth
+    growth       how a set grew, and why it stopped
+    would_change what evidence would change the answer, in a sentence
+    rows_needed  labelled rows in all that would tell the recommended from the next best, None where none would
+    next         what to evaluate next, the most promising first
+    nearest      past tasks, nearest first, where a history is known
+    stands       where priors stand by the past and the rows together, likewise, best first
+    """
+
+    parts: tuple[Part, ...] = ()
+    credits: tuple[Credit, ...] = ()
+    growth: tuple[Joining, ...] = ()
+    would_change: str = ""
+    rows_needed: int | None = None
+    next: tuple[Next, ...] = ()
+    nearest: tuple[Near, ...] = ()
+    stands: tuple[Stands, ...] = ()
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Explanation:
+        """What `asdict` gave; what is missing is empty."""
+        kinds: dict[str, Any] = {
+            "parts": Part, "credits": Credit, "growth": Joining, "next": Next, "nearest": Near, "stands": Stands,
+        }  # fmt: skip
+        many = {key: tuple(kind(**one) for one in content.get(key, ())) for key, kind in kinds.items()}
+        return cls(**many, would_change=content.get("would_change", ""), rows_needed=content.get("rows_needed"))
+
+
+@dataclass(frozen=True)
 class Ranking:
     """The answer to "which priors for this task?"
 
@@ -130,6 +269,9 @@ class Ranking:
     baseline  the same head on the rows without a prior
     singles   every block alone, best expected first
     sets      the recommended set first, then others that were tried
+    passed    networks that were left out after a part of the rows, where there were many
+    explained why the answer is what it is
+    prospects what adapting may bring and cost, the most promising first; staying frozen is among them
     """
 
     task: str
@@ -143,6 +285,9 @@ class Ranking:
     sets: tuple[Choice, ...]
     best: Choice
     warnings: tuple[str, ...] = field(default=())
+    passed: tuple[Passed, ...] = ()
+    explained: Explanation = Explanation()
+    prospects: tuple[Prospect, ...] = ()
 
     def to_json(self) -> str:
         """The ranking as a JSON text."""
@@ -162,6 +307,9 @@ class Ranking:
             "sets": [one.to_dict() for one in self.sets],
             "best": self.best.to_dict(),
             "warnings": list(self.warnings),
+            "passed": [asdict(one) for one in self.passed],
+            "explained": asdict(self.explained),
+            "prospects": [asdict(one) for one in self.prospects],
         }
 
     @classmethod
@@ -175,6 +323,9 @@ class Ranking:
                 "baseline": Choice.from_dict(content["baseline"]),
                 "best": Choice.from_dict(content["best"]),
                 "warnings": tuple(content.get("warnings", ())),
+                "passed": tuple(Passed(**one) for one in content.get("passed", ())),
+                "explained": Explanation.from_dict(content.get("explained", {})),
+                "prospects": tuple(Prospect(**one) for one in content.get("prospects", ())),
             }
         )
 
@@ -185,10 +336,13 @@ class Limits:
 
     budget_mb  megabytes of its files
     license    "sell" keeps only what is known to permit commercial use
+    minutes    that adapting may take, and memory_mb that it may need: ways beyond them are marked, not left out
     """
 
     budget_mb: float | None = None
     license: License = "any"
+    minutes: float | None = None
+    memory_mb: float | None = None
 
     def allow(self, manifest: PriorManifest) -> bool:
         """Whether a prior may be a candidate."""
@@ -207,8 +361,10 @@ class Limits:
             if key not in known:
                 raise BadTask(f"there is no limit {key!r}. Limits are {', '.join(sorted(known))}.")
         limits = cls(**(given or {}))
-        if limits.budget_mb is not None and not (_is_number(limits.budget_mb) and limits.budget_mb >= 0):
-            raise BadTask(f"limit budget_mb is {limits.budget_mb!r}. Give megabytes as a number, 0 or more.")
+        for key, what in (("budget_mb", "megabytes"), ("minutes", "minutes"), ("memory_mb", "megabytes")):
+            value = getattr(limits, key)
+            if value is not None and not (_is_number(value) and value >= 0):
+                raise BadTask(f"limit {key} is {value!r}. Give {what} as a number, 0 or more.")
         if limits.license not in get_args(License):
             raise BadTask(f"limit license is {limits.license!r}. Give {' or '.join(get_args(License))}.")
         return limits

@@ -75,6 +75,12 @@ With = Annotated[
 ]
 Remote = Annotated[bool, typer.Option("--remote", help="Send the rows to the hub and run there.")]
 BudgetMb = Annotated[float | None, typer.Option("--budget-mb", min=0, help="Leave out priors of more megabytes.")]
+Minutes = Annotated[
+    float | None, typer.Option("--minutes", min=0, help="That adapting may take: ways beyond are marked.")
+]
+MemoryMb = Annotated[
+    float | None, typer.Option("--memory-mb", min=0, help="Megabytes that adapting may need: ways beyond are marked.")
+]
 License = Annotated[
     Literal["sell", "any"], typer.Option("--license", help="sell: only priors whose license lets the model be sold.")
 ]
@@ -89,6 +95,8 @@ def recommend(
     target: Target = None,
     budget_mb: BudgetMb = None,
     license: License = "any",
+    minutes: Minutes = None,
+    memory_mb: MemoryMb = None,
     kind: Kind = None,
     separator: Separator = None,
     group: Group = None,
@@ -101,7 +109,7 @@ def recommend(
 ) -> None:
     """Say which priors to combine for these rows, what to expect of it, and why."""
     task = _task(data, target, kind=kind, separator=separator, group=group, ignore=ignore)
-    limits = _limits(budget_mb, license)
+    limits = _limits(budget_mb=budget_mb, license=license, minutes=minutes, memory_mb=memory_mb)
     with progress() as report:
         if remote:
             from composer import remote as far
@@ -402,8 +410,9 @@ def _composition(folder: Path, library: Library) -> Any:
     return Composition.load(folder, library=library)
 
 
-def _limits(budget_mb: float | None, license: str) -> dict[str, Any]:
-    return ({} if budget_mb is None else {"budget_mb": budget_mb}) | ({} if license == "any" else {"license": license})
+def _limits(**given: Any) -> dict[str, Any]:
+    """Those that say something."""
+    return {name: value for name, value in given.items() if value not in (None, "any")}
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from composer.assemble import Offer, Unit, offer, plain_members
 from composer.baseline import Plain
@@ -21,6 +22,7 @@ from composer.choices import (
     Kind,
     Limits,
     Member,
+    Passed,
     Ranking,
     Report,
     join_names,
@@ -29,6 +31,9 @@ from composer.choices import (
     within,
 )
 from composer.errors import Cancelled as Stopped
+from composer.explain import CLEAR, explain
+from composer.prospects import prospects
+from composer.race import Rows, narrowed, race
 from composer.rank.probe import Array, Probe, Targets, chance, gram, probe
 from composer.rank.rows import sample
 from composer.rank.sets import Scored, Search, Weights, mix, search
@@ -44,9 +49,6 @@ STEPS = 4
 SHOWN_SETS = 5
 MAX_ROWS = 1_000
 """Labelled rows that are judged on: a score takes the cube of the rows, measured 0.1 s for 1,000 and 7 s for 4,000."""
-
-CLEAR = 2.0
-"""Standard errors of the paired loss difference from which a claim is called supported."""
 
 
 def recommend(
@@ -64,29 +66,38 @@ def recommend(
     Every expected score is exact leave-one-out of the same head that `fit` trains. Raises BadTask when the rows
     cannot be ranked on or no prior reads them; Cancelled when stopped.
     """
+    limits = Limits.of(limits)
     library = open_library(library, hub)
     suspected = suspicions(task)
     task = to_learn_from(task)
     targets = read_targets(task)
     offered = offer(task, library.entries(), limits)
     report(1, STEPS, f"{len(offered.candidates)} blocks of {len(offered.units)} priors")
-    blocks = Blocks(
-        task,
-        offered,
-        library,
-        FeatureCache.of(cache),
-        report=within(report, 2, STEPS, "computing "),
-        cancelled=cancelled,
-    )
     rows = sample(targets, MAX_ROWS)
     targets = targets.take(rows)
+    cache = FeatureCache.of(cache)
+    hashes: dict[Any, str] = {}
+
+    def read(candidates: Sequence[Candidate], some: Rows) -> Mapping[Candidate, NDArray[np.float32]]:
+        blocks = Blocks(
+            task, offered, library, cache, candidates=candidates, rows=some, hashes=hashes,
+            report=within(report, 2, STEPS, "computing "), cancelled=cancelled,
+        )  # fmt: skip
+        return blocks.fitted(some, some)
+
+    ran = race(offered, targets, rows, len(task), read, report=within(report, 2, STEPS, "comparing "))
+    offered = narrowed(offered, ran.kept)
+    blocks = read(offered.candidates, rows)
     report(3, STEPS, "scoring every prior alone")
-    kernels = {candidate: gram(block) for candidate, block in blocks.fitted(rows, rows).items()}
+    kernels = {candidate: gram(block) for candidate, block in blocks.items()}
     if cancelled():
         raise Stopped("stopped while scoring. Features are cached.")
     report(4, STEPS, "searching for sets")
     plain = gram(Plain(task).fitted(rows, rows)[0])
-    found = rank(task, offered, kernels, targets, plain, report=within(report, 4, STEPS, "searching "))
+    found = rank(
+        task, offered, kernels, targets, plain, passed=ran.passed, limits=limits,
+        report=within(report, 4, STEPS, "searching "),
+    )  # fmt: skip
     return replace(found, warnings=(*suspected, *found.warnings))
 
 
@@ -97,6 +108,8 @@ def rank(
     targets: Targets,
     plain: Array,
     *,
+    passed: Sequence[Passed] = (),
+    limits: Limits | None = None,
     report: Report = silent,
 ) -> Ranking:
     """The ranking, given the Gram matrices (n, n) of every candidate and of the plain features on the labelled rows."""
@@ -118,10 +131,14 @@ def rank(
         judged(offered.name(c), "single", (Member(c, 1.0),), p, best_single, _why_single(p, guess, c, offered), s)
         for c, p, s in singles
     )
-    best = _set_choice(found.averaged, offered, best_single, seconds, best_of=single_choices)
+    best = _set_choice(found.chosen, offered, best_single, seconds, best_of=single_choices)
     sets = (best, *_others(found, offered, by_unit, targets, best_single))
-    answer, why = _answer(best, found.averaged.probe, baseline, guess)
+    answer, why = _answer(best, found.chosen.probe, baseline, guess)
     chosen = base if answer == "none" else best
+    explained = explain(
+        found, units, by_unit, targets, baseline, best_single, (best.name, single_choices[0].name),
+        (chosen, *sets, *single_choices), passed,
+    )  # fmt: skip
     return Ranking(
         task=task.name,
         rows=len(task),
@@ -134,7 +151,13 @@ def rank(
         sets=sets,
         best=chosen,
         warnings=tuple(_warnings(task, targets)),
-    )
+        passed=tuple(passed),
+        explained=explained,
+        prospects=prospects(
+            chosen, baseline if answer == "none" else found.chosen.probe, offered, by_unit, targets,
+            limits or Limits(), labelled=len(task),
+        ),
+    )  # fmt: skip
 
 
 def unit_kernel(unit: Unit, kernels: Mapping[Candidate, Array]) -> Array:
@@ -238,7 +261,7 @@ def _others(
 ) -> list[Choice]:
     """The best set of each other combination of units, judged on all rows, to be shown beside the recommended one."""
     units = {unit.name: unit for unit in offered.units}
-    seen = {frozenset(found.averaged.weights)}
+    seen = {frozenset(found.chosen.weights)}
     choices = []
     for one in found.tried:
         key = frozenset(one.weights)

@@ -153,7 +153,8 @@ def _within(task: Task, keys: Codes, train: Codes) -> Iterator[str]:
 
 def _dull(task: Task, train: Codes) -> Iterator[str]:
     """Columns without a value, or with one."""
-    empty, single = [], []
+    empty: list[str] = []
+    single: list[str] = []
     for column in task.columns[:COLUMNS]:
         if column.modality == "ignored":
             numbers = as_numbers(task.rows.column(column.name).take(train))
@@ -184,7 +185,9 @@ def _giveaways(task: Task) -> Iterator[str]:
     rare = log(CHANCE) - log(max(len(inputs), 1))
     if _by_chance(np.bincount(y, minlength=len(task.labels))) > rare:
         return  # so few rows that many a column would
-    ordered, valued, said = [], [], []
+    ordered: list[str] = []
+    valued: list[str] = []
+    said: list[str] = []
     for column in inputs:
         values = task.values(column.name)
         if column.modality == "num":

@@ -176,6 +176,17 @@ class Probe:
         return max(score - NORMAL_95 * error, 0.0), min(score + NORMAL_95 * error, 1.0)
 
 
+def score_gap(better: Probe, other: Probe) -> tuple[float, float]:
+    """How much higher the score of one probe is than another's on the same rows, and its standard error, paired."""
+    targets = better.targets
+    gap = better.score - other.score
+    if targets.sets:
+        truth = targets.matrix
+        parts = [f1_left_out(truth, one.scores > CUT) for one in (better, other)]
+        return gap, jackknife_error(parts[0] - parts[1])
+    return gap, targets.standard_error(better.hits - other.hits)
+
+
 def gram(features: NDArray[np.floating]) -> Array:
     """K = F Fᵀ / mean diagonal for features F (n, d), centered here, in float64; zeros when all rows are the same."""
     block = np.asarray(features, dtype=np.float64)
@@ -317,13 +328,23 @@ def mean_average_precision(truth: NDArray[np.generic], scores: Array) -> float:
     return float(np.mean(found)) if found else float("nan")
 
 
-def f1_interval(truth: NDArray[np.generic], said: NDArray[np.generic]) -> tuple[float, float]:
-    """The 95 % interval of macro F1 by leaving out one row at a time (Efron & Stein 1981, "The jackknife")."""
+def f1_left_out(truth: NDArray[np.generic], said: NDArray[np.generic]) -> Array:
+    """(n,) macro F1 without each row."""
     have, given = truth.astype(np.bool_), said.astype(np.bool_)
     both, either = have & given, have.astype(np.int64) + given.astype(np.int64)
     without = 2 * (both.sum(axis=0) - both) / np.maximum(either.sum(axis=0) - either, 1)  # (n, K)
-    scores, n = without.mean(axis=1), len(truth)
-    error = NORMAL_95 * float(np.sqrt((n - 1) / n * np.square(scores - scores.mean()).sum()))
+    return np.asarray(without.mean(axis=1))
+
+
+def jackknife_error(left_out: Array) -> float:
+    """The standard error of a statistic from its values (n,) without each row (Efron & Stein 1981, "The jackknife")."""
+    n = len(left_out)
+    return float(np.sqrt((n - 1) / n * np.square(left_out - left_out.mean()).sum()))
+
+
+def f1_interval(truth: NDArray[np.generic], said: NDArray[np.generic]) -> tuple[float, float]:
+    """The 95 % interval of macro F1 by leaving out one row at a time."""
+    error = NORMAL_95 * jackknife_error(f1_left_out(truth, said))
     score = macro_f1(truth, said)
     return max(score - error, 0.0), min(score + error, 1.0)
 

@@ -22,7 +22,15 @@ KINDS = {
     "recommended": "recommended",
     "set": "set of priors",
 }
+WAYS = {
+    "frozen": "frozen",
+    "adapted": "one network adapted",
+    "set": "set with an adapted member",
+    "ensemble": "two adapted networks",
+    "branches": "an adapted network a column",
+}
 _SHOWN_SINGLES = 8
+_SHOWN_PASSED = 40
 
 
 @dataclass(frozen=True)
@@ -60,8 +68,33 @@ class ReportView:
 
 
 @dataclass(frozen=True)
+class Worth:
+    """What one prior of a set is worth on the labelled rows, as texts."""
+
+    name: str
+    weight: str
+    drop: str
+    interval: str
+    overlap: str
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to go on from a ranking, as texts; over: the predicted gain over the best adapted network alone."""
+
+    name: str
+    kind: str
+    expected: str
+    gain: str
+    over: str
+    cost: str
+    why: str
+    within: bool
+
+
+@dataclass(frozen=True)
 class RankingView:
-    """A ranking on a page: the headline, and its choices from best to worst."""
+    """A ranking on a page: the headline, its choices from best to worst, and what speaks for them."""
 
     answer: str
     why: str
@@ -72,6 +105,13 @@ class RankingView:
     more: int
     warnings: tuple[str, ...]
     intervals_svg: str
+    terms: tuple[tuple[str, str], ...] = ()
+    worths: tuple[Worth, ...] = ()
+    nearest: tuple[tuple[str, str, str], ...] = ()
+    would_change: str = ""
+    following: tuple[tuple[str, str], ...] = ()
+    passed: tuple[tuple[str, str, str], ...] = ()
+    ways: tuple[Way, ...] = ()
 
 
 def report_view(report: Mapping[str, Any]) -> ReportView:
@@ -111,19 +151,88 @@ def ranking_view(ranking: Mapping[str, Any]) -> RankingView:
     named = best.get("name") if best else None
     choices = sorted(_by_value(choices, "expected"), key=lambda choice: choice.get("name") != named)
     shown = [choice for number, choice in enumerate(choices) if number < _SHOWN_SINGLES or choice.get("kind") == "none"]
-    percent = ranking.get("metric", "accuracy") == "accuracy"
+    name = str(ranking.get("metric", "accuracy"))
+    percent = name == "accuracy"
     drawn = [{**choice, "kind": "recommended"} if choice.get("name") == named else choice for choice in shown]
     return RankingView(
         answer=str(ranking.get("answer", "")),
         why=str(ranking.get("why", "")),
         rows=ranking.get("rows"),
-        metric=str(ranking.get("metric", "accuracy")),
+        metric=name,
         best=_measured(best, "expected", best=True) if best else None,
         choices=tuple(_measured(choice, "expected", best=choice.get("name") == named) for choice in shown),
         more=len(choices) - len(shown),
         warnings=_texts(ranking.get("warnings")),
         intervals_svg=interval_plot(drawn, percent=percent),
+        passed=tuple(
+            (str(one.get("name", "")), _shown(one.get("rows"), ",.0f"), metric(one.get("expected"), name))
+            for one in _dicts(ranking.get("passed"))[:_SHOWN_PASSED]
+        ),
+        ways=_ways(ranking.get("prospects"), name),
+        **_explained(ranking.get("explained"), name),
     )
+
+
+def _ways(prospects: object, name: str) -> tuple[Way, ...]:
+    """What adapting may bring; nothing where staying frozen is all there is."""
+    ways = _dicts(prospects)[:_SHOWN_SINGLES]
+    if len(ways) < 2:
+        return ()
+    return tuple(
+        Way(
+            str(one.get("name", "")),
+            WAYS.get(str(one.get("kind")), str(one.get("kind", ""))),
+            f"{metric(one.get('expected'), name)} ({metric(one.get('low'), name)} to {metric(one.get('high'), name)})",
+            f"{_signed(one.get('gain'), name)} ({_signed(one.get('gain_low'), name)} to "
+            f"{_signed(one.get('gain_high'), name)})",
+            "" if one.get("over_adapted") is None else _signed(one["over_adapted"], name),
+            f"{short_seconds(one.get('seconds'))}, {_shown(one.get('memory_mb'), ',.0f')} MB",
+            str(one.get("why", "")),
+            one.get("within") is not False,
+        )
+        for one in ways
+    )
+
+
+def _explained(explained: object, name: str) -> dict[str, Any]:
+    """What speaks for a ranking, in the words of its metric."""
+    held = explained if isinstance(explained, Mapping) else {}
+    return {
+        "terms": tuple(
+            (str(one.get("what", "")), _signed(one.get("value"), name)) for one in _dicts(held.get("parts"))
+        ),
+        "worths": tuple(
+            Worth(
+                str(one.get("name", "")),
+                _shown(one.get("weight"), ".0%"),
+                _signed(one.get("drop"), name),
+                f"{_signed(one.get('low'), name)} to {_signed(one.get('high'), name)}",
+                _shown(one.get("overlap"), ".2f"),
+            )
+            for one in _dicts(held.get("credits"))
+        ),
+        "nearest": tuple(
+            (str(one.get("task", "")), _shown(one.get("agreement"), ".2f"), str(one.get("best", "")))
+            for one in _dicts(held.get("nearest"))
+        ),
+        "would_change": str(held.get("would_change") or ""),
+        "following": tuple((str(one.get("name", "")), str(one.get("why", ""))) for one in _dicts(held.get("next"))),
+    }
+
+
+def _dicts(values: object) -> list[Mapping[str, Any]]:
+    return [value for value in values if isinstance(value, Mapping)] if isinstance(values, list) else []
+
+
+def _signed(value: object, name: str) -> str:
+    """A difference of scores: +3.1 points, or +0.031 where the metric is no part of a whole."""
+    if name == "accuracy" and isinstance(value, int | float):
+        return f"{100 * value:+.1f} points"
+    return _shown(value, "+.3f")
+
+
+def _shown(value: object, how: str) -> str:
+    return format(value, how) if isinstance(value, int | float) else "unknown"
 
 
 def short_report(report: Mapping[str, Any], rows: int = 4) -> str:

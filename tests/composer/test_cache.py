@@ -218,3 +218,48 @@ def test_a_limit_that_is_none_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("PRIORHUB_FEATURES_MAX", "lots")
     with pytest.raises(UserError, match="PRIORHUB_FEATURES_MAX is 'lots'"):
         FeatureCache(tmp_path)
+
+
+class CountingRows:
+    """Computes rows of (5, 2) arrays, and remembers what it was asked for."""
+
+    def __init__(self):
+        self.asked = []
+
+    def __call__(self, missing, rows):
+        self.asked.append((list(missing), rows.tolist()))
+        return {node: np.stack([rows, rows + ord(node[0])], axis=1).astype(np.float32) for node in missing}
+
+
+def test_rows_are_kept_in_parts_until_all_are_known_and_none_is_computed_twice(tmp_path):
+    compute, cache = CountingRows(), FeatureCache(tmp_path)
+    cache.get_rows([A], DATA, np.array([1, 3]), 5, compute)
+    found = cache.get_rows([A, B], DATA, np.array([0, 1, 3]), 5, compute)
+    assert files(tmp_path) == [f"{DATA}.npz", f"{DATA}.npz"]
+    every = cache.get_rows([A, B], DATA, np.arange(5), 5, compute)
+
+    assert compute.asked == [([A], [1, 3]), ([A], [0]), ([B], [0, 1, 3]), ([A, B], [2, 4])]
+    assert found[A][:, 0].tolist() == found[B][:, 0].tolist() == [0, 1, 3]
+    assert every[B][:, 1].tolist() == [98, 99, 100, 101, 102]
+    assert files(tmp_path) == [f"{DATA}.npy", f"{DATA}.npy"]
+    assert cache.get([A], DATA, Counting())[A][:, 0].tolist() == [0, 1, 2, 3, 4]
+    assert cache.get_rows([A], DATA, np.array([2, 4]), 5, compute)[A][:, 0].tolist() == [2, 4]
+    assert len(compute.asked) == 4
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 not an archive", None])
+def test_a_broken_part_is_computed_again(tmp_path, content):
+    compute, cache = CountingRows(), FeatureCache(tmp_path)
+    cache.get_rows([A], DATA, np.array([1]), 5, compute)
+    [path] = tmp_path.glob("*/*.npz")
+    path.write_bytes(path.read_bytes()[:-30] if content is None else content)
+
+    assert cache.get_rows([A], DATA, np.array([1]), 5, compute)[A][:, 0].tolist() == [1]
+    assert len(compute.asked) == 2
+
+
+def test_parts_leave_when_the_cache_is_full(tmp_path):
+    compute, cache = CountingRows(), FeatureCache(tmp_path, max_bytes=0)
+    cache.get_rows([A], DATA, np.array([1]), 5, compute)
+
+    assert files(tmp_path) == []

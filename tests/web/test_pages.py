@@ -208,6 +208,29 @@ def test_a_recommendation_shows_sets_intervals_and_reasons(job_page: Callable[[s
     assert 'role="img"' in html and "sentence meaning from the middle layers" in html
 
 
+def test_a_recommendation_says_what_each_prior_is_worth_and_what_would_change_it(
+    job_page: Callable[[str], str],
+) -> None:
+    html = job_page("recommended")
+
+    assert "column &#x27;id&#x27; is enough to tell" in html
+    assert "+3.1 points" in html and "+0.4 points to +5.8 points" in html
+    assert "About 340 labelled rows in all would tell the set from layers_2_6." in html
+    assert "headlines (agreement 0.71; best there: lab/e5#layer_6)" in html
+    assert "old-encoder (it has read 64 rows only)" in html
+    assert "set with an adapted member: as was measured on texts" in html
+    assert "-0.2 points" in html and "(beyond the limits)" in html
+
+
+@pytest.mark.parametrize("odd", [None, "text", 7, [1], {"parts": 3, "credits": [{}], "nearest": [{"agreement": "x"}]}])
+def test_a_strange_explanation_is_no_error(signed_in: Client, ada: User, odd: Any) -> None:
+    result = {**ranking(), "explained": odd, "prospects": odd, "passed": [{}, {"rows": "many"}, 4]}
+    make_task(ada)
+    job = make_job(ada, "recommend", "done", result=result)
+
+    assert signed_in.get(f"/jobs/{job.pk}").status_code == 200
+
+
 def test_no_recommendation_is_said_plainly(signed_in: Client, ada: User) -> None:
     make_task(ada)
     job = make_job(ada, "recommend", "done", result={**ranking(), "answer": "none"})

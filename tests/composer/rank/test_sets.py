@@ -135,3 +135,75 @@ def test_progress_is_told_and_no_blocks_are_refused():
     assert [(done, of) for done, of, _ in told] == [(i + 1, len(told)) for i in range(len(told))]
     with pytest.raises(ValueError, match="at least one block"):
         search({}, targets)
+
+
+def test_all_pairs_of_the_best_are_scored_exactly():
+    kernels, targets = world(noise=18)
+
+    found = search(kernels, targets)
+
+    assert len(found.pairs) == sets.TOP * (sets.TOP - 1) // 2
+    assert set(found.pairs[0].weights) == {"high bit", "low bit"}
+    assert all(one.weights == pytest.approx(dict.fromkeys(one.weights, 0.5)) for one in found.pairs)
+    assert found.pairs[0].probe.loss == probe(mix(kernels, found.pairs[0].weights), targets).loss
+    assert [one.probe.loss for one in found.pairs] == sorted(one.probe.loss for one in found.pairs)
+
+
+def test_a_set_grows_by_what_adds_and_stops_at_what_does_not():
+    kernels, targets = world()
+    found = search(kernels, targets)
+
+    first, *rest = found.steps
+
+    assert first.taken and first.gain > 2 * first.error > 0
+    assert first.name == ({"high bit", "low bit"} - set(found.singles[0].weights)).pop()
+    assert first.overlap < 0.2
+    assert not rest[-1].taken or len(rest) == sets.MOST_GROWN - 1
+    assert set(found.grown.weights) >= {"high bit", "low bit"}
+    assert sum(found.grown.weights.values()) == pytest.approx(1)
+
+
+def test_a_copy_is_not_added_and_overlaps_wholly():
+    kernels, targets = world(noise=0)
+    lead = next(iter(search(kernels, targets).singles[0].weights))
+    twice = {lead: kernels[lead], "copy": kernels[lead]}
+
+    [step] = search(twice, targets).steps
+
+    assert step.overlap == pytest.approx(1)
+    assert not step.taken
+    assert sets.overlaps(twice, {lead: 0.5, "copy": 0.5}) == pytest.approx({lead: 1.0, "copy": 1.0})
+    assert sets.overlaps(kernels, {lead: 1.0}) == {lead: 0.0}
+
+
+def test_a_block_that_is_weak_alone_joins_where_it_adds():
+    rng = np.random.default_rng(3)
+    labels = np.arange(120) % 4
+    strong = {f"high bit {i}": np.eye(2)[labels // 2] + 0.1 * rng.normal(size=(120, 2)) for i in range(7)}
+    blocks = {**strong, "low bit": 0.8 * np.eye(2)[labels % 2] + 0.7 * rng.normal(size=(120, 2))}
+    targets = Targets.of_classes(labels, 4)
+
+    found = search({name: gram(block) for name, block in blocks.items()}, targets)
+
+    assert list(found.singles[-1].weights) == ["low bit"]
+    assert found.steps[0].name == "low bit"
+    assert "low bit" in found.chosen.weights
+    assert found.chosen.probe.score > found.singles[0].probe.score + 0.1
+
+
+@pytest.mark.parametrize("kind", ["number", "labels"])
+def test_sets_of_numbers_and_of_labels_are_grown_and_one_may_be_enough(kind):
+    rng = np.random.default_rng(0)
+    a, b, noise = rng.normal(size=(3, 80))
+    wanted = Targets.of_values(a + b + 0.1 * noise)
+    alone = Targets.of_values(a + 0.1 * noise)
+    if kind == "labels":
+        wanted = Targets.of_sets(np.stack([a > 0, b > 0], 1).astype(int))
+        alone = Targets.of_sets(np.stack([a > 0, a > 0.5], 1).astype(int))
+    blocks = {"a": np.stack([a, a**2], 1), "b": np.stack([b, b**2], 1), "noise": rng.normal(size=(80, 6))}
+    kernels = {name: gram(block) for name, block in blocks.items()}
+
+    assert {"a", "b"} <= set(search(kernels, wanted).chosen.weights)
+    enough = search(kernels, alone)
+    assert enough.chosen.weights["a"] > 0.7
+    assert not any(step.taken for step in enough.steps)
