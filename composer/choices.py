@@ -251,9 +251,16 @@ class Explanation:
     nearest: tuple[Near, ...] = ()
     stands: tuple[Stands, ...] = ()
 
+    def to_dict(self) -> dict[str, Any]:
+        """The explanation as JSON values."""
+        return {
+            key: [asdict(one) for one in value] if isinstance(value, tuple) else value
+            for key, value in vars(self).items()
+        }
+
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Explanation:
-        """What `asdict` gave; what is missing is empty."""
+        """What `to_dict` gave; what is missing is empty."""
         kinds: dict[str, Any] = {
             "parts": Part, "credits": Credit, "growth": Joining, "next": Next, "nearest": Near, "stands": Stands,
         }  # fmt: skip
@@ -308,7 +315,7 @@ class Ranking:
             "best": self.best.to_dict(),
             "warnings": list(self.warnings),
             "passed": [asdict(one) for one in self.passed],
-            "explained": asdict(self.explained),
+            "explained": self.explained.to_dict(),
             "prospects": [asdict(one) for one in self.prospects],
         }
 

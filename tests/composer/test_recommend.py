@@ -282,3 +282,25 @@ def test_a_sentence_encoder_beats_chance_on_eight_labels_a_class(tmp_path, monke
     assert ranking.best.low > 1 / 7
     assert ranking.best.expected > 0.4
     assert any(member.candidate.ref.name == "all-minilm-l6-v2" for member in ranking.best.members)
+
+
+def test_columns_that_never_change_are_answered_plainly(rank):
+    task = Task.from_table({"x": [1.5] * 30, "z": [0.0] * 30, "y": ["a", "b", "b"] * 10}, "y", name="flat")
+    ranking = rank(task)
+
+    check_whole(ranking, task)
+    assert ranking.answer == "none"
+    assert "columns 'x', 'z' are the same in every labelled row: nothing can be learned from them." in ranking.warnings
+    assert "clearly better than guessing" in ranking.why
+
+
+def test_a_column_that_gives_the_target_away_is_warned_of(rank):
+    task = text_task()
+    leaky = {
+        "text": task.values("text"),
+        "id": [f"{label}-{i}" for i, label in enumerate(task.rows["topic"].to_pylist())],
+    }
+
+    ranking = rank(Task.from_table({**leaky, "topic": task.rows["topic"].to_pylist()}, "topic"))
+
+    assert any("column 'id' is enough to tell 'topic' of every row" in warning for warning in ranking.warnings)
