@@ -154,7 +154,7 @@ def benchmark(
         cancelled=cancelled,
     )
     feature_seconds = perf_counter() - started
-    arena = _Arena(task, offered, blocks)
+    arena = Arena(task, offered, blocks)
     results: dict[int, list[dict[str, _Score]]] = {}
     done = 1
     followed: set[str] | None = None
@@ -220,7 +220,7 @@ class _Score:
     seconds: float
 
 
-class _Arena:
+class Arena:
     """Judges everything on one draw after another."""
 
     def __init__(self, task: Task, offered: Offer, blocks: Blocks) -> None:
@@ -233,26 +233,26 @@ class _Arena:
         self, labelled: NDArray[np.int64], test: NDArray[np.int64], *, only: set[str] | None = None
     ) -> dict[str, _Score]:
         """Scores by row name; `only` leaves out other singles, and everything that is not in the curve."""
-        targets = self._targets(labelled)
+        targets = self.targets(labelled)
         rows = np.concatenate([labelled, test])
         n = len(labelled)
         made = self.blocks.fitted(labelled, rows)
         train = {candidate: gram(block[:n]) for candidate, block in made.items()}
-        cross = {c: _cross(block, n) for c, block in made.items()}
+        between = {c: cross(block, n) for c, block in made.items()}
         scores: dict[str, _Score] = {}
 
         def score(name: str, kind: RowKind, members: Sequence[Member], started: float) -> None:
             kernel = sum(m.weight * train[m.candidate] for m in members)
-            asked = sum(m.weight * cross[m.candidate] for m in members)
+            asked = sum(m.weight * between[m.candidate] for m in members)
             found = probe(np.asarray(kernel), targets)
             dual, intercept = solve(np.asarray(kernel), targets.matrix, found.penalty)
-            accuracy = self._accuracy(np.asarray(asked) @ dual + intercept, found, test)
+            accuracy = self.agreement(self.said(np.asarray(asked) @ dual + intercept, found), test)
             names = tuple(dict.fromkeys(m.candidate.ref.repo for m in members))
             scores[name] = _Score(kind, names, accuracy, perf_counter() - started)
 
         started = perf_counter()
         said = plain_predictions(self.plain, self.y, labelled, test, regression=targets.is_number)
-        scores["no prior"] = _Score("none", (), self._agreement(said, test), perf_counter() - started)
+        scores["no prior"] = _Score("none", (), self.agreement(said, test), perf_counter() - started)
         for candidate in self.offered.candidates:
             name = self.offered.name(candidate)
             if only is None or name in only:
@@ -271,7 +271,8 @@ class _Arena:
         score("recommended set", "recommended", members_of(chosen.weights, self.units), started)
         return scores
 
-    def _targets(self, labelled: NDArray[np.int64]) -> Targets:
+    def targets(self, labelled: NDArray[np.int64]) -> Targets:
+        """What the rows `labelled` teach."""
         groups = None if self.groups is None else self.groups[labelled]
         if self.task.kind == "regression":
             return Targets.of_values(self.y[labelled].astype(np.float64)).grouped(groups)
@@ -279,16 +280,18 @@ class _Arena:
             return Targets.of_sets(self.y[labelled]).grouped(groups)
         return Targets.of_classes(self.y[labelled], len(self.task.labels)).grouped(groups)
 
-    def _accuracy(self, scores: Array, found: Probe, test: NDArray[np.int64]) -> float:
+    def said(self, scores: Array, found: Probe) -> NDArray[Any]:
+        """What scores (m, C) of a head say, in the form of `Task.y`."""
         targets = found.targets
         if targets.sets:
             read = calibrate(found)
-            return self._agreement(read.probabilities(scores, targets) > read.threshold, test)
+            return np.asarray(read.probabilities(scores, targets) > read.threshold)
         if targets.is_number:
-            return self._agreement(scores[:, 0] * targets.spread + targets.mean, test)
-        return self._agreement(scores.argmax(axis=1), test)
+            return np.asarray(scores[:, 0] * targets.spread + targets.mean)
+        return np.asarray(scores.argmax(axis=1))
 
-    def _agreement(self, said: NDArray[Any], test: NDArray[np.int64]) -> float:
+    def agreement(self, said: NDArray[Any], test: NDArray[np.int64]) -> float:
+        """The task's metric of what was said of the rows `test`."""
         right = self.y[test]
         if self.task.kind == "regression":
             spread = float(np.square(right - right.mean()).sum())
@@ -297,8 +300,18 @@ class _Arena:
             return macro_f1(right, said)
         return float((said == right).mean())
 
+    def hits(self, said: NDArray[Any], test: NDArray[np.int64]) -> Array:
+        """(m,) each row's part in `agreement`, which is their mean; of several labels the part that is right."""
+        right = self.y[test]
+        if self.task.kind == "regression":
+            spread = float(np.square(right - right.mean()).mean())
+            return np.asarray(1 - np.square(said - right) / spread if spread > 0 else np.zeros(len(right)))
+        if self.task.kind == "multilabel":
+            return np.asarray((said.astype(bool) == right.astype(bool)).mean(axis=1))
+        return np.asarray((said == right).astype(np.float64))
 
-def _cross(block: NDArray[np.float32], n: int) -> Array:
+
+def cross(block: NDArray[np.float32], n: int) -> Array:
     """(m, n) products of the other rows with the first n, in the units of `gram`."""
     known = block[:n].astype(np.float64)
     size = float(np.square(known).sum() / n)

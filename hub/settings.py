@@ -236,6 +236,9 @@ STORAGE_QUOTA_BYTES = env_int("STORAGE_QUOTA_BYTES", 0)
 BLOB_GRACE_SECONDS = env_int("BLOB_GRACE_SECONDS", 24 * 3600)
 """An unreferenced blob younger than this may belong to a commit that is on its way; `sweep` leaves it."""
 
+HIDDEN_MAX_BYTES = env_int("HIDDEN_MAX_BYTES", 32 * 1024**2)
+"""Of the hidden rows of a board, which lie sealed in the database."""
+
 X_ACCEL_PREFIX = env_secret("X_ACCEL_PREFIX") or ""
 """Where an nginx in front finds the home, as an internal location; then it sends the files (docs/operations.md)."""
 
@@ -245,6 +248,8 @@ BROKER_URL = env_secret("BROKER_URL") or "disk://"
 JOB_HEARTBEAT_SECONDS = env_int("JOB_HEARTBEAT_SECONDS", 5)
 JOB_DEAD_AFTER_SECONDS = env_int("JOB_DEAD_AFTER_SECONDS", 60)
 JOB_MAX_ATTEMPTS = env_int("JOB_MAX_ATTEMPTS", 2)
+BOARD_ADAPT_SECONDS = env_int("BOARD_ADAPT_SECONDS", 600)
+"""What adapting the best single prior may take in all draws of a run on a board; beyond it that arm is left out."""
 JOB_MAX_WATCHERS = env_int("JOB_MAX_WATCHERS", 16)
 """Each watcher of a job's events holds one web thread: fewer watchers than threads leaves room for requests."""
 

@@ -6,7 +6,7 @@ does not exist for them: `require` answers NotFound, never "forbidden".
     read         see that it is there        read_files   get its contents (of a gated repository: with a grant)
     discuss      open a discussion or a pull request: whoever reads it
     write        commit, branch, tag         create       a repository in a namespace; a job; an organisation
-    admin        settings, members, gating   delete       for good; cancel: a job
+    admin        settings, members, gating   delete       for good; cancel: a job; withdraw: a run on a board
     moderate     quarantine: staff, with what they can see
 """
 
@@ -18,19 +18,21 @@ from django.db.models import Model, Q, QuerySet
 
 from hub.accounts.access import Actor, acts, administers, governs, moderates, open_to, reaches, speaks
 from hub.accounts.models import ApiToken, Role
-from hub.boards.models import Result
+from hub.boards.models import Result, Run
 from hub.errors import Gated
 from hub.jobs.models import Job
 from hub.repos.models import Namespace, Repository
 from priors.errors import NotAllowed, NotFound, TokenRejected
 
-Action = Literal["read", "read_files", "discuss", "write", "create", "admin", "delete", "cancel", "moderate"]
+Action = Literal[
+    "read", "read_files", "discuss", "write", "create", "admin", "delete", "cancel", "moderate", "withdraw"
+]
 
 
 def can(actor: Actor, action: Action, obj: Model) -> bool:
     """Whether `actor` may do `action` with `obj`. Pairs that are not named here are refused."""
     match action, obj:
-        case "read", Repository() | Job() | Result() | ApiToken():
+        case "read", Repository() | Job() | Result() | Run() | ApiToken():
             visible: QuerySet[Any] = type(obj).objects.visible_to(actor)
             return visible.filter(pk=obj.pk).exists()
         case "read_files", Repository():
@@ -51,6 +53,10 @@ def can(actor: Actor, action: Action, obj: Model) -> bool:
             return acts(actor, Role.WRITE) and obj.owner_id == actor.pk
         case (("cancel" | "delete"), Job()):
             return acts(actor, Role.WRITE) and (obj.owner_id == actor.pk or administers(actor))
+        case "withdraw", Run():
+            mine = obj.owner_id == actor.pk or administers(actor)
+            named = Repository.objects.named(obj.submission.partition("#")[0])
+            return acts(actor, Role.WRITE) and (mine or named.filter(reaches(actor, Role.ADMIN)).exists())
         case "delete", ApiToken():
             return acts(actor, Role.WRITE) and obj.user_id == actor.pk
     return False

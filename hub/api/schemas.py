@@ -15,7 +15,8 @@ from hub.repos.trees import FileEntry
 from hub.safety.models import Hold
 
 RepositoryKind = Literal["prior", "composition", "task", "plain"]
-JobKind = Literal["recommend", "fit", "benchmark", "predict", "import"]
+AskedKind = Literal["recommend", "fit", "benchmark", "predict", "import"]
+JobKind = Literal["recommend", "fit", "benchmark", "predict", "import", "verify"]
 OfType = Literal["model", "dataset", "space"] | None
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Oid = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
@@ -275,7 +276,7 @@ class HoldOut(BaseModel):
 
 
 class JobIn(In):
-    kind: JobKind
+    kind: AskedKind
     spec: dict[str, Any]
     again: bool = Field(False, description="start a new job although the same one is done")
     source_token: SecretStr | None = Field(

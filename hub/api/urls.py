@@ -13,6 +13,7 @@ from ninja.parser import Parser
 from hub.api import problems
 from hub.api.auth import Somebody
 from hub.api.blobs import router as blobs
+from hub.api.boards import router as boards
 from hub.api.catalog import router as catalog
 from hub.api.chunks import router as chunks
 from hub.api.compositions import router as compositions
@@ -53,6 +54,7 @@ api.add_router("/repos", uploads)
 api.add_router("/blobs", blobs)
 api.add_router("/namespaces", namespaces)
 api.add_router("/jobs", jobs)
+api.add_router("/boards", boards)
 
 
 @api.get("/health", auth=None, response=Health, tags=["hub"], summary="Whether this is a hub, and which")

@@ -36,6 +36,7 @@ class Job(models.Model):
         BENCHMARK = "benchmark"
         PREDICT = "predict"
         IMPORT = "import"
+        VERIFY = "verify"
 
     class Status(models.TextChoices):
         QUEUED = "queued"

@@ -11,6 +11,7 @@ QUEUES: dict[str, str] = {
     Job.Kind.BENCHMARK: "train",
     Job.Kind.PREDICT: "quick",
     Job.Kind.IMPORT: "quick",
+    Job.Kind.VERIFY: "train",
 }
 """`train` computes for minutes, one job a process; `quick` answers while somebody waits."""
 

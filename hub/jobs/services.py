@@ -22,6 +22,7 @@ from django.utils import timezone
 from hub.accounts import rates
 from hub.accounts.models import User
 from hub.accounts.permissions import require
+from hub.boards import recording
 from hub.boards import services as boards
 from hub.errors import BadSpec
 from hub.jobs import queue, secret, sources
@@ -77,6 +78,8 @@ class Outcome:
     push: Push | None = None
     output: Path | None = None
     """A file for the owner to download."""
+    measured: Mapping[str, Any] | None = None
+    """What a `verify` job measured, sealed for its claim; no part of the result, which its owner reads."""
 
 
 # ── asking ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -97,6 +100,25 @@ def submit(
     makes_repository = "push_to" in pinned and _require_push(pinned, owner) is None
     if source_token is not None:
         secret.check(kind, pinned, source_token)
+    return start(
+        kind=kind, spec=pinned, owner=owner, again=again, source_token=source_token, makes_repository=makes_repository
+    )
+
+
+def start(
+    *,
+    kind: str,
+    spec: Mapping[str, Any],
+    owner: User,
+    again: bool = False,
+    source_token: str | None = None,
+    makes_repository: bool = False,
+) -> Job:
+    """The job of a spec that needs no more checks: what `submit` pinned, or what another service of this hub wrote.
+
+    Raises TooManyRequests.
+    """
+    pinned = dict(spec)
     key = job_key(kind, pinned, owner.pk)
     same = Job.objects.filter(key=key, status__in=Job.LIVE if again else [*Job.LIVE, Status.DONE])
     if makes_repository and not same.exists():
@@ -123,6 +145,7 @@ def request_cancel(job: Job) -> None:
         waiting = Job.objects.filter(pk=job.pk, status=Status.QUEUED)
         if waiting.update(status=Status.CANCELLED, cancel_requested=True, finished_at=timezone.now()):
             secret.forget(job.pk)
+            recording.ended(job.pk, "It was cancelled.")
             _event(job.pk, JobEvent.Kind.STATUS, status=Status.CANCELLED)
         else:
             Job.objects.filter(pk=job.pk, status=Status.RUNNING).update(cancel_requested=True)
@@ -188,6 +211,8 @@ def finish(held: Claim, outcome: Outcome) -> None:
             result |= {"repo": repository.full_name, "commit": commit.oid}
         if output is not None:
             result |= {"blob": output.sha256}
+        if held.kind == Job.Kind.VERIFY:
+            result |= recording.record(job_id=held.job_id, fence=held.fence, sent=outcome.measured)
         _end(held, Status.DONE, result=result, output=output)
         if held.kind == Job.Kind.BENCHMARK:
             boards.record(job=Job.objects.get(pk=held.job_id))
@@ -308,6 +333,8 @@ def _end(held: Claim, status: Job.Status, **fields: Any) -> None:
     if not _held(held).update(status=status, finished_at=timezone.now(), **fields):
         raise Superseded
     secret.forget(held.job_id)
+    if held.kind == Job.Kind.VERIFY and status != Status.DONE:
+        recording.ended(held.job_id, fields["error"]["detail"] if "error" in fields else "It was cancelled.")
     _event(
         held.job_id, JobEvent.Kind.STATUS, status=status, **({"error": fields["error"]} if "error" in fields else {})
     )

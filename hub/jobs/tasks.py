@@ -14,6 +14,7 @@ from celery.signals import worker_shutting_down
 from django.utils import timezone
 
 from composer.errors import Cancelled
+from hub.boards import attest
 from hub.home import scratch
 from hub.jobs import reporter, secret, services
 from hub.jobs.cleanup import remove_job_folders
@@ -48,6 +49,7 @@ def _run(held: Claim, folder: Path) -> None:
             work = Work(
                 kind=held.kind, spec=held.spec, owner=held.owner, folder=folder, report=reports.report,
                 cancelled=reports.cancelled, source_token=partial(secret.reveal, held.job_id, held.spec),
+                seal=partial(attest.seal, attest.token_of(held.job_id, held.fence)),
             )  # fmt: skip
             outcome = load_runner(held.kind)(work)
         services.finish(held, outcome)

@@ -13,6 +13,7 @@ from django.shortcuts import render
 
 from hub.accounts.access import Actor
 from hub.accounts.permissions import can
+from hub.boards.models import Board
 from hub.errors import BadRequest, Moved
 from hub.repos import retired
 from hub.repos.models import Repository
@@ -69,6 +70,7 @@ def repository_bar(actor: Actor, repository: Repository, tab: str) -> dict[str, 
         "threads": repository.discussions.filter(status__in=["open", "draft"]).count(),
         "liked": actor.is_authenticated and repository.liked_by.filter(user=actor.pk).exists(),
         "may_admin": can(actor, "admin", repository),
+        "has_board": repository.kind == Repository.Kind.TASK and Board.objects.filter(task=repository).exists(),
     }
 
 

@@ -7,6 +7,7 @@ from django.urls import URLPattern, URLResolver, include, path
 from hub.web.pages import View, explained
 from hub.web.views import (
     accounts,
+    boards,
     code,
     community,
     compare,
@@ -50,6 +51,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
     at("results/<int:result_id>", results.show, "result"),
     at("results/<int:result_id>.json", results.as_json, "result-json"),
     at("results/<int:result_id>.csv", results.as_csv, "result-csv"),
+    at("boards", boards.index, "boards"),
+    at("boards/runs/<uuid:run_id>", boards.run, "run"),
+    at("boards/runs/<uuid:run_id>/withdraw", boards.withdraw, "run-withdraw"),
     at("jobs", jobs.index, "jobs"),
     at("jobs/<uuid:job_id>", jobs.show, "job"),
     at("jobs/<uuid:job_id>/cancel", jobs.cancel, "job-cancel"),
@@ -95,6 +99,10 @@ urlpatterns: list[URLPattern | URLResolver] = [
     *of_repository("/sbom", compositions.sbom, "sbom"),
     *of_repository("/settings", manage.settings, "repository-settings"),
     at("<str:owner>/<str:name>/v/<str:rev>", repositories.show, "repository-version"),
+    at("<str:owner>/<str:name>/board", boards.show, "board"),
+    at("<str:owner>/<str:name>/board/submit", boards.submit, "board-submit"),
+    at("<str:owner>/<str:name>/board/rules", boards.rules, "board-rules"),
+    at("<str:owner>/<str:name>/board/hide", boards.hide, "board-hide"),
     at("<str:owner>/<str:name>/run", repositories.run, "repository-run"),
     at("<str:owner>/<str:name>/predict", repositories.predict, "repository-predict"),
     at("<str:owner>/<str:name>/predict-rows", own.predict, "own-predict"),

@@ -10,6 +10,7 @@ Modules
     targets.py   what is predicted: classes or numbers
     media.py     paths to images and audio files: which are allowed, and whether they can be read
     draws.py     stratified draws that keep groups together
+    held_out.py  rows kept apart from a task, and whether they stand somewhere else
     spec.py      task.json, without pyarrow (the web process reads it)
     starter.py   five real tasks out of the data packages
 

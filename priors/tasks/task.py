@@ -233,6 +233,15 @@ class Task:
         index = np.asarray(rows, dtype=np.int64)
         return replace(self, rows=self.rows.take(index), unlabelled=self.unlabelled.slice(0, 0), splits={})
 
+    def like(self, raw: RawTable) -> Task:
+        """Other rows with the columns of this task, read as it describes them; without splits and unlabelled rows."""
+        rows = _read_back(raw, self.spec)
+        return replace(self, rows=rows, unlabelled=rows.slice(0, 0), splits={}, base=raw.base, local=False)
+
+    def content(self, column: str) -> list[Any]:
+        """One column as what it says: values, and for media the sha256 of each file."""
+        return self._content(self.rows, self._column(column))
+
     def draw(self, labels_per_class: int, seed: int, test_rows: int | None = None) -> Draw:
         """Exactly `labels_per_class` rows a class to learn from; the untouched rest, at most `test_rows`, as test.
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from composer.assemble import offer, set_graph
-from composer.benchmark import _Arena
+from composer.benchmark import Arena
 from composer.blocks import Blocks, data_keys
 from composer.cache import FeatureCache
 from composer.check import check
@@ -159,7 +159,7 @@ def test_the_model_predicts_what_the_benchmark_computed_for_the_same_draw_and_se
     drawn: Draw = task.draw(12 if task.labels else 30, seed=2)
     offered = offer(task, library.entries())
     blocks = Blocks(task, offered, library, FeatureCache(tmp_path / "cache"))
-    arena = _Arena(task, offered, blocks)
+    arena = Arena(task, offered, blocks)
     chosen = recommend(task.subset(drawn.train), library=library, cache=tmp_path / "cache").sets[0]
 
     model = fit(task.subset(drawn.train), chosen, library=library, cache=tmp_path / "cache")
@@ -169,7 +169,7 @@ def test_the_model_predicts_what_the_benchmark_computed_for_the_same_draw_and_se
     rows = np.concatenate([drawn.train, drawn.test])
     made, n = blocks.fitted(drawn.train, rows), len(drawn.train)
     block = np.hstack([m.weight**0.5 * made[m.candidate] for m in chosen.members]).astype(np.float64)
-    targets = arena._targets(drawn.train)
+    targets = arena.targets(drawn.train)
     kernel = block[:n] @ block[:n].T
     dual, intercept = solve(kernel, targets.matrix, probe(kernel, targets).penalty)
     scores = block[n:] @ block[:n].T @ dual + intercept

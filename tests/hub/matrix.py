@@ -64,6 +64,7 @@ RULES = {
     "operators' door": "llll lll ..ll",
     "account":         "l++l +++ ..++",
     "admin's job page": "lnnl nn+ ..+n",
+    "asks a judge":    "l++l +++ ..++   lnnl +++ ..+n   lffl +++ ..+f   l++l +++ ..++   l++l +++ ..++",
     "lab's page":      "lnnl +++ ..+n",
     "asks to read":    "luul uuu ..uu   lnnl uuu ..un   l++l +++ ..++   luul uuu ..uu   luul uuu ..uu",
     "lab's changes":   "lnnl ff+ ..+n",
@@ -121,6 +122,14 @@ POST    api/v1/jobs/{job}/cancel                              admin's_stop 202
 GET     api/v1/jobs/{ended}/events                            admin's_job  200
 GET     api/v1/jobs/{job}/file                                admin's_job  404
 HEAD    api/v1/jobs/{job}/file                                admin's_job  404
+GET     api/v1/boards                                         caller       200
+GET     api/v1/boards/lab/{state}                             read         200
+PUT     api/v1/boards/lab/{state}                             admin        422  {"labels": 8}
+PUT     api/v1/boards/lab/{state}/hidden                      admin        422
+POST    api/v1/boards/lab/{state}/submissions                 hf_copy_from 404  {"name": "lab/none"}
+POST    api/v1/boards/lab/{state}/claims                      write        201  {"repository": "lab/{state}", "score": 0.5}
+GET     api/v1/boards/runs/{run:state}                        read         200
+POST    api/v1/boards/runs/{run:state}/withdraw               admin        200  {"why": "wrong"}
 GET     xet/data/none                                         anybody      403
 GET     xet/{uuid}/1/v1/chunks/default/{hash}                 anybody      401
 POST    xet/{uuid}/1/v1/xorbs/default/{hash}                  anybody      401
@@ -222,6 +231,13 @@ GET     results                                               site         200
 GET     results/{result:state}                                page         200
 GET     results/{result:state}.json                           page         200
 GET     results/{result:state}.csv                            page         200
+GET     boards                                                site         200
+GET     boards/runs/{run:state}                               page         200
+POST    boards/runs/{run:state}/withdraw                      admin's_page 302  why=wrong
+GET     lab/{state}/board                                     page         200
+POST    lab/{state}/board/submit                              asks_a_judge 404  name=lab/none
+POST    lab/{state}/board/rules                               admin's_page 422  labels=8
+POST    lab/{state}/board/hide                                admin's_page 400  none=
 GET     try                                                   site         200
 POST    try                                                   account      422
 GET     try/{uuid}                                            account      404

@@ -13,7 +13,7 @@ from django.test import Client
 from hub.accounts import organisations
 from hub.accounts.models import ApiToken, Invitation, User
 from hub.accounts.services import create_token
-from hub.boards.models import Result
+from hub.boards.models import Board, Result, Run
 from hub.jobs import services as jobs
 from hub.repos import discussions
 from hub.repos.models import Namespace, Repository
@@ -34,7 +34,7 @@ from tests.hub.matrix import PEOPLE, STATES, Row
 PLAIN = {
     "{state}": "public", "{hash}": sha256_of(b"x"), "{result:state}": "1", "{id}": "1",
     **dict.fromkeys(("{hold}", "{yank}", "{token}", "{invitation}"), "1"),
-    **dict.fromkeys(("{job}", "{ended}", "{uuid}"), str(uuid.UUID(int=7))),
+    **dict.fromkeys(("{job}", "{ended}", "{uuid}", "{run:state}"), str(uuid.UUID(int=7))),
 }  # fmt: skip
 """Something for each blank of a row: enough to find the route it goes to."""
 
@@ -73,10 +73,11 @@ class World:
         self.invitation = organisations.invite(organisation=lab, user=people["stranger"], role="read", by=self.boss)
         self.job, self.ended, *measured = (self._job(number) for number in range(2 + len(STATES)))
         jobs.request_cancel(self.ended)
-        self.ids, self.holds, self.yanks, self.results = {}, {}, {}, {}
+        self.ids, self.holds, self.yanks, self.results, self.runs = {}, {}, {}, {}, {}
         for state, job in zip(STATES, measured, strict=True):
             made = self._repository(lab, state, root)
             self.ids[state] = str(made.pk)
+            self.runs[state] = self._run(made)
             self.results[state] = Result.objects.create(job=job, task=made, commit="0" * 40, report={"rows": []}).pk
         fine = [f"read:lab/{state}" for state in STATES]
         tokens = {
@@ -110,6 +111,16 @@ class World:
         self.holds[state], self.yanks[state] = hold.pk, yank.pk
         return repository
 
+    def _run(self, made: Repository) -> str:
+        """A run on a board of the repository, of the repository: what may be seen of it is what may be seen of that."""
+        run = Run.objects.create(
+            board=Board.objects.create(task=made), owner=self.boss, owner_name="boss", account=self.boss.pk,
+            namespace="lab", submission=made.full_name, kind="prior", commit="0" * 40, content="x", edition="x",
+            task_commit="0" * 40, labels=4, draws=2, state="scored", mean=0.5, low=0.4, high=0.6, low90=0.4,
+            high90=0.6, shown=0.5, step=0.0, metric="accuracy",
+        )  # fmt: skip
+        return str(run.pk)
+
     def _job(self, number: int) -> Any:
         name = f"topics{number}"
         make_task(self.boss, name, private=True)
@@ -125,6 +136,7 @@ class World:
             "{job}": str(self.job.pk), "{ended}": str(self.ended.pk), "{id}": self.ids[state],
             "{token}": str(self.token.pk), "{invitation}": str(self.invitation.pk),
             "{result:state}": str(self.results[state] if repository is None else 999_999),
+            "{run:state}": self.runs[state] if repository is None else str(uuid.UUID(int=7)),
         }  # fmt: skip
         path, body = filled(row.path, put), filled(row.body, put)
         kind = "application/x-www-form-urlencoded" if "=" in body and not body.startswith("{") else "application/json"

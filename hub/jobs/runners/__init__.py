@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -31,6 +31,8 @@ class Work:
     cancelled: Callable[[], bool]
     source_token: Callable[[], str | None] = lambda: None
     """Opens what an import may show to the other hub; a call and not a value, so that no `repr` shows it."""
+    seal: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
+    """Marks what was measured as this claim's (hub/boards/attest.py)."""
 
 
 Runner = Callable[[Work], Outcome]
@@ -42,6 +44,7 @@ RUNNERS: dict[str, str] = {
     Job.Kind.BENCHMARK: "hub.jobs.runners.benchmark:run",
     Job.Kind.PREDICT: "hub.jobs.runners.predict:run",
     Job.Kind.IMPORT: "hub.jobs.runners.importing:run",
+    Job.Kind.VERIFY: "hub.jobs.runners.verify:run",
 }
 
 

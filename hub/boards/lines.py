@@ -1,0 +1,71 @@
+"""Who is one and the same for a board: an account, its network, and the namespace of what is submitted.
+
+Somebody with several accounts on one network, or several people who submit for one organisation, share a budget and see
+their answers as one line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.crypto import salted_hmac
+
+from hub.accounts.models import User
+from hub.boards.models import Board, Run, RunQuerySet
+from hub.errors import TooManyRequests
+
+WINDOW = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How many answers are left this week, and when the oldest counted one falls out of it."""
+
+    of: int
+    left: int
+    renews_at: datetime | None
+
+
+def digest_of(address: str) -> str:
+    """What is kept of a caller's address."""
+    return salted_hmac("board.network", address, algorithm="sha256").hexdigest()[:32] if address else ""
+
+
+def same_line(run: Run) -> RunQuerySet:
+    """The runs on the board by the same account, from its network, or for its namespace; this one among them."""
+    return _line(run.board, account=run.account, network=run.network, namespace=run.namespace)
+
+
+def budget_of(board: Board, *, user: User, network: str, namespace: str = "") -> Budget:
+    """What somebody may still ask. A run that failed told nothing, and costs nothing.
+
+    The week is counted by the time of the hub; answers that seem to come from the future count, so a clock that is set
+    back gives nobody a second budget.
+    """
+    line = _line(board, account=user.pk, network=network, namespace=namespace or user.username)
+    counted = line.exclude(state=Run.State.FAILED).filter(created_at__gt=timezone.now() - WINDOW)
+    times = list(counted.order_by("created_at").values_list("created_at", flat=True))
+    return Budget(board.budget, max(0, board.budget - len(times)), times[0] + WINDOW if times else None)
+
+
+def charge(board: Board, *, user: User, network: str, namespace: str) -> None:
+    """Raises TooManyRequests when the budget is used up; the run that is made next is what counts."""
+    budget = budget_of(board, user=user, network=network, namespace=namespace)
+    if budget.left:
+        return
+    wait = max(1, round((budget.renews_at - timezone.now()).total_seconds())) if budget.renews_at else 1
+    raise TooManyRequests(
+        f"This board answers {board.budget} times a week to an account, its network, and a namespace. "
+        f"The next answer is free at {budget.renews_at:%Y-%m-%d %H:%M} UTC.",
+        headers={"Retry-After": str(wait)},
+    )
+
+
+def _line(board: Board, *, account: int, network: str, namespace: str) -> RunQuerySet:
+    same = Q(account=account) | Q(namespace=namespace)
+    if network:
+        same |= Q(network=network)
+    return Run.objects.filter(same, board=board)

@@ -1,0 +1,157 @@
+"""Job `verify`: a submission judged on a board, beside everything it must beat."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from django.conf import settings
+
+from composer.cache import FeatureCache
+from composer.composition import read_folder
+from composer.verified import Verified, Way, graph_of, verify
+from hub.boards import editions, hidden
+from hub.boards.models import Run
+from hub.boards.recording import packed
+from hub.catalog.library import HubStorage
+from hub.catalog.models import Item
+from hub.errors import BadSpec
+from hub.home import feature_cache
+from hub.jobs.models import Job
+from hub.jobs.runners import Work
+from hub.jobs.runners.inputs import repository_folder
+from hub.jobs.services import Outcome
+from hub.repos.models import Repository
+from hub.repos.services import materialise, resolve
+from hub.safety.holds import held_repositories
+from priors.errors import NotFound, UserError
+from priors.tasks import Task, held_out
+
+_LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "safetensors", "tokenizers")
+_MOST_SOURCES = 20
+
+CURVE = (4, 16, 64, 256)
+"""Labels a class of the label curve, beside the board's own number."""
+
+
+class TestRowsSeen(BadSpec):
+    """What was submitted was made from rows that judge it."""
+
+    code = "test-rows-seen"
+
+
+def run(work: Work) -> Outcome:
+    """The run's id; what was measured goes to the board alone, sealed for this claim."""
+    row = Run.objects.select_related("board__task__namespace", "hidden", "owner").filter(pk=work.spec["run"]).first()
+    if row is None or row.owner is None:
+        raise NotFound("The run of this job is gone: its task or its account was deleted.")
+    task = Task.from_dir(repository_folder(work, work.spec["task"], "task"))
+    name = row.submission
+    if row.hidden is not None:
+        rows = hidden.read(row.hidden, task, work.folder / "hidden")
+        _refuse_seen(work, row, rows)
+        task = held_out.beside(task, rows)
+    library = HubStorage(work.owner, published=not row.private)
+    if row.kind == Repository.Kind.COMPOSITION:
+        graph, lock = read_folder(repository_folder(work, f"{name}@{row.commit}", "submission"))
+        if lock.structure != row.content:
+            raise BadSpec(f"{name} is no longer what was submitted. Submit it again.")
+    else:
+        graph = graph_of(task, name, library)
+    seeds = editions.seeds_of(row.board, row.edition)
+    found = verify(
+        task, graph, name=name, library=library, cache=FeatureCache(feature_cache()), folder=work.folder / "placebos",
+        labels=row.labels, seeds=seeds, test_rows=row.board.test_rows, curve=CURVE,
+        adapt_seconds=settings.BOARD_ADAPT_SECONDS, report=work.report, cancelled=work.cancelled,
+    )  # fmt: skip
+    return Outcome({"board": row.board.task.full_name}, measured=work.seal(_measured(row, task, found, seeds)))
+
+
+def _measured(row: Run, task: Task, found: Verified, seeds: list[int]) -> dict[str, Any]:
+    own = found.submitted.hits
+    judged = np.flatnonzero(~np.isnan(own)) if own is not None else np.array([], dtype=int)
+    return {
+        "run": str(row.pk),
+        "edition": row.edition,
+        "data": task.fingerprint,
+        "metric": found.metric,
+        "test_rows": found.test_rows,
+        "ways": [_way(way, judged) for way in found.ways],
+        "curve": {
+            str(labels): [_way(replace(way, hits=None), judged) for way in ways] for labels, ways in found.curve.items()
+        },
+        "lock": dict(found.lock),
+        "facts": {"seeds": editions.commitment(seeds), **machine()},
+    }
+
+
+def _way(way: Way, judged: Any) -> dict[str, Any]:
+    return {
+        "arm": way.arm, "name": way.name[:300], "members": list(way.members), "scores": list(way.scores),
+        "errors": list(way.errors), "seconds": way.seconds, "skipped": way.skipped, "submitted": way.submitted,
+        "hits": None if way.hits is None else packed([float(each) for each in way.hits[judged]]),
+    }  # fmt: skip
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers were computed with."""
+    libraries = {"python": platform.python_version(), "priorhub": settings.VERSION}
+    for name in _LIBRARIES:
+        try:
+            libraries[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    hardware = {"processor": _processor(), "cores": os.cpu_count() or 1, "memory_gb": round(memory / 1e9, 1)}
+    return {"versions": libraries, "hardware": hardware}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.machine()
+
+
+def _refuse_seen(work: Work, row: Run, rows: Task) -> None:
+    """Raises TestRowsSeen when what this hub knows the submission was made from holds rows that judge it."""
+    name, own, most = row.submission, held_out.marks(rows), held_out.allowed(rows)
+    for at, rev in enumerate(_sources(work, row)):
+        full_name, _, commit = rev.partition("@")
+        found = Repository.objects.named(full_name).select_related("head").first()
+        if found is None or found.head is None or found.pk in held_repositories([found]):
+            continue
+        try:
+            folder = materialise(resolve(found, commit or "main"), work.folder / f"made-from-{at}")
+            taught = Task.from_dir(folder)
+        except UserError:
+            continue  # not a task any more, or a commit that is gone
+        if (seen := held_out.shared(own, held_out.marks(taught))) > most:
+            raise TestRowsSeen(
+                f"{name} was made from {full_name}, which holds {seen} of the hidden rows. What has seen the test is "
+                "not judged by it."
+            )
+
+
+def _sources(work: Work, row: Run) -> Iterable[str]:
+    """The tasks that fits of this hub made the submission from, and those that its priors say they were trained on."""
+    repo = row.submission.partition("#")[0]
+    fits = Job.objects.filter(kind=Job.Kind.FIT, status=Job.Status.DONE, result__repo=repo)
+    found = [job.spec["task"] for job in fits.order_by("-pk")[:_MOST_SOURCES]]
+    names = {repo}
+    submitted = Repository.objects.named(repo).filter(kind=Repository.Kind.COMPOSITION).first()
+    if submitted is not None:
+        _, lock = read_folder(materialise(resolve(submitted, row.commit), work.folder / "made-of"))
+        names |= {ref.repo for ref in lock.priors.values()}
+    for one in sorted(names):
+        item = Item.objects.filter(repository__in=Repository.objects.named(one)).first()
+        found += [str(each) for each in ((item.manifest if item else None) or {}).get("training_data", ())]
+    return dict.fromkeys(found[: 2 * _MOST_SOURCES])

@@ -1,0 +1,275 @@
+"""A board: submitted, measured by a worker, ranked with ties, withdrawn; hidden rows that judge."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import AnonymousUser
+from django.test import Client
+
+from hub.accounts.models import User
+from hub.boards import hidden, lines, ranking, submissions
+from hub.boards.models import Board, Claim, Outcome, Run
+from hub.boards.submissions import Rules
+from hub.errors import BadSpec, TooManyRequests
+from hub.home import scratch
+from hub.jobs import services as jobs
+from hub.jobs import tasks
+from hub.repos.commits import commit_folder
+from hub.repos.models import Blob, Repository
+from priors.errors import BadTask, NotAllowed
+from tests.factories import bearer, make_prior, make_repository, make_user
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+FOOD = ["soup", "bread", "cheese", "apples", "rice", "beans", "salad", "noodles", "cake", "pepper"]
+TALK = ["hello", "goodbye", "morning", "evening", "thanks", "welcome", "sorry", "please", "greetings", "cheers"]
+HERE, THERE = "203.0.113.7", "198.51.100.9"
+
+
+def sentences(ends: tuple[str, ...]) -> list[tuple[str, str]]:
+    return [(f"{verb} {word} {end}", label) for label, verb, words in (("food", "eat", FOOD), ("talk", "say", TALK))
+            for word in words for end in ends]  # fmt: skip
+
+
+def table(rows: list[tuple[str, str]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text).writerows([("text", "label"), *rows])
+    return text.getvalue().encode()
+
+
+HIDDEN = table(sentences(("at the harbour tonight", "in the garden tomorrow")))
+
+
+@pytest.fixture
+def ann(home: Path, tmp_path: Path) -> User:
+    from priors.tasks import Task
+
+    ann = make_user("ann")
+    make_prior(ann, "char-ngrams")
+    make_prior(ann, "word-ngrams", function={"id": "word_ngrams", "config": {}})
+    (tmp_path / "rows.csv").write_bytes(table(sentences(("today", "again"))))
+    folder = Task.from_csv(tmp_path / "rows.csv", target="label").save(tmp_path / "task", portable=True)
+    repository = make_repository(ann, "rows", kind=Repository.Kind.TASK)
+    commit_folder(repository=repository, folder=folder, message="Rows", by=ann)
+    return ann
+
+
+@pytest.fixture
+def board(ann: User) -> Board:
+    task = Repository.objects.for_cards().get(name="rows")
+    return submissions.open_board(task=task, by=ann, rules=Rules(labels=4, draws=2, test_rows=60))
+
+
+def measured(board: Board, name: str, by: User, *, address: str = HERE) -> Run:
+    run = submissions.submit(board=board, name=name, by=by, address=address)
+    tasks.run_job(str(run.job_id))
+    run.refresh_from_db()
+    assert run.state == "scored", run.problem
+    assert list(scratch().iterdir()) == []
+    return run
+
+
+def test_a_run_is_measured_beside_its_placebos_and_says_what_it_was_measured_with(board: Board, ann: User) -> None:
+    run = measured(board, "ann/word-ngrams", ann)
+
+    assert run.shown == run.mean and run.low <= run.low90 <= run.mean <= run.high90 <= run.high
+    arms = set(run.outcomes.filter(submitted=False, labels=4).values_list("arm", flat=True))
+    assert arms == {"no_prior", "shuffled", "single", "everything"}
+    skipped = {each.arm: each.skipped for each in ranking.against(run) if each.skipped}
+    assert set(skipped) == {"random_weights", "adapted"} and all("no network" in why for why in skipped.values())
+    assert run.outcomes.get(submitted=True, labels=4, draw=0).members == ["ann/word-ngrams#out"]
+    assert set(run.outcomes.values_list("labels", flat=True)) == {4, 16}  # of the curve what the task has rows for
+    assert run.facts["versions"]["numpy"] and run.facts["hardware"]["cores"]
+    assert run.lock["structure"].startswith("sha256:") and len(run.data) == 64 and run.task_commit
+    assert len(run.facts["seeds"]) == 64  # a hash of them: who submits neither chooses nor knows the seeds
+
+
+def test_the_same_content_under_another_name_is_the_same_run(board: Board, ann: User) -> None:
+    bob = make_user("bob")
+    make_prior(bob, "words-anew", function={"id": "word_ngrams", "config": {}})
+
+    run = measured(board, "ann/word-ngrams", ann)
+    again = submissions.submit(board=board, name="bob/words-anew", by=bob, address=THERE)
+
+    assert again.pk == run.pk
+    assert lines.budget_of(board, user=bob, network=lines.digest_of(THERE)).left == board.budget
+
+
+def test_runs_that_are_not_told_apart_share_a_rank_and_a_withdrawn_one_stays_visible(board: Board, ann: User) -> None:
+    first = measured(board, "ann/word-ngrams", ann)
+    measured(board, "ann/char-ngrams", ann)
+
+    shown = ranking.standing(board, actor=AnonymousUser())
+    assert [line.ranks for line in shown.lines] == ["1-2", "1-2"]
+    assert {each.arm for each in shown.placebos} == set(ranking.ARMS)
+
+    submissions.withdraw(first, by=ann, why="a bug")
+    after = ranking.standing(board, actor=AnonymousUser())
+
+    assert [line.ranks for line in after.lines] == ["1"]
+    assert [(run.pk, run.withdrawn_why) for run in after.withdrawn] == [(first.pk, "a bug")]
+    assert Outcome.objects.filter(run=first).exists()
+    with pytest.raises(NotAllowed):
+        submissions.withdraw(first, by=make_user("eve"))
+
+
+def test_hidden_rows_judge_and_nobody_is_told_more_than_the_ladder_says(board: Board, ann: User) -> None:
+    rows = hidden.keep(board=board, name="rows.csv", content=HIDDEN, by=ann)
+
+    run = measured(board, "ann/word-ngrams", ann)
+
+    assert (rows.rows, run.test_rows, run.hidden_id) == (40, 40, rows.pk)
+    assert run.step > 0 and run.shown is not None
+    assert abs(run.shown / run.step - round(run.shown / run.step)) < 1e-6 and abs(run.shown - run.mean) <= run.step
+    assert ranking.ways(run) == {}
+    told = jobs.Job.objects.get(pk=run.job_id)
+    assert set(told.result) == {"board", "run", "shown"}
+    assert "score" not in json.dumps([event.data for event in told.events.all()])
+
+
+def test_no_route_and_no_object_of_the_store_holds_a_hidden_row(board: Board, ann: User) -> None:
+    hidden.keep(board=board, name="rows.csv", content=HIDDEN, by=ann)
+    measured(board, "ann/word-ngrams", ann)
+    client, head = Client(), bearer(ann)
+
+    answers = [
+        client.get(path, headers=head)
+        for path in (
+            "/api/v1/repos/ann/rows", "/api/v1/repos/ann/rows/tree/main", "/api/v1/repos/ann/rows/files/main/task.json",
+            "/api/v1/boards", "/api/v1/boards/ann/rows", "/api/v1/boards/ann/rows/hidden", "/api/v1/jobs",
+            "/api/datasets/ann/rows", "/api/datasets/ann/rows/tree/main?recursive=1",
+            "/datasets/ann/rows/resolve/main/hidden.csv", "/datasets/ann/rows/resolve/main/data.parquet",
+            "/datasets/ann/rows.git/info/refs?service=git-upload-pack", "/ann/rows", "/datasets/ann/rows/tree/main",
+        )
+    ]  # fmt: skip
+
+    assert {answer.status_code for answer in answers} <= {200, 404, 405}
+    assert not any(b"harbour" in answer.getvalue() for answer in answers)
+    copied = client.post(
+        "/api/datasets/ann/rows/duplicate", json.dumps({"repository": "ann/copy"}), content_type="application/json",
+        headers=head,
+    )  # fmt: skip
+    assert copied.status_code == 200 and not Board.objects.filter(task__name="copy").exists()
+    from hub.repos.storage import store
+
+    for blob in Blob.objects.all():
+        with store().open(blob.sha256) as file:
+            assert b"harbour" not in file.read()
+    assert not any(b"harbour" in bytes(row.sealed) for row in board.hidden.all())
+    assert not any(b"harbour" in path.read_bytes() for path in scratch().rglob("*") if path.is_file())
+
+
+def test_hidden_rows_that_stand_in_the_open_table_are_refused(board: Board, ann: User) -> None:
+    both = table([*sentences(("far away from here",)), ("Eat  SOUP today", "food")])
+
+    with pytest.raises(BadTask, match="1 of 21 hidden rows stand among the open rows"):
+        hidden.keep(board=board, name="rows.csv", content=both, by=ann)
+    with pytest.raises(BadTask, match="no 'label'"):
+        hidden.keep(board=board, name="rows.csv", content=table([("new words", "")]), by=ann)
+
+
+def test_what_was_fitted_on_the_hidden_rows_is_refused_and_named(board: Board, ann: User, tmp_path: Path) -> None:
+    from priors.tasks import Task
+
+    hidden.keep(board=board, name="rows.csv", content=HIDDEN, by=ann)
+    (tmp_path / "leak.csv").write_bytes(HIDDEN)
+    folder = Task.from_csv(tmp_path / "leak.csv", target="label").save(tmp_path / "leak", portable=True)
+    commit_folder(
+        repository=make_repository(ann, "leak", kind=Repository.Kind.TASK), folder=folder, message="Rows", by=ann
+    )
+    fitted = jobs.submit(kind="fit", spec={"task": "ann/leak", "push_to": "ann/cheat"}, owner=ann)
+    tasks.run_job(str(fitted.pk))
+
+    run = submissions.submit(board=board, name="ann/cheat", by=ann, address=HERE)
+    tasks.run_job(str(run.job_id))
+
+    run.refresh_from_db()
+    assert run.state == "failed" and "ann/leak, which holds 40 of the hidden rows" in run.problem
+    assert lines.budget_of(board, user=ann, network="").left == board.budget
+
+
+def test_the_budget_is_of_an_account_its_network_and_a_namespace(board: Board, ann: User) -> None:
+    board = submissions.open_board(task=board.task, by=ann, rules=Rules(budget=1))
+    bob = make_user("bob")
+    make_prior(bob, "pairs", function={"id": "char_ngrams", "config": {"n": [2, 2]}})
+
+    submissions.submit(board=board, name="ann/word-ngrams", by=ann, address=HERE)
+
+    with pytest.raises(TooManyRequests, match="1 times a week"):
+        submissions.submit(board=board, name="ann/char-ngrams", by=ann, address=THERE)
+    with pytest.raises(TooManyRequests):
+        submissions.submit(board=board, name="bob/pairs", by=bob, address=HERE)  # another account, the same network
+    with pytest.raises(TooManyRequests):
+        submissions.submit(board=board, name="ann/char-ngrams", by=bob, address=THERE)  # for the same namespace
+    submissions.submit(board=board, name="bob/pairs", by=bob, address=THERE)
+
+
+def test_a_clock_that_goes_back_gives_no_second_budget(
+    board: Board, ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from datetime import timedelta
+
+    from django.utils import timezone
+
+    board = submissions.open_board(task=board.task, by=ann, rules=Rules(budget=1))
+    submissions.submit(board=board, name="ann/word-ngrams", by=ann, address=HERE)
+    now = timezone.now()
+
+    monkeypatch.setattr("hub.boards.lines.timezone.now", lambda: now - timedelta(days=30))
+
+    with pytest.raises(TooManyRequests):
+        submissions.submit(board=board, name="ann/char-ngrams", by=ann, address=HERE)
+
+
+def test_a_claimed_score_stands_apart_and_ranks_nowhere(board: Board, ann: User) -> None:
+    run = measured(board, "ann/word-ngrams", ann)
+    prior = Repository.objects.get(name="char-ngrams")
+
+    submissions.claim(board=board, repository=prior, score=0.999, by=ann, source=Claim.Source.ENTERED)
+
+    shown = ranking.standing(board, actor=AnonymousUser())
+    assert [line.run.pk for line in shown.lines] == [run.pk]
+    assert [claim.score for claim in shown.claims] == [0.999]
+
+
+def test_a_public_board_judges_nothing_that_others_cannot_look_at(board: Board, ann: User) -> None:
+    make_prior(ann, "secret", private=True, function={"id": "char_ngrams", "config": {"n": [2, 2]}})
+
+    with pytest.raises(NotAllowed, match="Make it public first"):
+        submissions.submit(board=board, name="ann/secret", by=ann, address=HERE)
+    with pytest.raises(BadSpec, match="neither a prior nor a composition"):
+        submissions.submit(board=board, name="ann/rows", by=ann, address=HERE)
+    with pytest.raises(BadSpec, match="no kind of job"):
+        jobs.submit(kind="verify", spec={"run": "x"}, owner=ann)
+
+
+def call(client: Client, method: str, path: str, body: Any, **headers: str) -> Any:
+    return client.generic(method, path, json.dumps(body), content_type="application/json", headers=headers)
+
+
+def test_the_whole_way_over_the_api(ann: User) -> None:
+    client, head = Client(), bearer(ann)
+
+    made = call(client, "PUT", "/api/v1/boards/ann/rows", {"labels": 4, "draws": 2, "test_rows": 60}, **head)
+    sealed = client.generic("PUT", "/api/v1/boards/ann/rows/hidden?file=rows.csv", HIDDEN,
+                            content_type="application/octet-stream", headers=head)  # fmt: skip
+    asked = call(client, "POST", "/api/v1/boards/ann/rows/submissions", {"name": "ann/word-ngrams"}, **head)
+    assert (made.status_code, sealed.status_code, asked.status_code) == (200, 200, 202), asked.content
+    assert sealed.json()["rows"] == 40 and asked.json()["state"] == "waiting"
+    tasks.run_job(asked.json()["job"])
+
+    shown = client.get("/api/v1/boards/ann/rows", headers=head).json()
+
+    [line] = shown["ranked"]
+    assert (line["first"], line["last"]) == (1, 1) and line["run"]["score"] is not None
+    assert len(line["run"]["against"]) == 6 and line["verdict"]
+    assert shown["budget"]["left"] == 4 and shown["board"]["hidden_rows"] == 40
+    gone = call(client, "POST", f"/api/v1/boards/runs/{asked.json()['id']}/withdraw", {"why": "mistake"}, **head)
+    assert gone.json()["withdrawn_why"] == "mistake"
+    assert client.get("/api/v1/boards/ann/rows").json()["ranked"] == []
