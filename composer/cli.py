@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from composer import _cli_hub, _cli_merge, _cli_terms
+from composer import _cli_boards, _cli_hub, _cli_merge, _cli_terms
 from composer._cli_hub import AsJson, Url
 from composer._cli_terms import Local, Offline
 from composer._cli_terms import open_library as _library
@@ -36,6 +36,7 @@ app = typer.Typer(
 )
 
 app.add_typer(_cli_hub.app)
+app.add_typer(_cli_boards.app)
 app.add_typer(_cli_merge.app)
 app.add_typer(_cli_terms.app)
 

@@ -168,11 +168,11 @@ def verify(
     points: dict[int, tuple[Way, ...]] = {}
     for count in sorted({*curve} - {labels}):
         try:
-            some = [task.draw(count, seed, test_rows) for seed in seeds]
+            fewer = [task.draw(count, seed, test_rows) for seed in seeds]
         except BadTask:
             continue
         table = _Table(len(task))
-        for number, (seed, draw) in enumerate(zip(seeds, some, strict=True)):
+        for number, (seed, draw) in enumerate(zip(seeds, fewer, strict=True)):
             report(len(draws), len(draws), f"{count} labels a class, draw {number + 1} of {len(draws)}")
             started = perf_counter()
             model = fit(task.subset(draw.train), graph, library=library, cache=cache, seed=seed, cancelled=cancelled)

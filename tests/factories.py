@@ -8,9 +8,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from django.utils import timezone
+
 from hub.accounts import organisations
 from hub.accounts import services as accounts
 from hub.accounts.models import ApiToken, User
+from hub.boards import hidden, lines
+from hub.boards.editions import edition_of
+from hub.boards.models import Board, Outcome, Run
 from hub.repos import commits
 from hub.repos import services as repos
 from hub.repos.blobs import put_blob
@@ -123,3 +128,37 @@ def make_task(owner: User, name: str = "topics", *, private: bool = False) -> Co
     }  # fmt: skip
     repository = make_repository(owner, name, kind=Repository.Kind.TASK, private=private)
     return make_commit(repository, {"task.json": json.dumps(document).encode(), "data.csv": TASK_CSV}, by=owner)
+
+
+def make_board(owner: User, name: str, **rules: Any) -> Board:
+    """The board of a new task of four rows."""
+    make_task(owner, name)
+    task = Repository.objects.for_cards().get(namespace__name=owner.username, name=name)
+    return Board.objects.create(task=task, **{"labels": 2, "draws": 2, **rules})
+
+
+def make_run(board: Board, name: str, score: float, by: User, *, address: str = "", **fields: Any) -> Run:
+    """A run of the prior `name` as a worker's result leaves it, with the same score in both draws."""
+    head = board.task.head
+    assert head is not None
+    none = {"arm": "no_prior", "name": "no prior", "members": [], "mean": 0.5, "low": 0.4, "high": 0.6}
+    none |= {"gain": score - 0.5, "gain_low": score - 0.6, "gain_high": score - 0.4}
+    skipped = {"arm": "adapted", "name": "best single prior, adapted", "members": [], "skipped": "no network"}
+    run = Run.objects.create(
+        **{
+            "board": board, "owner": by, "owner_name": by.username, "account": by.pk,
+            "network": lines.digest_of(address), "namespace": name.partition("/")[0], "trusted": by.is_superuser,
+            "submission": name, "kind": "prior", "commit": "0" * 40, "content": f"of {name} {Run.objects.count()}",
+            "task_commit": head.oid, "edition": edition_of(board, head, hidden.of(board)), "labels": board.labels,
+            "draws": 2, "state": "scored", "metric": "accuracy", "mean": score, "low": score - 0.1,
+            "high": score + 0.1, "low90": score - 0.1, "high90": score + 0.1, "error": 0.02, "step": 0.0,
+            "shown": score, "facts": {"against": [none, skipped], "seeds": "5" * 64}, "finished_at": timezone.now(),
+            **fields,
+        }
+    )  # fmt: skip
+    Outcome.objects.bulk_create(
+        Outcome(run=run, arm="single", name=name, members=[f"{name}#out"], submitted=True, labels=board.labels,
+                draw=draw, score=score, low=score - 0.1, high=score + 0.1)
+        for draw in range(2)
+    )  # fmt: skip
+    return run

@@ -19,7 +19,7 @@ from hub.api.paging import page
 from hub.api.repositories import find as find_repository
 from hub.api.schemas import In
 from hub.boards import hidden, lines, ranking, submissions
-from hub.boards.models import Board, Claim, Run
+from hub.boards.models import Board, Claim, HiddenRows, Run
 from hub.boards.submissions import Rules
 from hub.errors import TooLarge
 from hub.repos.models import Repository
@@ -40,8 +40,7 @@ class BoardOut(BaseModel):
     created_at: datetime
 
     @classmethod
-    def from_row(cls, board: Board) -> BoardOut:
-        rows = hidden.of(board)
+    def from_row(cls, board: Board, rows: HiddenRows | None) -> BoardOut:
         return cls(
             task=board.task.full_name, labels=board.labels, draws=board.draws, test_rows=board.test_rows,
             budget=board.budget, hidden_rows=rows.rows if rows else None, created_at=board.created_at,
@@ -189,7 +188,8 @@ class HiddenOut(BaseModel):
 @router.get("", auth=Anyone(), response=BoardPage, summary="Boards, newest first")
 def index(request: Any, limit: int = 50, cursor: str = "") -> BoardPage:
     items, following = page(Board.objects.visible_to(request.auth).for_cards(), limit=limit, cursor=cursor)
-    return BoardPage(items=[BoardOut.from_row(board) for board in items], next=following)
+    rows = hidden.of_all(items)
+    return BoardPage(items=[BoardOut.from_row(board, rows.get(board.pk)) for board in items], next=following)
 
 
 @router.get("/runs/{run_id}", auth=Anyone(), response=RunOut, summary="One run")
@@ -215,7 +215,7 @@ def show(request: Any, ns: str, name: str) -> StandingOut:
         network = lines.digest_of(rates.address_of(request))
         budget = BudgetOut(**vars(lines.budget_of(found.board, user=request.auth, network=network)))
     return StandingOut(
-        board=BoardOut.from_row(found.board),
+        board=BoardOut.from_row(found.board, found.rows),
         edition=found.edition,
         ranked=[
             RankedOut(first=line.first, last=line.last, verdict=line.verdict, run=RunOut.from_row(line.run))
@@ -232,7 +232,8 @@ def show(request: Any, ns: str, name: str) -> StandingOut:
 def open_board(request: Any, ns: str, name: str, payload: RulesIn) -> BoardOut:
     task = _task(request, ns, name)
     require(request.auth, "admin", task)
-    return BoardOut.from_row(submissions.open_board(task=task, by=request.auth, rules=Rules(**payload.model_dump())))
+    board = submissions.open_board(task=task, by=request.auth, rules=Rules(**payload.model_dump()))
+    return BoardOut.from_row(board, hidden.of(board))
 
 
 @router.put(

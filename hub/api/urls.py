@@ -17,6 +17,7 @@ from hub.api.boards import router as boards
 from hub.api.catalog import router as catalog
 from hub.api.chunks import router as chunks
 from hub.api.compositions import router as compositions
+from hub.api.history import router as history
 from hub.api.holds import router as holds
 from hub.api.jobs import router as jobs
 from hub.api.namespaces import router as namespaces
@@ -55,6 +56,7 @@ api.add_router("/blobs", blobs)
 api.add_router("/namespaces", namespaces)
 api.add_router("/jobs", jobs)
 api.add_router("/boards", boards)
+api.add_router("/history", history)
 
 
 @api.get("/health", auth=None, response=Health, tags=["hub"], summary="Whether this is a hub, and which")

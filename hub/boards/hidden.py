@@ -12,7 +12,7 @@ import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,6 +69,12 @@ def keep(*, board: Board, name: str, content: bytes, by: User) -> HiddenRows:
 def of(board: Board) -> HiddenRows | None:
     """The hidden rows in use, without their content."""
     return board.hidden.defer("sealed").first()
+
+
+def of_all(boards: Iterable[Board]) -> dict[int, HiddenRows]:
+    """The same for many boards, by their keys."""
+    found = HiddenRows.objects.filter(board__in=[board.pk for board in boards]).defer("sealed").order_by("id")
+    return {rows.board_id: rows for rows in found}
 
 
 def seal_of(board: Board, content: bytes) -> str:

@@ -15,6 +15,7 @@ Modules
     _upload.py     bytes up
     _draft.py      a blob on its way
     _transfer.py   what both share
+    _past.py       what a hub measured, kept with its ETag
     _events.py     a job's server-sent events, with reconnecting
 """
 

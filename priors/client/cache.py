@@ -5,6 +5,7 @@
     <root>/refs/<ns>/<name>/<rev>              the commit a revision last meant, for work without the hub
     <root>/trees/<ns>/<name>/<commit>.json     the files a commit has, so that a snapshot is checked without the hub too
     <root>/manifests/<hash>.json               prior.json by content, so that listing a catalogue twice asks once
+    <root>/history/<hash of the hub>.json      what a hub measured, with its ETag
     <root>/tmp/                                what is being written; `<sha256>.part` with `.done` is a large blob that
                                                the next pull goes on with; leftovers of killed processes go after a day
 
@@ -158,6 +159,18 @@ class Cache:
 
     def keep_manifest(self, key: str, content: bytes) -> None:
         self._write(self.root / "manifests" / f"{safe_sha256(key)}.json", content)
+
+    # ---- history
+
+    def history(self, key: str) -> bytes | None:
+        """What was noted of the hub under `key` (hex), None when it is not here."""
+        try:
+            return (self.root / "history" / f"{safe_sha256(key)}.json").read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def keep_history(self, key: str, content: bytes) -> None:
+        self._write(self.root / "history" / f"{safe_sha256(key)}.json", content)
 
     # ---- looking after
 

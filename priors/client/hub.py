@@ -13,14 +13,14 @@ from urllib.parse import quote
 
 import httpx
 
-from priors.client import _download, _events, _upload
+from priors.client import _download, _events, _past, _upload
 from priors.client._transfer import Report
 from priors.client._transport import Transport, error_for
 from priors.client._upload import Outgoing
 from priors.client.cache import Cache, file_sha256
 from priors.client.config import resolve
 from priors.client.paths import address_of, bare_name, safe_paths, split_repo, split_revision
-from priors.client.records import Filter, Job, JobEvent, Listing, Ref, Tree
+from priors.client.records import Filter, Job, JobEvent, Listing, Past, Ref, Tree
 from priors.errors import Conflict, HubError, HubUnreachable, NotFound
 
 _READ_BYTES = 1 << 20
@@ -148,6 +148,62 @@ class Hub:
         """The commits that led to `rev`, newest first; those of all branches when it is left out."""
         found = self._transport.json("GET", address_of(repo, "/commits"), query={"rev": rev})
         return list(found["items"] if isinstance(found, dict) else found)
+
+    # ---- what was measured
+
+    def history(self) -> Past:
+        """What this hub measured on public boards and counts. Kept in the cache: asked again only for what changed, and
+        there when the hub is away."""
+        return _past.fetch(self._transport, self.cache)
+
+    def board(self, task: str) -> dict[str, Any]:
+        """How the board of a task stands: what ranks, the placebos, what is only claimed, your budget."""
+        return _mapping(self._transport.json("GET", f"/boards/{bare_name(task)}"))
+
+    def open_board(
+        self,
+        task: str,
+        *,
+        labels: int | None = None,
+        draws: int | None = None,
+        test_rows: int | None = None,
+        budget: int | None = None,
+        hidden: str | Path | None = None,
+    ) -> dict[str, Any]:
+        """Opens the board of a task of yours, or changes its rules. None: as it is, or as usual.
+
+        hidden  a table, or a zip of data.csv and media/, with rows that judge; the hub gives them to nobody
+        """
+        rules = {"labels": labels, "draws": draws, "test_rows": test_rows, "budget": budget}
+        path = f"/boards/{bare_name(task)}"
+        body = {key: value for key, value in rules.items() if value is not None}
+        found = _mapping(self._transport.json("PUT", path, body=body))
+        if hidden is not None:
+            place = Path(hidden)
+            content, size = place.read_bytes(), place.stat().st_size
+            headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
+            with self._transport.stream(
+                "PUT",
+                f"{path}/hidden",
+                content=iter([content]),
+                query={"file": place.name},
+                headers=headers,
+                seconds=600,
+            ) as answer:
+                found["hidden_rows"] = _mapping(self._transport.read_json(answer))["rows"]
+        return found
+
+    def submit_to_board(self, task: str, name: str) -> dict[str, Any]:
+        """Has a prior (perhaps `ns/name#tap`) or a composition judged; the run, whose "job" can be waited for."""
+        return _mapping(self._transport.json("POST", f"/boards/{bare_name(task)}/submissions", body={"name": name}))
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        """One run on a board."""
+        return _mapping(self._transport.json("GET", f"/boards/runs/{_job_id(run_id)}"))
+
+    def withdraw(self, run_id: str, why: str = "") -> dict[str, Any]:
+        """Takes a run out of its ranking. It stays visible."""
+        return _mapping(self._transport.json("POST", f"/boards/runs/{_job_id(run_id)}/withdraw", body={"why": why}))
 
     # ---- names and settings
 

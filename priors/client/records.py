@@ -96,6 +96,15 @@ class Listing:
 
 
 @dataclass(frozen=True)
+class Past:
+    """What a hub measured and counts: rows with the fields of composer.rank.history's Outcome, TaskCard, PriorCard."""
+
+    outcomes: tuple[Mapping[str, Any], ...]
+    tasks: tuple[Mapping[str, Any], ...]
+    priors: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
 class RepoFile:
     """One file of a commit."""
 

@@ -122,6 +122,7 @@ POST    api/v1/jobs/{job}/cancel                              admin's_stop 202
 GET     api/v1/jobs/{ended}/events                            admin's_job  200
 GET     api/v1/jobs/{job}/file                                admin's_job  404
 HEAD    api/v1/jobs/{job}/file                                admin's_job  404
+GET     api/v1/history                                        caller       200
 GET     api/v1/boards                                         caller       200
 GET     api/v1/boards/lab/{state}                             read         200
 PUT     api/v1/boards/lab/{state}                             admin        422  {"labels": 8}

@@ -16,7 +16,7 @@ from pytest_django import DjangoDbBlocker
 from hub.accounts.models import User
 from hub.repos.names import RESERVED
 from hub.web.urls import urlpatterns
-from tests.factories import make_prior, make_task, make_user
+from tests.factories import make_board, make_prior, make_task, make_user
 from tests.web.world import World, body, make_job, make_result, make_world
 
 KB = 1000
@@ -29,6 +29,8 @@ PUBLIC = {
     "task": "/ada/topics",
     "tasks": "/tasks",
     "results": "/results",
+    "boards": "/boards",
+    "board": "/ada/judged/board",
     "try": "/try",
     "import": "/import",
     "compose": "/compose?prior=ada/char-ngrams&prior=ada/word-ngrams",
@@ -112,7 +114,7 @@ def test_the_stylesheet_is_small_and_asks_nobody() -> None:
     assert b"@import" not in css and b"http" not in css and b"@font-face" not in css
 
 
-@pytest.mark.parametrize("address", ["/", "/priors", "/tasks", "/results", "/jobs"])
+@pytest.mark.parametrize("address", ["/", "/priors", "/tasks", "/results", "/boards", "/jobs"])
 def test_the_number_of_queries_is_constant(signed_in: Client, ada: User, world: World, address: str) -> None:
     with CaptureQueriesContext(connection) as few:
         signed_in.get(address)
@@ -121,6 +123,7 @@ def test_the_number_of_queries_is_constant(signed_in: Client, ada: User, world: 
         task = make_task(ada, f"task-{number}").repository
         make_result(ada, task)
         make_job(ada, "fit", "running")
+        make_board(ada, f"judged-{number}")
 
     with CaptureQueriesContext(connection) as many:
         signed_in.get(address)
@@ -128,7 +131,9 @@ def test_the_number_of_queries_is_constant(signed_in: Client, ada: User, world: 
     assert len(many) <= len(few) + 1 <= 16  # one more where a first page becomes one of several
 
 
-@pytest.mark.parametrize("address", ["/ada/char-ngrams", "/ada/topics", "/ada/topics-model", "/results/{result}"])
+@pytest.mark.parametrize(
+    "address", ["/ada/char-ngrams", "/ada/topics", "/ada/topics-model", "/results/{result}", "/ada/judged/board"]
+)
 def test_a_page_of_one_thing_takes_few_queries(client: Client, world: World, address: str) -> None:
     with CaptureQueriesContext(connection) as queries:
         response = client.get(address.format(result=world["result"].pk))

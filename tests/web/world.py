@@ -17,7 +17,7 @@ from hub.catalog.models import Item
 from hub.jobs.models import Job, JobEvent
 from hub.repos.models import Repository
 from priors.manifest import parse_manifest
-from tests.factories import make_commit, make_prior, make_repository, make_task
+from tests.factories import make_board, make_commit, make_prior, make_repository, make_run, make_task
 
 World = dict[str, Any]
 """What `make_world` made, by a short name."""
@@ -171,7 +171,12 @@ def make_world(owner: User) -> World:
     make_prior(owner, "word-ngrams", summary="Counts of words and word pairs, hashed.")
     task = make_task(owner).repository
     make_composition(owner)
+    board = make_board(owner, "judged")
+    run = make_run(board, f"{owner.username}/char-ngrams", 0.8, owner)
+    make_run(board, f"{owner.username}/word-ngrams", 0.55, owner)
     return {
+        "board": board,
+        "run": run,
         "task": task,
         "result": make_result(owner, task),
         "running": make_job(owner, "fit", "running", step=3, of=9, message="Ranking 12 candidates"),

@@ -30,7 +30,9 @@ _PAGE = 24
 def index(request: HttpRequest) -> HttpResponse:
     """Every board the visitor may see, newest first."""
     found = Paginator(Board.objects.visible_to(request.user).for_cards(), _PAGE).get_page(request.GET.get("page"))
-    return page(request, "boards/boards.html", {"found": found}, section="boards")
+    rows = hidden.of_all(found)
+    boards = [(board, rows.get(board.pk)) for board in found]
+    return page(request, "boards/boards.html", {"found": found, "boards": boards}, section="boards")
 
 
 @require_safe

@@ -1,0 +1,227 @@
+"""What this hub measured, for rankers: outcomes of runs on public boards, with a limit on what one voice can say.
+
+Nothing else gets in: no likes, no downloads, no claimed scores, no benchmark whose draws somebody chose.
+
+    whose task   a run on a task of one's own says little: whoever owns a task can make one that a prior wins
+    whose run    who submits chooses where, and a network or an account may be many or one
+    what prior   the same weights under fifty names are one prior, called what they were called first
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Any
+
+from django.contrib.auth.models import AnonymousUser
+from django.db.models import Q
+
+from hub.boards.ladder import rounded
+from hub.boards.models import Run
+from hub.boards.submissions import content_of
+from hub.catalog.models import Item
+from hub.repos import services as repos
+from hub.repos.models import Repository
+from priors.errors import UserError
+from priors.tasks.spec import TaskSpec, parse_task
+
+SHARE = 0.25
+"""The part of a prior's tasks that one voice may have brought, at most."""
+ALONE = 3
+"""Tasks of others on which a prior counts although one voice brought them all: somebody has to be first."""
+
+_MAX_JSON = 16 << 20
+
+
+@dataclass(frozen=True)
+class Said:
+    """One outcome, with the fields of composer.rank.history.Outcome."""
+
+    task: str
+    members: tuple[str, ...]
+    arm: str
+    labels: int
+    draw: int
+    score: float
+    low: float
+    high: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Past:
+    """Everything, in the order it was measured. Cards have the fields of TaskCard and PriorCard."""
+
+    outcomes: tuple[Said, ...]
+    tasks: tuple[Mapping[str, Any], ...]
+    priors: tuple[Mapping[str, Any], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {"outcomes": [asdict(one) for one in self.outcomes], "tasks": list(self.tasks),
+                "priors": list(self.priors)}  # fmt: skip
+
+
+def past() -> Past:
+    """What counts now."""
+    runs = list(
+        Run.objects.visible_to(AnonymousUser())
+        .ranked()
+        .filter(Q(shown__isnull=False), private=False, board__task__private=False)
+        .select_related("board__task__namespace__owner", "board__task__head")
+        .defer("hits", "lock")
+        .prefetch_related("outcomes")
+        .order_by("pk")
+    )
+    called = _names(_repositories(runs))
+    kept = _within_influence(runs, called)
+    outcomes = [said for run in kept for said in _said(run, called)]
+    tasks = {run.board.task.full_name: run.board.task for run in kept}
+    members = dict.fromkeys(member for one in outcomes for member in one.members)
+    return Past(
+        outcomes=tuple(outcomes),
+        tasks=tuple(card for name, task in tasks.items() if (card := _task_card(name, task)) is not None),
+        priors=tuple(_prior_cards(members)),
+    )
+
+
+def _within_influence(runs: Sequence[Run], called: Mapping[str, str]) -> list[Run]:
+    """The runs that count: of each voice its first ones, as many as what others brought of the same priors allows."""
+    tasks_of: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for run in runs:
+        for prior in _priors(run, called):
+            for voice in _voices(run) or {"hub"}:
+                tasks_of[prior][voice].add(str(run.board_id))
+    kept, used, first = [], defaultdict(set), set()
+    for run in runs:
+        if (what := (run.edition, _members(run, called), frozenset(_voices(run)))) in first:
+            continue  # a voice says the same set of priors once
+        task, fits = str(run.board_id), True
+        for prior in _priors(run, called):
+            for voice in _voices(run):
+                others = set().union(*(tasks for other, tasks in tasks_of[prior].items() if other != voice))
+                most = int(len(others - tasks_of[prior][voice]) * SHARE / (1 - SHARE))
+                if not _is_own(run):
+                    most = max(most, ALONE)
+                spent = used[prior, voice]
+                fits = fits and (task in spent or len(spent) < most)
+        if fits:
+            first.add(what)
+            kept.append(run)
+            for prior in _priors(run, called):
+                for voice in _voices(run):
+                    used[prior, voice].add(task)
+    return kept
+
+
+def _voices(run: Run) -> set[str]:
+    """Whose say a run is. The hub's own administrators have no limit: they could write the database."""
+    if run.trusted:
+        return set()
+    return {f"account {run.account}", *([f"network {run.network}"] if run.network else [])}
+
+
+def _is_own(run: Run) -> bool:
+    """Whether the task is of who submitted, or of the namespace of what was."""
+    namespace = run.board.task.namespace
+    return namespace.owner_id == run.account or namespace.name == run.namespace
+
+
+def _said(run: Run, called: Mapping[str, str]) -> Iterable[Said]:
+    """A run's outcomes. On hidden rows one a way, rounded: draws would tell what the ladder keeps."""
+    task = run.board.task.full_name
+    if not run.step:
+        for one in run.outcomes.all():
+            yield Said(task, _called(one.members, called), one.arm, one.labels, one.draw, one.score, one.low, one.high,
+                       one.seconds)  # fmt: skip
+        return
+    ways: dict[tuple[str, bool], list[Any]] = defaultdict(list)
+    for one in run.outcomes.all():
+        if one.labels == run.labels:
+            ways[one.arm, one.submitted].append(one)
+    for (arm, submitted), found in ways.items():
+        mean = fmean(one.score for one in found)
+        score = run.shown if submitted and run.shown is not None else rounded(mean, run.step)
+        half = fmean(one.high - one.low for one in found) / 2
+        members = _called({member for one in found for member in one.members}, called)
+        yield Said(task, members, arm, run.labels, 0, score, score - half, score + half, found[0].seconds)
+
+
+def _repositories(runs: Iterable[Run]) -> set[str]:
+    return {_repo(member) for run in runs for one in run.outcomes.all() for member in one.members}
+
+
+def _names(repositories: Iterable[str]) -> dict[str, str]:
+    """Repository -> what its content was called first on this hub, and is called still."""
+    identities: dict[str, tuple[str, str]] = {}
+    for name in repositories:
+        found = Repository.objects.named(name).select_related("namespace").first()
+        if found is None:
+            continue
+        try:
+            content = content_of(found)
+        except UserError:
+            continue
+        identities[name] = (
+            content,
+            Item.objects.filter(repository=found).values_list("identity", flat=True).first() or "",
+        )
+    first: dict[str, str] = {}
+    for content, identity in dict.fromkeys(identities.values()):
+        same = [name for name, known in identities.items() if known[0] == content]
+        public = Item.objects.filter(identity=identity, repository__private=False).select_related(
+            "repository__namespace"
+        )
+        oldest = public.order_by("created_at", "pk").first() if identity else None
+        first.setdefault(content, oldest.repository.full_name if oldest is not None else sorted(same)[0])
+    return {name: first[content] for name, (content, _) in identities.items()}
+
+
+def _priors(run: Run, called: Mapping[str, str]) -> set[str]:
+    return {_repo(member) for member in _members(run, called)}
+
+
+def _members(run: Run, called: Mapping[str, str]) -> tuple[str, ...]:
+    return _called({member for one in run.outcomes.all() if one.submitted for member in one.members}, called)
+
+
+def _called(members: Iterable[str], called: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(sorted({called.get(repo := _repo(member), repo) + member[len(repo) :] for member in members}))
+
+
+def _repo(member: str) -> str:
+    return member.partition("#")[0].partition("@")[0]
+
+
+def _task_card(name: str, task: Repository) -> dict[str, Any] | None:
+    if task.head is None:
+        return None
+    spec: TaskSpec = parse_task(repos.read_file(task.head, "task.json", limit=_MAX_JSON))
+    return {
+        "name": name, "modality": "+".join(dict.fromkeys(column.modality for column in spec.inputs)), "kind": spec.kind,
+        "classes": len(spec.labels), "rows": spec.rows, "metric": spec.metric, "type": "",
+        "text": (spec.summary or task.description)[:500],
+    }  # fmt: skip
+
+
+def _prior_cards(members: Iterable[str]) -> Iterable[dict[str, Any]]:
+    for member in members:
+        found = Item.objects.filter(repository__in=Repository.objects.named(_repo(member)), repository__private=False)
+        item = found.only("parameters", "size_bytes", "kind", "modality", "architecture", "summary", "license").first()
+        if item is None:
+            yield {"name": member, "numbers": {}, "tags": [], "text": ""}
+            continue
+        tags = {
+            "kind": item.kind,
+            "modality": item.modality,
+            "architecture": item.architecture,
+            "license": item.license,
+        }
+        yield {
+            "name": member,
+            "numbers": {"parameters": float(item.parameters or 0), "size_bytes": float(item.size_bytes)},
+            "tags": [f"{key}={value}" for key, value in tags.items() if value],
+            "text": item.summary,
+        }

@@ -1,0 +1,347 @@
+"""What people do to be recommended, and that it moves nothing: likes, claims, copies, runs on tasks of their own."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from django.contrib.auth.models import AnonymousUser
+from django.test import Client
+from django.utils import timezone
+
+from composer.rank.history import History
+from composer.rank.past import read_past
+from hub.accounts.models import User
+from hub.boards import attest, claims, ranking, recording, submissions
+from hub.boards.attest import ResultRefused
+from hub.boards.history import ALONE, past
+from hub.boards.models import Board, Claim, Outcome, Run
+from hub.boards.recording import packed
+from hub.catalog.models import Item
+from hub.jobs import services as jobs
+from hub.jobs.models import Job
+from hub.repos.models import Repository
+from priors.client import Hub
+from priors.client.records import Past as Told
+from priors.errors import HubError
+from tests.factories import make_board, make_prior, make_run, make_user
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def honest() -> list[User]:
+    """Four people, each with a task; every prior of ann's measured on each by its owner or by ann."""
+    people = [make_user(name) for name in ("ann", "bob", "cat", "dan")]
+    for name, config in (("good", {"n": [2, 3]}), ("fair", {"n": [2, 2]})):
+        make_prior(people[0], name, function={"id": "char_ngrams", "config": config})
+    for number, person in enumerate(people):
+        board = make_board(person, f"task-{person.username}")
+        for name, score in (("ann/good", 0.8), ("ann/fair", 0.7)):
+            make_run(board, name, score + number / 100, people[(number + 1) % 4], address=f"203.0.113.{number}")
+    return people
+
+
+def recommended() -> list[tuple[str, tuple[float, ...]]]:
+    """Priors with what is known of them: all that a ranker without rows has."""
+    found = past()
+    outcomes, tasks, priors = read_past(Told(tuple(found.to_dict()["outcomes"]), found.tasks, found.priors))
+    table = History.of_outcomes(outcomes, tasks, priors)
+    return [(prior.name, tuple(table.scores[row])) for row, prior in enumerate(table.priors)]
+
+
+def test_a_thousand_likes_and_fifty_claims_change_nothing(honest: list[User]) -> None:
+    before = recommended()
+    boards = list(Board.objects.for_cards())
+    standing = [ranking.standing(board, actor=AnonymousUser()).lines for board in boards]
+    eve = make_user("eve")
+    make_prior(eve, "evil", function={"id": "word_ngrams", "config": {}})
+    evil = Repository.objects.get(name="evil")
+
+    Repository.objects.filter(pk=evil.pk).update(likes=1_000)
+    Item.objects.filter(repository=evil).update(likes=1_000, trending=1_000.0, downloads=10**6)
+    for board in boards:
+        for source in Claim.Source.values:
+            submissions.claim(board=board, repository=evil, score=0.999, by=eve, source=source)
+
+    assert recommended() == before and before
+    assert [ranking.standing(board, actor=AnonymousUser()).lines for board in boards] == standing
+
+
+def test_the_same_content_under_fifty_names_is_one_prior_by_its_first_name(honest: list[User]) -> None:
+    before = recommended()
+    eve = make_user("eve")
+    for number in range(50):
+        make_prior(eve, f"copy-{number}", function={"id": "char_ngrams", "config": {"n": [2, 2]}})
+
+    for number, board in enumerate(Board.objects.for_cards()):
+        make_run(board, f"eve/copy-{number}", 0.7, eve, address="198.51.100.1")
+
+    names = [name for name, _ in recommended()]
+    assert names == [name for name, _ in before] == ["ann/fair#out", "ann/good#out"]
+
+
+def test_a_thousand_runs_on_tasks_of_ones_own_do_not_move_a_recommendation(honest: list[User]) -> None:
+    before = recommended()
+    eve = make_user("eve")
+    make_prior(eve, "evil", function={"id": "word_ngrams", "config": {}})
+    boards = [make_board(eve, f"mine-{number}") for number in range(10)]
+
+    for number in range(1_000):
+        make_run(boards[number % 10], "eve/evil", 0.99, eve, address="198.51.100.1")
+
+    assert recommended() == before
+
+
+def test_of_a_prior_one_account_and_one_network_bring_a_share_at_most(honest: list[User]) -> None:
+    eve, other = make_user("eve"), make_user("other")
+    make_prior(eve, "new", function={"id": "word_ngrams", "config": {}})
+    boards = [*Board.objects.for_cards(), *(make_board(honest[0], f"more-{number}") for number in range(6))]
+
+    for number, board in enumerate(boards):  # two accounts on one network
+        make_run(board, "eve/new", 0.9, eve if number % 2 else other, address="198.51.100.1")
+
+    brought = {one.task for one in past().outcomes if one.members == ("eve/new#out",)}
+    assert len(brought) == ALONE < len(boards)
+
+
+def test_a_withdrawn_and_a_private_run_are_no_history(honest: list[User]) -> None:
+    before = len(past().outcomes)
+    run = Run.objects.filter(submission="ann/good").first()
+    assert run is not None
+
+    submissions.withdraw(run, by=User.objects.get(pk=run.account))
+    Run.objects.exclude(pk=run.pk).filter(submission="ann/fair").update(private=True)
+
+    assert (before, len(past().outcomes)) == (16, 6)
+
+
+def test_of_hidden_rows_the_history_says_one_rounded_number_a_way(honest: list[User]) -> None:
+    Run.objects.filter(submission="ann/good").update(step=0.05, shown=0.8)
+
+    said = [one for one in past().outcomes if one.members == ("ann/good#out",)]
+
+    assert {(one.draw, one.score) for one in said} == {(0, 0.8)} and len(said) == 4
+
+
+# ---- what a worker sends
+
+
+@pytest.fixture
+def held() -> tuple[jobs.Claim, Run, dict[str, Any]]:
+    """A claimed job, its run, and a result that is right."""
+    ann = make_user("ann")
+    make_prior(ann, "good", function={"id": "char_ngrams", "config": {}})
+    board = make_board(ann, "topics")
+    run = submissions.submit(board=board, name="ann/good", by=ann, address="203.0.113.7")
+    claim = jobs.claim(str(run.job_id))
+    assert claim is not None
+    way = {"arm": "single", "name": "ann/good", "members": ["ann/good#out"], "scores": [0.75, 0.75],
+           "errors": [0.1, 0.1], "seconds": 0.1, "skipped": "", "submitted": True,
+           "hits": packed([1.0, 1.0, 1.0, 0.0])}  # fmt: skip
+    none = {**way, "arm": "no_prior", "name": "no prior", "members": [], "submitted": False, "scores": [0.5, 0.5],
+            "hits": packed([1.0, 1.0, 0.0, 0.0])}  # fmt: skip
+    measured = {"run": str(run.pk), "edition": run.edition, "data": "d" * 64, "metric": "accuracy", "test_rows": 4,
+                "ways": [way, none], "curve": {}, "lock": {}, "facts": {}}  # fmt: skip
+    return claim, run, measured
+
+
+def sent(claim: jobs.Claim, measured: dict[str, Any]) -> jobs.Outcome:
+    return jobs.Outcome({}, measured=attest.seal(attest.token_of(claim.job_id, claim.fence), measured))
+
+
+def test_a_right_result_is_recorded_once(held: tuple[jobs.Claim, Run, dict[str, Any]]) -> None:
+    claim, run, measured = held
+
+    jobs.finish(claim, sent(claim, measured))
+
+    run.refresh_from_db()
+    assert (run.state, run.mean, run.shown) == ("scored", 0.75, 0.75)
+    assert run.facts["against"][0]["gain"] == pytest.approx(0.25)
+    with pytest.raises(jobs.Superseded):
+        jobs.finish(claim, sent(claim, measured))
+    with pytest.raises(ResultRefused, match="recorded once"):
+        recording.record(job_id=claim.job_id, fence=claim.fence, sent=sent(claim, measured).measured)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"edition": "e" * 64}, "another edition"),
+        ({"run": "00000000-0000-7000-8000-000000000000"}, "another run"),
+        ({"ways": []}, "no score"),
+        ({"metric": "accuracy", "test_rows": 0}, "not whole"),
+        ({"more": 1}, "not whole"),
+    ],
+)
+def test_a_result_of_something_else_is_refused(
+    held: tuple[jobs.Claim, Run, dict[str, Any]], change: dict[str, Any], said: str
+) -> None:
+    claim, run, measured = held
+
+    with pytest.raises(ResultRefused, match=said):
+        jobs.finish(claim, sent(claim, measured | change))
+
+    assert Run.objects.get(pk=run.pk).state == "waiting" and not Outcome.objects.exists()
+
+
+@pytest.mark.parametrize("scores", [[1.75, 0.75], [-0.5, 0.75], [0.75], [0.75, 0.75, 0.75]])
+def test_a_score_that_cannot_be_is_refused(held: tuple[jobs.Claim, Run, dict[str, Any]], scores: list[float]) -> None:
+    claim, _, measured = held
+    measured["ways"][0] |= {"scores": scores, "errors": [0.1] * len(scores)}
+
+    with pytest.raises(ResultRefused):
+        jobs.finish(claim, sent(claim, measured))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e308])
+def test_numbers_that_no_score_can_be_do_not_even_travel(
+    held: tuple[jobs.Claim, Run, dict[str, Any]], value: float
+) -> None:
+    claim, _, measured = held
+    measured["ways"][1] |= {"scores": [value, 0.5]}
+
+    with pytest.raises((ValueError, ResultRefused)):
+        jobs.finish(claim, sent(claim, measured))
+
+
+def test_edited_numbers_another_claims_token_and_no_result_are_refused(
+    held: tuple[jobs.Claim, Run, dict[str, Any]],
+) -> None:
+    claim, _, measured = held
+    right = sent(claim, measured).measured
+    assert right is not None
+    edited = json.loads(json.dumps(right))
+    edited["measured"]["ways"][0]["scores"] = [1.0, 1.0]
+    elsewhere = attest.seal(attest.token_of(claim.job_id, claim.fence + 1), measured)
+
+    for wrong in (edited, elsewhere, {"measured": measured, "seal": "0" * 64}, {}, None):
+        with pytest.raises(ResultRefused):
+            jobs.finish(claim, jobs.Outcome({}, measured=wrong))
+    with pytest.raises(jobs.Superseded):
+        jobs.finish(replace(claim, fence=claim.fence + 1), sent(claim, measured))
+
+
+def test_a_result_on_other_rows_than_the_editions_is_refused(held: tuple[jobs.Claim, Run, dict[str, Any]]) -> None:
+    claim, run, measured = held
+    make_run(run.board, "ann/other", 0.7, User.objects.get(username="ann"), data="f" * 64)
+
+    with pytest.raises(ResultRefused, match="other rows"):
+        jobs.finish(claim, sent(claim, measured))
+
+
+@pytest.mark.parametrize("hours", [-2, 2])
+def test_a_result_from_another_time_is_refused(held: tuple[jobs.Claim, Run, dict[str, Any]], hours: int) -> None:
+    claim, _, measured = held
+    Job.objects.filter(pk=claim.job_id).update(started_at=timezone.now() + timedelta(hours=hours))
+
+    with pytest.raises(ResultRefused, match="clock"):
+        jobs.finish(claim, sent(claim, measured))
+
+
+# ---- what a client reads
+
+
+class Wire(httpx.BaseTransport):
+    """The hub in this process, or nobody."""
+
+    def __init__(self) -> None:
+        self.away, self.asked, self.body = False, [], b""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if self.away:
+            raise httpx.ConnectError("refused")
+        if self.body:
+            return httpx.Response(200, headers={"ETag": '"x"'}, content=self.body)
+        known = {"If-None-Match": request.headers["If-None-Match"]} if "If-None-Match" in request.headers else {}
+        answer = Client().get(str(request.url.raw_path, "ascii"), headers=known)
+        self.asked.append(answer.status_code)
+        return httpx.Response(answer.status_code, headers=dict(answer.headers.items()), content=answer.getvalue())
+
+
+def test_the_client_reads_the_history_once_and_has_it_without_the_hub(honest: list[User], tmp_path: Any) -> None:
+    wire = Wire()
+    hub = Hub("http://127.0.0.1:9", cache=tmp_path, transport=wire)
+
+    first, second = hub.history(), hub.history()
+    wire.away = True
+    third = Hub("http://127.0.0.1:9", cache=tmp_path, transport=wire).history()
+
+    assert wire.asked == [200, 304]
+    assert first == second == third and len(first.outcomes) == 16 and len(first.tasks) == 4
+    assert {card["name"] for card in first.priors} == {"ann/good#out", "ann/fair#out"}
+
+
+@pytest.mark.parametrize(
+    "poison",
+    [
+        {"outcomes": [{"task": "a/b", "members": ["c/d#out"], "score": float("nan"), "low": 0, "high": 1}]},
+        {"outcomes": [{"task": "a/b", "members": ["c/d#out"], "score": 0.5, "low": -1e308, "high": 1}]},
+        {"outcomes": [{"task": "a/b", "members": ["c/d#out"], "score": 7.0, "low": 0, "high": 1}]},
+        {"outcomes": [{"task": "a/b", "score": 0.5, "low": 0, "high": 1}]},
+        {"priors": [{"name": "c/d#out", "numbers": {"parameters": 1e308}, "tags": [], "text": ""}]},
+        {"priors": [{"name": "c/d#out", "numbers": {"parameters": float("inf")}, "tags": [], "text": ""}]},
+    ],
+)
+def test_a_poisoned_history_is_refused_and_not_kept(poison: dict[str, Any], tmp_path: Any) -> None:
+    wire = Wire()
+    wire.body = json.dumps({"outcomes": [], "tasks": [], "priors": [], "next": None} | poison).encode()
+    hub = Hub("http://127.0.0.1:9", cache=tmp_path, transport=wire)
+
+    with pytest.raises(HubError, match="Nothing was kept"):
+        hub.history()
+
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_the_history_also_comes_in_pages_and_as_parquet(honest: list[User], tmp_path: Any) -> None:
+    from composer.rank.history import read_outcomes
+
+    client, pages, cursor = Client(), [], ""
+    while True:
+        page = client.get(f"/api/v1/history?limit=5&cursor={cursor}").json()
+        pages.append(page)
+        if (cursor := page["next"]) is None:
+            break
+    whole = client.get("/api/v1/history?format=parquet")
+    (tmp_path / "h.parquet").write_bytes(whole.content)
+
+    assert [len(page["outcomes"]) for page in pages] == [5, 5, 5, 1] and len(pages[0]["tasks"]) == 4
+    outcomes, tasks = read_outcomes(tmp_path / "h.parquet")
+    assert len(outcomes) == 16 and {task.name for task in tasks} == {one.task for one in outcomes}
+    assert client.get("/api/v1/history", headers={"If-None-Match": whole["ETag"]}).status_code == 304
+    assert client.get("/api/v1/history?limit=0").status_code == 400
+
+
+def test_scores_of_cards_are_claims_of_the_board_their_dataset_names(honest: list[User]) -> None:
+    card = """---
+model-index:
+- name: evil
+  results:
+  - task: {type: text-classification}
+    dataset: {type: bob/task-bob, name: Bob's task}
+    metrics:
+    - {type: accuracy, value: 99.9}
+    - {type: seconds, value: 3}
+  - dataset: {type: nobody/none, name: none}
+    metrics: [{type: accuracy, value: .inf}]
+- just words
+---
+# Evil
+"""
+    before = recommended()
+    eve = make_user("eve")
+    make_prior(eve, "evil", card=card, function={"id": "word_ngrams", "config": {}})
+
+    assert claims.read_cards() == 1
+
+    [claim] = Claim.objects.all()
+    assert (claim.board.task.name, claim.source, claim.metric) == ("task-bob", "card", "accuracy")
+    assert claim.score == pytest.approx(0.999)
+    assert recommended() == before
+    Repository.objects.get(name="evil").item.delete()
+    assert (claims.read_cards(), Claim.objects.count()) == (0, 0)
