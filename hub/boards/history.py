@@ -94,7 +94,9 @@ def _within_influence(runs: Sequence[Run], called: Mapping[str, str]) -> list[Ru
         for prior in _priors(run, called):
             for voice in _voices(run) or {"hub"}:
                 tasks_of[prior][voice].add(str(run.board_id))
-    kept, used, first = [], defaultdict(set), set()
+    kept: list[Run] = []
+    used: dict[tuple[str, str], set[str]] = defaultdict(set)
+    first: set[Any] = set()
     for run in runs:
         if (what := (run.edition, _members(run, called), frozenset(_voices(run)))) in first:
             continue  # a voice says the same set of priors once

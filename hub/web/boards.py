@@ -6,9 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from django.db.models import Q
+
+from hub.accounts.access import Actor
+from hub.boards import ranking
+from hub.boards.ladder import rounded
 from hub.boards.models import Run
 from hub.boards.ranking import Against, Line, Standing
-from hub.web.svg import interval_plot
+from hub.repos.models import Repository
+from hub.web.svg import interval_plot, label_curve
 
 _DRAWN = {
     "no_prior": "none",
@@ -19,6 +25,7 @@ _DRAWN = {
     "everything": "all",
 }
 _SHOWN = 12
+_LINES = (("recommended", "with this prior"), ("none", "no prior"))
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,57 @@ def run_plot(run: Run, low: float, high: float, against: Iterable[Against]) -> s
     """One run above what it is held against."""
     own = {"name": run.submission, "kind": "recommended", "accuracy": run.shown, "low": low, "high": high}
     return interval_plot([own, *_placebos(against)], percent=run.metric == "accuracy", width=640)
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A run on a prior's page: its score, and how many labels the prior is worth on that task."""
+
+    run: Run
+    low: float
+    high: float
+    not_above: tuple[str, ...]
+    worth: str
+    curve: str
+
+
+def verified(repository: Repository, *, actor: Actor, most: int = 3) -> list[Verified]:
+    """The newest runs of a prior, or of a tap of it, that everybody may see the score of."""
+    named = Q(submission=repository.full_name) | Q(submission__startswith=f"{repository.full_name}#")
+    found = Run.objects.visible_to(actor).ranked().filter(named, shown__isnull=False)
+    runs = found.select_related("board__task__namespace").defer("hits", "lock").prefetch_related("outcomes")
+    return [_verified(run) for run in runs[:most]]
+
+
+def _verified(run: Run) -> Verified:
+    low, high, _, _ = ranking.interval(run)
+    beaten = tuple(each.name for each in ranking.against(run) if each.above is False)
+    worth, curve = _labels_saved(run)
+    return Verified(run, low, high, beaten, worth, curve)
+
+
+def _labels_saved(run: Run) -> tuple[str, str]:
+    """The sentence and the drawing; of hidden rows the drawn scores are rounded."""
+    from composer.rank.curves import worth  # numpy, for the pages that draw this
+
+    ours: dict[int, list[float]] = {}
+    none: dict[int, list[float]] = {}
+    for one in run.outcomes.all():
+        if one.submitted or one.arm == "no_prior":
+            (ours if one.submitted else none).setdefault(one.labels, []).append(one.score)
+    if run.labels not in ours or len(none) < 2:
+        return "", ""
+    said = worth(ours, none, run.labels).text()
+    step = run.step or 0.0
+    points = [
+        {"labels": labels, "recommended": _mean(ours.get(labels), step), "none": _mean(none.get(labels), step)}
+        for labels in sorted({*ours, *none})
+    ]
+    return said, label_curve(points, {"text": said}, percent=run.metric == "accuracy", series=_LINES)
+
+
+def _mean(scores: list[float] | None, step: float) -> float | None:
+    return rounded(sum(scores) / len(scores), step) if scores else None
 
 
 def _row(line: Line) -> dict[str, Any]:

@@ -59,15 +59,17 @@ def label_curve(
     title: str = "",
     width: int = 460,
     percent: bool = True,
+    series: Sequence[tuple[str, str]] = _SERIES,
 ) -> str:
     """The score against labels a class, one line each for the recommended set, the best single prior and no prior.
 
     curve    rows with `labels` and scores `recommended`, `best_single`, `none` (any may be null)
+    series   which of these lines are drawn, and what they are called
     saved    `labels`, `single_needs`, `text`: drawn as the horizontal way from the one curve to the other
     return   "" with fewer than two points
     """
     points = sorted((row for row in curve if _number(row.get("labels"))), key=lambda row: float(row["labels"]))
-    values = [float(row[key]) for row in points for key, _ in _SERIES if _number(row.get(key))]
+    values = [float(row[key]) for row in points for key, _ in series if _number(row.get(key))]
     if len(points) < 2 or not values:
         return ""
     ticks = _ticks(min(values), max(values), (0.0, 1.0) if percent else None)
@@ -90,7 +92,7 @@ def label_curve(
     parts.append(_saved_way(points, saved, x, y, right, (width - 8.0, bottom + 36)))
 
     ends: list[tuple[float, str, str]] = []
-    for key, name in reversed(_SERIES):  # the recommended set is drawn last, on top
+    for key, name in reversed(series):  # the recommended set is drawn last, on top
         known = [(x(row["labels"]), y(float(row[key]))) for row in points if _number(row.get(key))]
         if known:
             parts.append(_polyline(known, key))

@@ -14,7 +14,7 @@ from django.test import Client
 
 from hub.accounts.models import User
 from hub.boards import submissions
-from hub.boards.models import Board, Claim, Run
+from hub.boards.models import Board, Claim, Outcome, Run
 from hub.repos.models import Repository
 from tests.factories import make_board, make_prior, make_run, make_user
 from tests.web import browser
@@ -96,6 +96,26 @@ def test_a_run_that_the_ladder_keeps_back_shows_no_number_and_withdrawing_is_its
     other = Client()
     other.force_login(make_user("eve"))
     assert other.post(f"/boards/runs/{Run.objects.first().pk}/withdraw").status_code == 403  # type: ignore[union-attr]
+
+
+@pytest.mark.django_db
+def test_a_priors_page_says_what_it_is_worth_in_labels(client: Client, board: Board) -> None:
+    run = Run.objects.get()
+    for labels, ours, none in ((2, 0.8, 0.5), (8, 0.9, 0.7), (32, 0.92, 0.85)):
+        for submitted, score in ((True, ours), (False, none)):
+            if (submitted, labels) != (True, 2):
+                Outcome.objects.bulk_create(
+                    Outcome(run=run, arm="single" if submitted else "no_prior", name="x", submitted=submitted,
+                            labels=labels, draw=draw, score=score, low=score, high=score)
+                    for draw in range(2)
+                )  # fmt: skip
+
+    html = body(client.get("/ada/char-ngrams"))
+
+    section = html.split('id="verified"')[1].split("</section>")[0]
+    assert "2 labels a class with this prior are worth 20 without a prior" in section
+    assert "with this prior</text>" in section and "80.0" in section
+    assert 'id="verified"' not in body(client.get("/ada/word-ngrams"))
 
 
 @pytest.mark.web

@@ -43,7 +43,7 @@ def show(request: HttpRequest, owner: str, name: str) -> HttpResponse:
     budget = None
     if request.user.is_authenticated:
         network = lines.digest_of(rates.address_of(request))
-        budget = lines.budget_of(board, user=request.user, network=network)  # type: ignore[arg-type]
+        budget = lines.budget_of(board, user=request.user, network=network)
     context = {
         "repository": board.task, "board": board, "standing": found, "view": board_view(found), "budget": budget,
         "limits": LIMITS, "most_bytes": settings.HIDDEN_MAX_BYTES,

@@ -27,6 +27,7 @@ from hub.repos.models import Commit, Repository
 from hub.repos.trees import FileEntry
 from hub.safety.holds import standing
 from hub.safety.status import findings
+from hub.web.boards import verified
 from hub.web.compositions import composition_context
 from hub.web.fitting import adaptation_of, calibration_of, joins_of
 from hub.web.forms import PredictForm
@@ -126,6 +127,7 @@ def _prior(request: HttpRequest, repository: Repository, commit: Commit, files: 
         "manifest": manifest,
         "identity": prior.identity if prior and prior.commit_id == commit.pk else "",
         "results": [(result, short_report(result.report)) for result in results],
+        "verified": verified(repository, actor=request.user),
     }
 
 
