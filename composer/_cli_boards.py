@@ -1,4 +1,4 @@
-"""The commands about boards: how one stands, submitting to it, withdrawing, opening one."""
+"""The commands about boards: how one stands, opening one, submitting to it, withdrawing."""
 
 from __future__ import annotations
 
@@ -16,9 +16,29 @@ Task = Annotated[str, typer.Argument(help="namespace/name of the task")]
 
 
 @app.command()
-def board(task: Task, url: Url = None, as_json: AsJson = False) -> None:
-    """Show how the board of a task stands: ranks with ties, placebos, what is only claimed."""
+def board(
+    task: Task,
+    opens: Annotated[
+        bool, typer.Option("--open", help="Open the board of a task of yours, or change its rules.")
+    ] = False,
+    labels: Annotated[int | None, typer.Option(min=1, help="Labelled rows a class to learn from.")] = None,
+    draws: Annotated[int | None, typer.Option(min=2, help="How often the labels are drawn anew.")] = None,
+    test_rows: Annotated[int | None, typer.Option("--test-rows", min=20, help="Rows that judge, at most.")] = None,
+    budget: Annotated[int | None, typer.Option(min=1, help="Answers a week.")] = None,
+    hidden: Annotated[
+        Path | None,
+        typer.Option("--hidden", help="A table, or a zip of data.csv and media/, with rows that judge; kept secret."),
+    ] = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how the board of a task stands: ranks with ties, placebos, what is only claimed. Or open it."""
+    rules = {"labels": labels, "draws": draws, "test_rows": test_rows, "budget": budget}
+    if not opens and (hidden is not None or any(value is not None for value in rules.values())):
+        raise typer.BadParameter("rules and hidden rows go with --open")
     with open_hub(url) as hub:
+        if opens:
+            hub.open_board(task, **rules, hidden=hidden)
         found = hub.board(task)
     emit(found, printable(_shown(found)), as_json=as_json)
 
@@ -54,28 +74,6 @@ def withdraw(
     emit(found, printable(f"{found['submission']} is withdrawn from the board of {found['task']}."), as_json=as_json)
 
 
-@app.command("open-board")
-def open_board(
-    task: Task,
-    labels: Annotated[int | None, typer.Option(min=1, help="Labelled rows a class to learn from.")] = None,
-    draws: Annotated[int | None, typer.Option(min=2, help="How often the labels are drawn anew.")] = None,
-    test_rows: Annotated[int | None, typer.Option("--test-rows", min=20, help="Rows that judge, at most.")] = None,
-    budget: Annotated[int | None, typer.Option(min=1, help="Answers a week.")] = None,
-    hidden: Annotated[
-        Path | None,
-        typer.Option("--hidden", help="A table, or a zip of data.csv and media/, with rows that judge; kept secret."),
-    ] = None,
-    url: Url = None,
-    as_json: AsJson = False,
-) -> None:
-    """Open the board of a task of yours, change its rules, or hide rows that judge."""
-    with open_hub(url) as hub:
-        found = hub.open_board(task, labels=labels, draws=draws, test_rows=test_rows, budget=budget, hidden=hidden)
-    rows = f"{found['hidden_rows']} hidden rows judge" if found.get("hidden_rows") else "rows of the task judge"
-    text = f"Board of {found['task']}: {found['labels']} labels a class, {found['draws']} draws, {rows}."
-    emit(found, printable(text), as_json=as_json)
-
-
 def _shown(found: dict[str, Any]) -> str:
     rows = []
     for line in found["ranked"]:
@@ -84,7 +82,10 @@ def _shown(found: dict[str, Any]) -> str:
     for each in found["placebos"]:
         bounds = None if each["mean"] is None else (each["low"], each["high"])
         rows.append(("", each["name"], *_numbers(each["mean"], bounds)))
-    parts = [table(("rank", "what", "score", "95 % interval"), rows) if rows else "Nothing ranks here yet."]
+    judged = found["board"]["hidden_rows"]
+    about = f"{found['board']['task']}: {found['board']['labels']} labels a class, {found['board']['draws']} draws, "
+    about += f"{judged} hidden rows judge." if judged else "rows of the task judge."
+    parts = [about, table(("rank", "what", "score", "95 % interval"), rows) if rows else "Nothing ranks here yet."]
     parts += [f"{line['run']['submission']}: {line['verdict']}" for line in found["ranked"] if line["verdict"]]
     parts += [f"claimed, not verified: {one['repository']} {one['score']:g}" for one in found["claims"]]
     if found.get("budget"):

@@ -77,12 +77,13 @@ def past() -> Past:
     )
     called = _names(_repositories(runs))
     kept = _within_influence(runs, called)
-    outcomes = [said for run in kept for said in _said(run, called)]
     tasks = {run.board.task.full_name: run.board.task for run in kept}
+    cards = {name: card for name, task in tasks.items() if (card := _task_card(name, task)) is not None}
+    outcomes = [said for run in kept if run.board.task.full_name in cards for said in _said(run, called)]
     members = dict.fromkeys(member for one in outcomes for member in one.members)
     return Past(
         outcomes=tuple(outcomes),
-        tasks=tuple(card for name, task in tasks.items() if (card := _task_card(name, task)) is not None),
+        tasks=tuple(cards.values()),
         priors=tuple(_prior_cards(members)),
     )
 
@@ -200,7 +201,10 @@ def _repo(member: str) -> str:
 def _task_card(name: str, task: Repository) -> dict[str, Any] | None:
     if task.head is None:
         return None
-    spec: TaskSpec = parse_task(repos.read_file(task.head, "task.json", limit=_MAX_JSON))
+    try:
+        spec: TaskSpec = parse_task(repos.read_file(task.head, "task.json", limit=_MAX_JSON))
+    except UserError:  # the newest commit is no task any more
+        return None
     return {
         "name": name, "modality": "+".join(dict.fromkeys(column.modality for column in spec.inputs)), "kind": spec.kind,
         "classes": len(spec.labels), "rows": spec.rows, "metric": spec.metric, "type": "",
