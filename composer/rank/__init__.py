@@ -11,4 +11,9 @@ tables.py  published tables of results as CSV
 evidence.py  exact log evidence (LogME) of features or Gram matrices; grams.py  the sums it needs, in parts of rows
 transfer.py  LEEP, N-LEEP, nearest neighbours, the Brier score;  alignment.py  CKA and effective rank
 score.py   all of these for a file: `python -m composer.rank.score`
+cold.py    where priors stand on a task of which only the card is known
+           standing.py (scales), likeness.py and glossary.py (cards), kriging.py (over tasks), inherit.py (new priors)
+reveal.py  what a few results on the task itself change, and which to measure next
+evaluate.py  `python -m composer.rank.evaluate`: all of it on a published table
+           protocol.py (who is left out), baselines.py, measures.py
 """

@@ -1,0 +1,161 @@
+"""What the cold tier says of priors on a task of which only the card is known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from composer.rank.cold import Cold, Limits, cold
+from composer.rank.history import History, PriorCard, TaskCard
+from composer.rank.likeness import Metadata
+from composer.rank.standing import leading, normal
+
+GENERAL = 24
+
+
+def world(seed: int = 0) -> History:
+    """Priors of two families: large ones are better; those of `pixel` are better on images than on texts. Of the
+    tasks half are of each type."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.uniform(6, 9, GENERAL)
+    kinds = np.arange(GENERAL) % 4
+    priors = tuple(
+        PriorCard(
+            f"maker{kind}/model-{i}",
+            {"parameters": 10**size, "memory_mb": 10.0 * i, "price": float(i % 2)},
+            frozenset({f"org=maker{kind}", f"modality={'image' if kind % 2 else 'text'}", "permits=share"}),
+        )
+        for i, (size, kind) in enumerate(zip(sizes, kinds, strict=True))
+    )
+    tasks = tuple(TaskCard(f"{kind} {i}", kind, type=kind) for i in range(6) for kind in ("image", "text"))
+    lean = np.where(kinds % 2, 1.0, -1.0)
+    sign = np.array([1.0 if task.type == "image" else -1.0 for task in tasks])
+    truth = (sizes - 7.5)[:, None] + 0.8 * lean[:, None] * sign[None, :]
+    return History(priors, tasks, truth + 0.2 * rng.standard_normal(truth.shape))
+
+
+@pytest.fixture(scope="module")
+def history() -> History:
+    return world()
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def test_a_task_is_predicted_by_those_of_its_type(history: History):
+    rest = history.without_tasks({"image 0"})
+    tier = Cold(rest)
+    truth = history.scores[:, 0]
+
+    found = tier.ask(history.tasks[0])
+
+    assert correlation(found.mean, truth) > 0.9
+    assert correlation(found.mean, truth) > correlation(tier.ask(TaskCard("else")).mean, truth) + 0.05
+    assert all(task.type == "image" for task in tier.nearest(history.tasks[0]))
+
+
+def test_the_terms_sum_to_the_mean(history: History):
+    found = Cold(history).ask(TaskCard("image 9", "image", type="image"))
+
+    np.testing.assert_allclose(sum(found.terms.values()), found.mean, atol=1e-12)
+    assert set(found.terms) == {"general", "subject", "letters"}
+
+
+def test_a_prior_without_history_is_predicted_from_its_card_with_a_wider_error_bar(history: History):
+    cards = [
+        PriorCard("maker1/new-large", {"parameters": 9e8}, frozenset({"org=maker1", "modality=image"})),
+        PriorCard("maker1/new-small", {"parameters": 2e6}, frozenset({"org=maker1", "modality=image"})),
+    ]
+    tier = Cold(history, cards)
+
+    found = tier.ask(TaskCard("image 9", "image", type="image"))
+
+    large, small = found.mean[-2:]
+    assert large > small + 0.5
+    assert found.known[-2:].tolist() == [0, 0]
+    assert found.sd[-1] > max(1.2 * np.median(found.sd[:-2]), found.sd[:-2].max())
+    assert found.high[-1] - found.low[-1] > (found.high - found.low)[:-2].max()
+
+
+def test_a_prior_with_one_lucky_result_does_not_lead(history: History):
+    scores = history.scores.copy()
+    lucky = int(np.argmin(history.scores.mean(axis=1)))
+    scores[lucky, 1:] = np.nan
+    scores[lucky, 0] = 99.0
+
+    found = Cold(replace(history, scores=scores)).ask(TaskCard("text 9", "text", type="text"))
+
+    assert lucky not in found.best(3)
+    assert found.sd[lucky] > np.median(found.sd)
+
+
+def test_intervals_hold_for_nine_in_ten_tasks_that_were_left_out():
+    inside = []
+    history = world(1)
+    truth = (normal(history.scores) + leading(history.scores)) / 2
+    metadata = Metadata.of(history.priors)
+    for t, task in enumerate(history.tasks):
+        found = Cold(history.without_tasks({task.name}), metadata=metadata).ask(task)
+        inside.append(np.mean((found.low <= truth[:, t]) & (truth[:, t] <= found.high)))
+    assert 0.8 <= np.mean(inside) <= 0.98
+
+
+def test_limits_come_first_and_say_whom_they_left_out(history: History):
+    unstated = PriorCard("maker9/unstated", {}, frozenset({"modality=image", "permits=share"}))
+
+    found = Cold(history, [unstated]).ask(
+        TaskCard("image 9"), Limits(modality="image", permission="share", memory_mb=100, price=0)
+    )
+
+    assert set(found.refused) == {"modality", "permits", "memory_mb", "price"}
+    assert found.refused["memory_mb"][-1]
+    for row in found.best(5):
+        card = (*history.priors, unstated)[int(row)]
+        assert "modality=image" in card.tags
+        assert card.numbers["memory_mb"] <= 100
+        assert card.numbers["price"] == 0
+    assert not Cold(history).ask(TaskCard("x"), Limits(permission="sell")).allowed.any()
+
+
+def test_having_seen_the_data_is_a_term_of_its_own(history: History):
+    flags = np.zeros(history.scores.shape)
+    flags[::3] = 1.0
+    seen = replace(history, scores=history.scores + 0.8 * flags, trained_on=flags)
+
+    found = Cold(seen.without_tasks({"image 0"})).ask(history.tasks[0], trained_on=flags[:, 0])
+
+    assert "trained_on" not in Cold(history).ask(history.tasks[0]).terms
+    assert set(np.round(found.terms["trained_on"], 9)) == {0.0, round(float(found.terms["trained_on"].max()), 9)}
+
+
+def test_the_same_question_has_the_same_answer(history: History):
+    one, two = (
+        Cold(history, metadata=Metadata.of(history.priors)).ask(TaskCard("image 9", "image", type="image"))
+        for _ in range(2)
+    )
+
+    np.testing.assert_array_equal(one.mean, two.mean)
+
+
+def test_next_to_nothing_is_known_without_history():
+    cards = [PriorCard("a"), PriorCard("b")]
+
+    priors, found = cold(History((), (), np.zeros((0, 0))), TaskCard("x"), cards)
+    assert [card.name for card in priors] == ["a", "b"]
+    assert (found.mean == 0).all()
+    assert (found.sd >= 1).all()
+
+    _, one = cold(History(tuple(cards), (TaskCard("y"),), np.array([[0.9], [0.1]])), TaskCard("x"))
+    assert one.mean[0] > one.mean[1]
+
+
+def test_a_history_with_gaps_and_a_constant_task_is_no_obstacle(history: History):
+    scores = history.scores.copy()
+    scores[np.random.default_rng(0).random(scores.shape) < 0.4] = np.nan
+    scores[:, 3] = 0.5
+
+    found = Cold(replace(history, scores=scores)).ask(TaskCard("image 9", "image", type="image"))
+
+    assert np.isfinite(found.mean).all()
+    assert correlation(found.mean, history.scores[:, ::2].mean(axis=1)) > 0.75
