@@ -72,7 +72,7 @@ def numbers(content: bytes | memoryview | None) -> list[float]:
 
 def record(*, job_id: Any, fence: int, sent: Mapping[str, Any] | None) -> dict[str, Any]:
     """Fills in the run of this job and gives what its owner may know. Raises ResultRefused for what cannot be so."""
-    run = Run.objects.select_for_update().select_related("hidden", "job").filter(job=job_id).first()
+    run = Run.objects.select_for_update(of=("self",)).select_related("hidden", "job").filter(job=job_id).first()
     if run is None:
         raise NotFound("The run of this job is gone: its task was deleted.")
     Board.objects.select_for_update().get(pk=run.board_id)  # answers of a board one after the other

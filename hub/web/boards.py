@@ -11,7 +11,7 @@ from django.db.models import Q
 from hub.accounts.access import Actor
 from hub.boards import ranking
 from hub.boards.ladder import rounded
-from hub.boards.models import Run
+from hub.boards.models import Outcome, Run
 from hub.boards.ranking import Against, Line, Standing
 from hub.repos.models import Repository
 from hub.web.svg import interval_plot, label_curve
@@ -66,25 +66,28 @@ class Verified:
 def verified(repository: Repository, *, actor: Actor, most: int = 3) -> list[Verified]:
     """The newest runs of a prior, or of a tap of it, that everybody may see the score of."""
     named = Q(submission=repository.full_name) | Q(submission__startswith=f"{repository.full_name}#")
-    found = Run.objects.visible_to(actor).ranked().filter(named, shown__isnull=False)
-    runs = found.select_related("board__task__namespace").defer("hits", "lock").prefetch_related("outcomes")
-    return [_verified(run) for run in runs[:most]]
+    newest = Run.objects.visible_to(actor).ranked().filter(named, shown__isnull=False).values("pk")[:most]
+    rows = Outcome.objects.filter(run__in=newest).select_related("run__board__task__namespace")
+    found: dict[Run, list[Outcome]] = {}
+    for one in rows.defer("run__hits", "run__lock").order_by("-run", "pk"):  # one query for all of it
+        found.setdefault(one.run, []).append(one)
+    return [_verified(run, outcomes) for run, outcomes in found.items()]
 
 
-def _verified(run: Run) -> Verified:
+def _verified(run: Run, outcomes: list[Outcome]) -> Verified:
     low, high, _, _ = ranking.interval(run)
     beaten = tuple(each.name for each in ranking.against(run) if each.above is False)
-    worth, curve = _labels_saved(run)
+    worth, curve = _labels_saved(run, outcomes)
     return Verified(run, low, high, beaten, worth, curve)
 
 
-def _labels_saved(run: Run) -> tuple[str, str]:
+def _labels_saved(run: Run, outcomes: list[Outcome]) -> tuple[str, str]:
     """The sentence and the drawing; of hidden rows the drawn scores are rounded."""
     from composer.rank.curves import worth  # numpy, for the pages that draw this
 
     ours: dict[int, list[float]] = {}
     none: dict[int, list[float]] = {}
-    for one in run.outcomes.all():
+    for one in outcomes:
         if one.submitted or one.arm == "no_prior":
             (ours if one.submitted else none).setdefault(one.labels, []).append(one.score)
     if run.labels not in ours or len(none) < 2:
