@@ -72,6 +72,10 @@ def ranking_text(ranking: dict[str, Any]) -> str:
     return "\n".join([*parts, *_explained(ranking.get("explained") or {}), *_prospects(ranking.get("prospects") or [])])
 
 
+def _agreeing(near: Mapping[str, Any]) -> str:
+    return "" if near["agreement"] is None else f" (agreement {near['agreement']:.2f})"
+
+
 def _prospects(ways: Sequence[Mapping[str, Any]]) -> list[str]:
     """What adapting may bring and cost; nothing where staying frozen is all there is."""
     if len(ways) < 2:
@@ -101,8 +105,14 @@ def _explained(explained: Mapping[str, Any]) -> list[str]:
             for c in credits
         ]
         lines += ["", table(("without this prior", "weight", "the score falls", "interval", "overlap"), rows)]
+    if stands := explained.get("stands"):
+        rows = [
+            (s["name"], s["standing"], s["sd"], ", ".join(f"{value:+.2f} {term}" for term, value in s["terms"].items()))
+            for s in stands[:10]
+        ]
+        lines += ["", table(("by the past and the rows", "stands at", "give or take", "of which"), rows)]
     if nearest := explained.get("nearest"):
-        shown = ", ".join(f"{n['task']} ({n['agreement']:.2f}; best there: {n['best']})" for n in nearest)
+        shown = "; ".join(f"{n['task']}{_agreeing(n)}, best there: {n['best']}" for n in nearest)
         lines += ["", f"Most like these past tasks: {printable(shown)}"]
     if said := explained.get("would_change"):
         lines += ["", printable(str(said))]

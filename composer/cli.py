@@ -23,6 +23,7 @@ from composer._console import benchmark_text, emit, preview_text, printable, pro
 
 if TYPE_CHECKING:
     from composer.graph import Graph
+    from composer.rank.history import History
     from priors.library import Library
     from priors.tasks import Task
 
@@ -82,6 +83,10 @@ Minutes = Annotated[
 MemoryMb = Annotated[
     float | None, typer.Option("--memory-mb", min=0, help="Megabytes that adapting may need: ways beyond are marked.")
 ]
+Past = Annotated[
+    Path | None,
+    typer.Option("--history", help="How priors did on other tasks: Parquet of runs, or CSV with a row a prior."),
+]
 License = Annotated[
     Literal["sell", "any"], typer.Option("--license", help="sell: only priors whose license lets the model be sold.")
 ]
@@ -98,6 +103,7 @@ def recommend(
     license: License = "any",
     minutes: Minutes = None,
     memory_mb: MemoryMb = None,
+    history: Past = None,
     kind: Kind = None,
     separator: Separator = None,
     group: Group = None,
@@ -109,6 +115,8 @@ def recommend(
     as_json: AsJson = False,
 ) -> None:
     """Say which priors to combine for these rows, what to expect of it, and why."""
+    if history and remote:
+        raise typer.BadParameter("rows are ranked with a history here, not by the hub", param_hint="--history")
     task = _task(data, target, kind=kind, separator=separator, group=group, ignore=ignore)
     limits = _limits(budget_mb=budget_mb, license=license, minutes=minutes, memory_mb=memory_mb)
     with progress() as report:
@@ -121,7 +129,8 @@ def recommend(
             from composer.recommend import recommend as rank
 
             priors = _library(library, offline, url, report)
-            ranking = json.loads(rank(task, library=priors, limits=limits, report=report).to_json())
+            known = _history(history)
+            ranking = json.loads(rank(task, library=priors, limits=limits, history=known, report=report).to_json())
     emit(ranking, ranking_text(ranking), as_json=as_json)
 
 
@@ -397,6 +406,14 @@ def _task(data: Path, target: str | None, *, ignore: list[str] | None = None, **
     from priors.tasks import Task
 
     return Task.from_path(data, target, ignore=ignore or (), **options)
+
+
+def _history(path: Path | None) -> History | None:
+    if path is None:
+        return None
+    from composer.rank.history import History, read_outcomes
+
+    return History.of_outcomes(*read_outcomes(path)) if path.suffix == ".parquet" else History.of_table(path)
 
 
 def _graph(spec: Path) -> Graph:

@@ -10,6 +10,7 @@ import numpy as np
 
 from composer.assemble import Unit
 from composer.choices import Choice, Credit, Explanation, Joining, Next, Part, Passed
+from composer.past import Past
 from composer.rank.probe import NORMAL_95, Array, Probe, Targets, macro_f1, probe, score_gap
 from composer.rank.sets import Scored, Search, mix, overlaps
 
@@ -32,6 +33,7 @@ def explain(
     names: tuple[str, str],
     choices: Sequence[Choice],
     passed: Sequence[Passed],
+    past: Past | None = None,
 ) -> Explanation:
     """The explanation of a search.
 
@@ -41,6 +43,7 @@ def explain(
     """
     chosen = found.chosen
     text, rows = would_change(chosen.probe, single, plain, names)
+    probes = {name: probe(kernel, targets) for name, kernel in kernels.items()} if past else {}
     return Explanation(
         parts=parts_of(found, kernels, targets, plain, single),
         credits=credits_of(chosen, units, kernels, targets),
@@ -51,6 +54,8 @@ def explain(
         would_change=text,
         rows_needed=rows,
         next=next_best(choices, passed, targets),
+        nearest=past.nearest(probes) if past else (),
+        stands=tuple(sorted(past.join(probes).values(), key=lambda one: -one.standing)) if past else (),
     )
 
 

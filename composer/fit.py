@@ -38,6 +38,7 @@ from composer.lock import Lock
 from composer.lower import Lowered, lower
 from composer.nested import resolver
 from composer.rank.head import ridge, ridge_at
+from composer.rank.history import History
 from composer.rank.probe import Probe, Targets, mean_average_precision
 from composer.recommend import open_library, read_targets, recommend, to_learn_from
 from composer.schedule import only_deltas_descend
@@ -59,6 +60,7 @@ def fit(
     *,
     hub: Hub | None = None,
     library: Library | None = None,
+    history: History | None = None,
     cache: FeatureCache | Path | str | None = None,
     seed: int = 0,
     fusion: Fusing = "concat",
@@ -70,6 +72,7 @@ def fit(
 ) -> Composition:
     """The composition `choice` fitted to `task`'s labelled rows; without a choice, the recommended one.
 
+    history         of other tasks, for the recommendation where there is no choice
     seed            of projections, folds and deltas; 0 keeps the one a graph names
     fusion          how the members of a choice are joined (composer.assemble.set_graph); a graph says so itself. "auto"
                     keeps "concat" unless cross-validation on the rows is clearly for another (composer.fuse)
@@ -92,7 +95,7 @@ def fit(
     facts: dict[str, Any] = {}
     started = perf_counter()
     if choice is None:
-        ranking = recommend(task, library=library, cache=cache, report=report, cancelled=cancelled)
+        ranking = recommend(task, library=library, history=history, cache=cache, report=report, cancelled=cancelled)
         choice, facts["ranking"] = ranking.best, ranking.to_dict()
     adapted: Adapted | None = None
     if isinstance(choice, Graph):

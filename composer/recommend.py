@@ -32,8 +32,10 @@ from composer.choices import (
 )
 from composer.errors import Cancelled as Stopped
 from composer.explain import CLEAR, explain
+from composer.past import Past, history_at
 from composer.prospects import prospects
-from composer.race import Rows, narrowed, race
+from composer.race import Rows, by_loss, narrowed, race
+from composer.rank.history import History
 from composer.rank.probe import Array, Probe, Targets, chance, gram, probe
 from composer.rank.rows import sample
 from composer.rank.sets import Scored, Search, Weights, mix, search
@@ -57,11 +59,15 @@ def recommend(
     hub: Hub | None = None,
     library: Library | None = None,
     limits: Limits | Mapping[str, Any] | None = None,
+    history: History | None = None,
     cache: FeatureCache | Path | str | None = None,
     report: Report = silent,
     cancelled: Cancelled = never,
 ) -> Ranking:
     """Ranks the priors of `library` (or of `hub`) and sets of them for `task` by leave-one-out on its labelled rows.
+
+    history  how priors did on other tasks, by default what `hub` measured: it has a say in which networks read all rows
+             and which one leads a set, the more the fewer rows there are, and the ranking says so
 
     Every expected score is exact leave-one-out of the same head that `fit` trains. Raises BadTask when the rows
     cannot be ranked on or no prior reads them; Cancelled when stopped.
@@ -85,7 +91,11 @@ def recommend(
         )  # fmt: skip
         return blocks.fitted(some, some)
 
-    ran = race(offered, targets, rows, len(task), read, report=within(report, 2, STEPS, "comparing "))
+    if history is None and (asked := hub_of(library, hub)) is not None:
+        history = history_at(asked)
+    past = None if history is None else Past(history, task, offered.units, offered.manifests)
+    rate = by_loss if past is None else past.rate
+    ran = race(offered, targets, rows, len(task), read, rate=rate, report=within(report, 2, STEPS, "comparing "))
     offered = narrowed(offered, ran.kept)
     blocks = read(offered.candidates, rows)
     report(3, STEPS, "scoring every prior alone")
@@ -95,7 +105,7 @@ def recommend(
     report(4, STEPS, "searching for sets")
     plain = gram(Plain(task).fitted(rows, rows)[0])
     found = rank(
-        task, offered, kernels, targets, plain, passed=ran.passed, limits=limits,
+        task, offered, kernels, targets, plain, passed=ran.passed, limits=limits, past=past,
         report=within(report, 4, STEPS, "searching "),
     )  # fmt: skip
     return replace(found, warnings=(*suspected, *found.warnings))
@@ -110,6 +120,7 @@ def rank(
     *,
     passed: Sequence[Passed] = (),
     limits: Limits | None = None,
+    past: Past | None = None,
     report: Report = silent,
 ) -> Ranking:
     """The ranking, given the Gram matrices (n, n) of every candidate and of the plain features on the labelled rows."""
@@ -123,6 +134,8 @@ def rank(
     units = {unit.name: unit for unit in offered.units}
     by_unit = {name: unit_kernel(unit, kernels) for name, unit in units.items()}
     trusted = [name for name, unit in units.items() if unit.trusted]
+    if past is not None:
+        trusted = past.leaders(trusted, {name: probe(by_unit[name], targets) for name in trusted})
     found = search(by_unit, targets, trusted=trusted, progress=report)
     seconds = perf_counter() - started
 
@@ -137,7 +150,7 @@ def rank(
     chosen = base if answer == "none" else best
     explained = explain(
         found, units, by_unit, targets, baseline, best_single, (best.name, single_choices[0].name),
-        (chosen, *sets, *single_choices), passed,
+        (chosen, *sets, *single_choices), passed, past,
     )  # fmt: skip
     return Ranking(
         task=task.name,
@@ -155,7 +168,7 @@ def rank(
         explained=explained,
         prospects=prospects(
             chosen, baseline if answer == "none" else found.chosen.probe, offered, by_unit, targets,
-            limits or Limits(), labelled=len(task),
+            limits or Limits(), labelled=len(task), history=None if past is None else past.history,
         ),
     )  # fmt: skip
 
@@ -211,6 +224,13 @@ def open_library(library: Library | None, hub: Hub | None) -> Library:
     from priors.client import HubLibrary  # httpx, wanted only by those who have a hub
 
     return HubLibrary(hub)
+
+
+def hub_of(library: Library, hub: Hub | None) -> Hub | None:
+    """The hub given, or the one that the library lists."""
+    from priors.client import HubLibrary
+
+    return library.hub if hub is None and isinstance(library, HubLibrary) else hub
 
 
 def _single(

@@ -59,7 +59,9 @@ MOST_GROWN = 4
 
 SURE = 2.0
 """Standard errors (paired) by which a grown set's loss must be lower before it is taken instead of the average: the
-best of hundreds of sets looks better than it is."""
+best of hundreds of sets looks better than it is. On 24 draws of topics, sms, movie and digits at 4 and 16 labels a
+class, 400 test rows, it was taken twice, both at 4: 1 and 30 points better. Taken always it is better on sms at 4, and
+up to 3 points worse on movie and topics at 16."""
 
 MAX_ROWS = 256
 """Sets are searched on at most this many labelled rows; the final fit uses all. Search time grows with the cube of

@@ -108,6 +108,7 @@ class RankingView:
     terms: tuple[tuple[str, str], ...] = ()
     worths: tuple[Worth, ...] = ()
     nearest: tuple[tuple[str, str, str], ...] = ()
+    stands: tuple[tuple[str, str, str, str], ...] = ()
     would_change: str = ""
     following: tuple[tuple[str, str], ...] = ()
     passed: tuple[tuple[str, str, str], ...] = ()
@@ -212,12 +213,30 @@ def _explained(explained: object, name: str) -> dict[str, Any]:
             for one in _dicts(held.get("credits"))
         ),
         "nearest": tuple(
-            (str(one.get("task", "")), _shown(one.get("agreement"), ".2f"), str(one.get("best", "")))
+            (
+                str(one.get("task", "")),
+                "" if one.get("agreement") is None else _shown(one["agreement"], ".2f"),
+                str(one.get("best", "")),
+            )
             for one in _dicts(held.get("nearest"))
+        ),
+        "stands": tuple(
+            (
+                str(one.get("name", "")),
+                _shown(one.get("standing"), "+.2f"),
+                _shown(one.get("sd"), ".2f"),
+                _terms(one.get("terms")),
+            )
+            for one in _dicts(held.get("stands"))[:_SHOWN_SINGLES]
         ),
         "would_change": str(held.get("would_change") or ""),
         "following": tuple((str(one.get("name", "")), str(one.get("why", ""))) for one in _dicts(held.get("next"))),
     }
+
+
+def _terms(terms: object) -> str:
+    held = terms if isinstance(terms, Mapping) else {}
+    return ", ".join(f"{_shown(value, '+.2f')} {term}" for term, value in held.items())
 
 
 def _dicts(values: object) -> list[Mapping[str, Any]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from composer.cache import FeatureCache
 from composer.fit import fit
 from composer.graph import Graph
+from composer.past import history_of
+from hub.boards.history import past
 from hub.catalog.library import HubStorage
 from hub.home import feature_cache
 from hub.jobs.runners import Work
@@ -25,6 +27,7 @@ def run(work: Work) -> Outcome:
         read_task(work),
         None if given is None else Graph.from_dict(given),
         library=HubStorage(work.owner, published=given is None and not spec["private"]),
+        history=history_of(past().to_dict()) if given is None else None,
         cache=FeatureCache(feature_cache()),
         seed=spec["seed"],
         fusion=spec["fusion"],

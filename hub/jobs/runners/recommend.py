@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 
 from composer.cache import FeatureCache
+from composer.past import history_of
 from composer.recommend import recommend
+from hub.boards.history import past
 from hub.catalog.library import HubStorage
 from hub.home import feature_cache
 from hub.jobs.runners import Work
@@ -19,6 +21,7 @@ def run(work: Work) -> Outcome:
         read_task(work),
         library=HubStorage(work.owner),
         limits=work.spec["limits"],
+        history=history_of(past().to_dict()),
         cache=FeatureCache(feature_cache()),
         report=work.report,
         cancelled=work.cancelled,
