@@ -106,11 +106,11 @@ def _explained(explained: Mapping[str, Any]) -> list[str]:
         ]
         lines += ["", table(("without this prior", "weight", "the score falls", "interval", "overlap"), rows)]
     if stands := explained.get("stands"):
-        rows = [
+        places = [
             (s["name"], s["standing"], s["sd"], ", ".join(f"{value:+.2f} {term}" for term, value in s["terms"].items()))
             for s in stands[:10]
         ]
-        lines += ["", table(("by the past and the rows", "stands at", "give or take", "of which"), rows)]
+        lines += ["", table(("by the past and the rows", "stands at", "give or take", "of which"), places)]
     if nearest := explained.get("nearest"):
         shown = "; ".join(f"{n['task']}{_agreeing(n)}, best there: {n['best']}" for n in nearest)
         lines += ["", f"Most like these past tasks: {printable(shown)}"]

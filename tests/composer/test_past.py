@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from composer.choices import Ranking
+from composer.cli import _history
 from composer.past import Past, card_of, history_at, history_of, name_of
-from composer.rank.history import History, PriorCard, TaskCard
+from composer.rank.history import History, Outcome, PriorCard, TaskCard, write_outcomes
 from composer.rank.probe import Targets, gram, probe
 from composer.recommend import recommend
 from priors.errors import HubUnreachable
@@ -141,3 +142,14 @@ def test_tasks_and_units_are_named_as_histories_name_them():
     assert (card.modality, card.kind, card.classes, card.rows, card.metric) == ("tab", "regression", 0, 60, "r2")
     assert card_of(text_task()).modality == "text"
     assert name_of(unit("good")) == "lab/good#out"
+
+
+def test_the_command_line_reads_a_table_or_runs(tmp_path):
+    table = tmp_path / "past.csv"
+    table.write_text("model,t1,t2\nlab/good#out,0.9,0.8\nlab/bad#out,0.5,\n")
+    runs = [Outcome("t1", ("lab/good#out",), "single", 16, draw, 0.9, 0.8, 1.0, 1.0) for draw in range(2)]
+    write_outcomes(tmp_path / "past.parquet", runs, [TaskCard("t1", "text")])
+
+    assert _history(table).scores.shape == (2, 2)
+    assert _history(tmp_path / "past.parquet").priors[0].name == "lab/good#out"
+    assert _history(None) is None
