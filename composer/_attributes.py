@@ -36,6 +36,7 @@ Word = Annotated[str, Field(min_length=1, max_length=200)]
 Label = Annotated[str, Field(max_length=1_000)]
 License = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9.+() -]+$")]
 BasisPoints = Annotated[int, Field(ge=0, le=10_000)]
+Part = Annotated[str, Field(min_length=1, max_length=400)]
 
 
 class Attributes(BaseModel):
@@ -80,14 +81,19 @@ class Const(Attributes):
         parts = [part is None for part in (self.file, self.tensor, self.sha256)]
         if (self.value is None) == (self.file is None) or any(parts) != all(parts):
             raise ValueError("give 'value', or 'file' with 'tensor' and the file's 'sha256'")
+        if self.file == "model.safetensors":
+            raise ValueError("'model.safetensors' is where learned parameters are kept; give the file another name")
         return self
 
 
 class Load(Attributes):
+    """`fees`: what each prior inside a composition asks for, by its reference; written by `check`."""
+
     prior: Ref
     arch: Word | None = None
     license: License | None = None
     fee_bp: BasisPoints | None = None
+    fees: Annotated[dict[Part, BasisPoints], Field(max_length=10_000)] | None = None
 
 
 class Net(Attributes):

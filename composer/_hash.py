@@ -20,7 +20,7 @@ from composer.errors import BadLock
 from priors.manifest import PriorRef
 from priors.types import Axis, PortType, Sym
 
-_LEFT_OUT = ("train", "license", "fee_bp", "column", "arch", "prior", "file")
+_LEFT_OUT = ("train", "license", "fee_bp", "fees", "column", "arch", "prior", "file")
 _BY_CONTENT: Mapping[str, tuple[str, ...]] = {
     "load": ("prior",), "decode": ("prior",), "bridge": ("reads",), "retok": ("prior",)
 }  # fmt: skip

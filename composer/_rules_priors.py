@@ -63,7 +63,10 @@ def load_rule(node: Node, scope: Scope) -> Typed:
         raise BadGraph(
             f"node {node.name!r}: arch is {node.attrs['arch']!r}, {ref.repo} is a {architecture}. Correct 'arch'."
         )
-    attrs = _stated(node.attrs, ref, manifest, arch=architecture)
+    stated = {key: value for key, value in node.attrs.items() if key != "fees"}  # the manifest says what they are
+    attrs = _stated(stated, ref, manifest, arch=architecture)
+    if architecture == NESTED and manifest.definition.config["fees"]:
+        attrs["fees"] = dict(manifest.definition.config["fees"])
     return Typed(
         (),
         attrs,

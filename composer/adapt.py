@@ -190,8 +190,17 @@ def decide(
     candidate = leading_network(choice, offered)
     if candidate is None:
         return _impossible(mode, f"{choice.name} has no network that can be adapted")
+    share = sum(member.weight for member in choice.members if member.candidate.ref == candidate.ref)
+    if mode == "auto" and share < LEAST_PART:
+        return _frozen(f"{candidate.ref.name} has only {share:.0%} of the set")
     rows = sample(targets, MAX_ROWS)
     some, wanted = task.subset(rows), targets.take(rows)
+    blocks = Blocks(task, offered, library, cache, candidates=[member.candidate for member in choice.members])
+    weights = {member.candidate: member.weight for member in choice.members}
+    if mode == "auto":
+        alone = ridge(_joined(blocks.fitted(rows, rows), weights), wanted).probe
+        if alone.loss < _least(wanted):
+            return _frozen(f"the frozen set leaves nothing to win: its leave-one-out loss is {alone.loss:.3f}")
     values = _values(some, candidate)
     there = np.array([not is_missing(value) for value in values])
     subject = Subject(load(library.directory(candidate.ref)), candidate.tap, values)
@@ -205,15 +214,6 @@ def decide(
     if steps < FEWEST_STEPS:
         return _frozen(f"{budget.seconds:g} seconds are not enough for {FEWEST_STEPS} steps and their comparison")
     recipe = replace(recipe, steps=steps)
-    blocks = Blocks(task, offered, library, cache, candidates=[member.candidate for member in choice.members])
-    weights = {member.candidate: member.weight for member in choice.members}
-    share = sum(member.weight for member in choice.members if member.candidate.ref == candidate.ref)
-    if mode == "auto":
-        if share < LEAST_PART:
-            return _frozen(f"{candidate.ref.name} has only {share:.0%} of the set")
-        alone = ridge(_joined(blocks.fitted(rows, rows), weights), wanted).probe
-        if alone.loss < _least(wanted):
-            return _frozen(f"the frozen set leaves nothing to win: its leave-one-out loss is {alone.loss:.3f}")
     numbers = folds(wanted, FOLDS, seed)
     count = int(numbers.max()) + 1
     frozen, adapted = np.zeros_like(wanted.matrix), np.zeros_like(wanted.matrix)

@@ -17,6 +17,7 @@ from composer.contrast import Recipe, Subject, alike, tune
 from composer.delta import Delta
 from composer.errors import BadGraph
 from composer.examples import computed
+from composer.heads import Ending
 from composer.lower import Lowered
 from composer.rank.head import ridge_at
 from composer.rank.probe import Array, Probe, Targets, hits_of, judge
@@ -73,7 +74,7 @@ def fit_deltas(
 def _features(lowered: Lowered, values: Mapping[str, Tensor], train: np.ndarray) -> Array:
     """(n, D) of what the head reads, for all rows, with functions fitted on the rows `train`."""
     fit_functions(lowered, values, train)
-    source = lowered.lock.node(next(iter(lowered.lock.outputs.values()))).sources[0]
+    source = Ending.of(lowered.lock).head.sources[0]
     return np.asarray(computed(lowered, values, source).numpy(), dtype=np.float64)
 
 

@@ -68,6 +68,13 @@ _COUNTS = ("char_ngrams", "word_ngrams")
 _SCALED = ("standardize", "quantile")
 """Table functions that bring columns of any scale to one; before the others a standardize is put."""
 
+_KERNELS = ("fourier_features",)
+"""Functions whose features have sizes that mean something: their inner products are those of a kernel."""
+
+CLIP = 3.0
+"""Standard deviations that values of columns are held within before the functions that a standardize is put before:
+far from all rows a kernel knows nothing, and one such row of a few that were seen shrinks all others together."""
+
 
 @dataclass(frozen=True)
 class Unit:
@@ -279,10 +286,13 @@ class _Wiring:
         """The normalized block of a candidate; its last node."""
         manifest = self._manifests[candidate]
         source = self._features(candidate, manifest)
+        function = None if manifest.function is None else manifest.function.id
         mode = "rows"
-        if manifest.modality == "tab" or tap_width(manifest, candidate.tap) <= NARROW:
+        if function in _KERNELS:
+            mode = "whole"
+        elif manifest.modality == "tab" or tap_width(manifest, candidate.tap) <= NARROW:
             mode = "columns"
-        elif manifest.function is not None and manifest.function.id in _COUNTS:
+        elif function in _COUNTS:
             mode = "counts"
         return self._normed(source, candidate, manifest, mode, round(weight, 6))
 
@@ -348,7 +358,7 @@ class _Wiring:
             grid = {"op": "fn", "fn": "image_grid", "in": [source]}
             source = self.once(("grid", column), f"{column}_grid", grid)
         if manifest.modality == "tab" and manifest.function.id not in _SCALED:
-            scaled = {"op": "fn", "fn": "standardize", "in": [source], "fit": "train"}
+            scaled = {"op": "fn", "fn": "standardize", "config": {"clip": CLIP}, "in": [source], "fit": "train"}
             source = self.once(("scaled", column), "scaled", scaled)
         if manifest.function.id in _SCALED:
             node["fit"] = "train"

@@ -147,6 +147,8 @@ def frozen_values(
     for name in lock.frontier:
         if nodes[name].op in ON_HOST:
             continue  # what a network that learns reads: cheap to make again (`encoded_values`)
+        if not keys[name]:
+            continue  # made of constants alone: the same for every row
         wanted = by_data.setdefault(keys[name], {})
         wanted.setdefault(nodes[name].hash, []).append(name)
         if name in lowered.masks:

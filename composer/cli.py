@@ -189,7 +189,8 @@ def fit(
                 from composer.given import given
 
                 choice = given(task, members, library=priors, report=report)
-            model = fit_here(task, choice, library=priors, report=report, **options)
+            beside = spec.parent if spec else None
+            model = fit_here(task, choice, library=priors, folder=beside, report=report, **options)
             model.save(out)
             result = {"structure": model.structure, "model": model.model, "report": model.report}
     emit({"folder": str(out), **result}, f"{report_text(result['report'])}\nSaved in {out}.", as_json=as_json)

@@ -3,6 +3,7 @@
 composition.json        the graph, as `composer.graph` writes it
 composition.lock.json   every node with its type and hash, and the hash of the parameters
 model.safetensors       what was learned; priors are referenced by content and fetched from a library
+*.safetensors           files that constants name, as they were
 report.json             how it was fitted and what it scored
 README.md, NOTICE       the same for people, and what the licenses of the parts ask for
 """
@@ -10,6 +11,7 @@ README.md, NOTICE       the same for people, and what the licenses of the parts 
 from __future__ import annotations
 
 import json
+import shutil
 import uuid
 from collections.abc import Mapping
 from functools import cached_property
@@ -32,9 +34,9 @@ from composer.lock import FILE_NAME as LOCK_FILE
 from composer.lock import WEIGHTS_FILE, Lock
 from composer.lower import Lowered, lower
 from composer.nested import resolver
-from priors.errors import UserError
+from priors.errors import BadWeights, UserError
 from priors.library import Library
-from priors.weights import load_weights, save_weights
+from priors.weights import load_weights, save_weights, sha256_file
 
 if TYPE_CHECKING:
     from composer.export import ExportReport
@@ -80,11 +82,12 @@ class Composition:
     def save(self, folder: Path | str) -> Path:
         """Writes the files into `folder`, parameters first, so that a lock never names parameters that are not there.
 
-        Raises UserError when the folder cannot be written.
+        Raises UserError when the folder cannot be written, BadWeights when a file of constants was changed meanwhile.
         """
         folder = Path(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            self._copy_constants(folder)
             self.lock = self.lock.fitted(save_weights(self.lowered.learned_state(), folder / WEIGHTS_FILE))
             _write(folder / GRAPH_FILE, self.graph.to_json())
             _write(folder / LOCK_FILE, self.lock.to_json())
@@ -110,13 +113,13 @@ class Composition:
     @property
     def labels(self) -> tuple[str, ...]:
         """The classes in the order of `predict_proba`'s columns; empty for a regression."""
-        return tuple(self._head.attrs.get("labels", ()))
+        return tuple(self._ending.head.attrs.get("labels", ()))
 
     @property
     def answers(self) -> Answers:
         """How what the head gives is read."""
-        buffers = dict(self.lowered.learned[self._head.name].named_buffers())
-        return Answers.of(self.lock.name, self._head.attrs, {name: float(value) for name, value in buffers.items()})
+        buffers = dict(self.lowered.learned[self._ending.head.name].named_buffers())
+        return Answers.of(self.lock.name, self._ending.head.attrs, {name: float(value) for name, value in buffers.items()})
 
     @property
     def columns(self) -> Mapping[str, str | list[str]]:
@@ -149,12 +152,28 @@ class Composition:
         """Raw values by input node, from values of the only column or a mapping of columns. Raises BadTable."""
         return read_rows(self.lock.name, self.columns, rows, with_gaps(self.lock))
 
+    def _copy_constants(self, folder: Path) -> None:
+        """The files that constants name, from where they were read."""
+        named = {node.attrs["file"]: node.attrs["sha256"] for node in self.lock.nodes if "file" in node.attrs}
+        for name, digest in named.items():
+            source = (self.lowered.folder or folder) / name
+            if source.resolve() == (folder / name).resolve():
+                continue
+            temporary = folder / f".{name}.{uuid.uuid4().hex}.tmp"
+            try:
+                shutil.copyfile(source, temporary)
+                if sha256_file(temporary) != digest:
+                    raise BadWeights(f"{source} was changed since this composition read it. Put the old one back.")
+                temporary.replace(folder / name)
+            finally:
+                temporary.unlink(missing_ok=True)
+
     @cached_property
-    def _head(self) -> Any:
-        return Ending.of(self.lock).head
+    def _ending(self) -> Ending:
+        return Ending.of(self.lock)
 
     def _outputs(self, rows: Any) -> NDArray[np.float64]:
-        node = next(iter(self.lock.outputs.values()))
+        node = self._ending.output
         return self.lowered.features(self.inputs(rows), [node])[node].astype(np.float64)
 
 

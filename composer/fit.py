@@ -67,6 +67,7 @@ def fit(
     adapt: Mode = "none",
     budget_seconds: float | None = None,
     class_weights: ClassWeights = "none",
+    folder: Path | str | None = None,
     report: Report = silent,
     cancelled: Cancelled = never,
 ) -> Composition:
@@ -79,6 +80,7 @@ def fit(
     class_weights   "balanced" lets every class count the same in all, however many rows it has
     adapt           "auto" adapts the choice's leading network to the rows where cross-validation on them is for it;
                     "lora" and "full" do so anyway; "none" leaves every network as it is
+    folder          where the files lie that constants of a graph name
     budget_seconds  what adapting may take, comparison included. Steps are planned from it by the clock; without one,
                     nothing depends on time
 
@@ -128,7 +130,7 @@ def fit(
     _fits_task(lock, task)
     if isinstance(choice, Graph):
         place = Workplace(cache, task=task.fingerprint, structure=lock.structure, seed=lock.seed, fit=dict(lock.fit))
-    lowered = lower(lock, library)
+    lowered = lower(lock, library, folder=None if folder is None else Path(folder))
     report(2, STEPS, "computing frozen features")
     values = frozen_values(lowered, task, cache, report=within(report, 2, STEPS), cancelled=cancelled)
     computed = perf_counter() - started
@@ -145,7 +147,7 @@ def fit(
         (found, weight, bias), steps = fit_deltas(
             lowered, task, targets, values, place=place, report=within(report, 3, STEPS), cancelled=cancelled
         )
-        set_head(lowered.learned[next(iter(lock.outputs.values()))], weight, bias, found, targets)
+        set_head(lowered.learned[Ending.of(lock).output], weight, bias, found, targets)
         facts["adaptation"] = {"chosen": "as the graph says", "why": "its delta nodes were trained on the rows"}
     else:
         found, steps = train(

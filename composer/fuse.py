@@ -27,6 +27,7 @@ from composer.nested import resolver
 from composer.rank.probe import CUT, Probe, Targets
 from composer.rank.rows import folds, sample
 from composer.schedule import Schedule, by_descent, role_of
+from composer.search import search_sums
 from priors.library import Library
 
 if TYPE_CHECKING:
@@ -56,10 +57,11 @@ def train(
     cancelled: Cancelled = never,
 ) -> tuple[Probe, int]:
     """Fits everything that learns in `lowered`, in place, on the values of all labelled rows; (probe, descent
-    steps).
+    steps). Weights of sums are searched for first, with all else where it starts.
 
     checkpoint  a file that a killed run left and this one goes on from, to the same bits
     """
+    search_sums(lowered, values, targets, report=report, cancelled=cancelled)
     fit_functions(lowered, values, np.arange(len(targets)))
     learning = [node for node in by_descent(lowered.lock) if node.name in lowered.learned]
     if not learning:
@@ -139,6 +141,7 @@ def held_out(
     """(n,) the loss of each row under the composition that was fitted on the other folds: log loss in nats, or squared
     error in parts of the variance."""
     found = np.empty(len(targets))
+    ending = Ending.of(lock)
     for k in range(int(numbers.max()) + 1):
         if cancelled():
             raise Stopped("stopped while comparing fusions. Features are cached.")
@@ -147,7 +150,7 @@ def held_out(
         values = frozen_values(lowered, task, cache, cancelled=cancelled)
         train(lowered, {name: value[train_rows] for name, value in values.items()}, targets.take(train_rows))
         with torch.inference_mode():
-            [said] = lowered.part(list(values), list(lock.outputs.values()))(*(v[held] for v in values.values()))
+            [said] = lowered.part(list(values), [ending.output])(*(v[held] for v in values.values()))
         found[held] = _losses(said.numpy().astype(np.float64), lowered, targets.take(held))
     return found
 

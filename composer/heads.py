@@ -36,23 +36,27 @@ Values = Mapping[str, Tensor]
 class Ending:
     """What the output of a composition is made of: nodes with their factors.
 
-    heads  are fitted, at least one;  known  are not
+    output  the node whose values are predictions;  heads  are fitted, at least one;  known  are not
     """
 
+    output: str
     heads: tuple[tuple[TypedNode, float], ...]
     known: tuple[tuple[str, float], ...] = ()
 
     @classmethod
     def of(cls, lock: Lock) -> Ending:
-        """That of a lock. Raises BadGraph when its output is nothing that rows could fit."""
+        """That of a lock; what `decode` says of a head's classes is read off the head. Raises BadGraph when its output
+        is nothing that rows could fit."""
         nodes = {node.name: node for node in lock.nodes}
-        output = nodes[next(iter(lock.outputs.values()))]
-        if output.op == "head" and len(lock.outputs) == 1:
-            return cls(((output, 1.0),))
-        if output.op != "sum" or len(lock.outputs) != 1:
+        ends = {_undecoded(nodes[name], nodes) for name in lock.outputs.values()}
+        output = nodes[min(ends)]
+        if output.op == "head" and len(ends) == 1:
+            return cls(output.name, ((output, 1.0),))
+        if output.op != "sum" or len(ends) != 1:
+            shown = f"outputs are {', '.join(sorted(ends))}" if len(ends) > 1 else f"output is a {output.op}"
             raise BadGraph(
-                f"{lock.name}: the output is a {output.op}. A composition that is fitted ends in one head, or in a sum "
-                "of heads and of values that are known."
+                f"{lock.name}: the {shown}. A composition that is fitted ends in one head, in a sum of heads and of "
+                "values that are known, or in the decode of one of these. Make that the output."
             )
         said = output.attrs.get("weights")
         if isinstance(said, str):
@@ -74,7 +78,7 @@ class Ending:
             raise BadGraph(
                 f"sum {output.name!r} adds {known[0][0]!r} to class scores. Only numbers are known that way."
             )
-        return cls(tuple(heads), tuple(known))
+        return cls(output.name, tuple(heads), tuple(known))
 
     @property
     def head(self) -> TypedNode:
@@ -85,6 +89,11 @@ class Ending:
     def factor(self) -> float:
         """What the heads count together: each predicts the rest divided by it."""
         return sum(factor for _, factor in self.heads)
+
+
+def _undecoded(node: TypedNode, nodes: Mapping[str, TypedNode]) -> str:
+    """The node whose classes a `decode` node names; any other node itself."""
+    return node.sources[0] if node.op == "decode" and nodes[node.sources[0]].op in ("head", "sum") else node.name
 
 
 def learners(name: str, nodes: Mapping[str, TypedNode]) -> set[str]:

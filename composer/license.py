@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from itertools import islice, product
 from typing import Literal
 
+from composer._rules_priors import NESTED
 from composer.lock import Lock
 from composer.parts import Mixture, Part, mixtures, parts
 from priors.licenses import TABLE, Restriction, alternatives, normalise
@@ -194,6 +195,11 @@ def _misstated(part: Part, manifest: PriorManifest) -> Iterable[Conflict]:
     if part.fee_bp < manifest.fee_bp:
         why = f"{part.name} asks for {manifest.fee_bp} bp, the lock says {part.fee_bp}."
         yield Conflict("misstated", part.edge, (), why, fix)
+    said_inside, asked = dict(part.inside), manifest.definition.config if manifest.definition.id == NESTED else {}
+    for name, bp in asked.get("fees", {}).items():
+        if said_inside.get(name, 0) < bp:
+            why = f"{name} inside {part.name} asks for {bp} bp, the lock says {said_inside.get(name, 0)}."
+            yield Conflict("misstated", part.edge, (), why, fix)
 
 
 def _burden(chosen: Mapping[str, Keys]) -> int:

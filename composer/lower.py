@@ -57,10 +57,11 @@ class Lowered:
              slot of its mask)
     learned  node -> module, for the nodes with parameters or fitted buffers; shared by all parts
     priors   the priors it uses, verified, each loaded once
+    folder   where the files lie that its constants name
     """
 
     def __init__(self, lock: Lock, library: Library, *, folder: Path | None = None, depth: int = 0) -> None:
-        self.lock = lock
+        self.lock, self.folder = lock, folder
         self.priors = PriorCache(library, depth)
         plan = lower_nodes(lock, self.priors, folder)
         self.host: tuple[HostStep, ...] = tuple(plan.host)

@@ -4,7 +4,7 @@
     y: {op: net, in: {w: w, text: text}, tap: y}           its input nodes are ports, its outputs are taps
 
 Its identity is its model's, which is a hash over everything inside, so hashes recurse; its license is that of all its
-parts together, its fee what they ask for. What it holds stays frozen: who wants to train its parts copies its nodes.
+parts together; each of them is paid the fee that it asks for (`composer.royalty`). What it holds stays frozen: who wants to train its parts copies its nodes.
 Needs no torch.
 """
 
@@ -114,6 +114,7 @@ def manifest_of(lock: Lock, ref: PriorRef) -> NestedManifest:
         )
     licenses = dict.fromkeys(str(node.attrs["license"]) for node in lock.nodes if "license" in node.attrs)
     together = " AND ".join(f"({one})" if " OR " in one else one for one in licenses)
+    asked = fees(parts(lock))
     return NestedManifest(
         name=ref.name,
         version="1",
@@ -123,7 +124,10 @@ def manifest_of(lock: Lock, ref: PriorRef) -> NestedManifest:
         taps=taps,
         default_tap=next(iter(taps)),
         license=License(together or "LicenseRef-unstated"),
-        fee_bp=min(CAP_BP, sum(fees(parts(lock)).values())),
-        architecture=Definition(ARCHITECTURE, {"structure": lock.structure, "nodes": min(len(lock.nodes), MAX_NODES)}),
+        fee_bp=min(CAP_BP, sum(asked.values())),
+        architecture=Definition(
+            ARCHITECTURE,
+            {"structure": lock.structure, "nodes": min(len(lock.nodes), MAX_NODES), "fees": asked},
+        ),
         model=str(lock.model),
     )

@@ -23,7 +23,8 @@ _DERIVES = ("merge", "splice", "retok")
 class Part:
     """A prior in one place of the lock. `edge` is where it became what `path` says: (source, target) nodes.
 
-    `ref` is None for a function that is used by its bare name.
+    `ref` is None for a function that is used by its bare name; `inside` are the fees of the priors that a composition
+    is made of, by their ids.
     """
 
     node: str
@@ -33,6 +34,7 @@ class Part:
     fee_bp: int
     path: Path
     edge: tuple[str, str]
+    inside: tuple[tuple[str, int], ...] = ()
 
     @property
     def id(self) -> str:
@@ -66,7 +68,9 @@ def parts(lock: Lock) -> tuple[Part, ...]:
             ref = PriorRef.parse(attrs["prior"]) if "prior" in attrs else None
             name = ref.repo if ref else attrs["fn"]
             path, edge = _followed(node, readers)
-            found.append(Part(node.name, name, ref, attrs.get("license", ""), attrs.get("fee_bp", 0), path, edge))
+            license, fee = attrs.get("license", ""), attrs.get("fee_bp", 0)
+            inside = tuple(sorted((attrs.get("fees") or {}).items()))
+            found.append(Part(node.name, name, ref, license, fee, path, edge, inside))
     return tuple(found)
 
 

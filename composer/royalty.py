@@ -1,7 +1,8 @@
 """Who gets what of the price of a composition: a pure function of its lock, the same for buyer, seller and auditor.
 
 Each prior states its fee in basis points (1 bp is one hundredth of a percent of the price). A prior that stands in
-several places is paid once: what counts is its content. Together they get at most a cap; above it all are scaled alike.
+several places is paid once, also where one of them is inside a composition that is a part: what counts is its content.
+Together they get at most a cap; above it all are scaled alike.
 Cents are dealt out by the largest remainder, so that the shares add up to the price to the cent.
 """
 
@@ -14,6 +15,7 @@ from fractions import Fraction
 from composer.errors import BadGraph
 from composer.lock import Lock
 from composer.parts import Part, parts
+from priors.manifest import PriorRef
 
 CAP_BP = 5_000
 """Half of the price, unless the composition declares another cap."""
@@ -51,14 +53,25 @@ def split(lock: Lock, price: int, cap_bp: int = CAP_BP) -> Split:
 
 
 def fees(found: Iterable[Part]) -> dict[str, int]:
-    """Prior -> basis points; the same content once, whatever it is called, at the highest fee that it states."""
+    """Prior -> basis points; the same content once, whatever it is called, at the highest fee that it states.
+
+    Of a composition its priors are paid; itself only what it states beyond their sum.
+    """
     by_content: dict[str, tuple[int, str]] = {}
     for part in found:
-        content = (part.ref.sha256 if part.ref else None) or part.id
-        known = by_content.get(content)
-        if known is None or (part.fee_bp, part.id) > known:
-            by_content[content] = (part.fee_bp, part.id)
+        own = part.fee_bp - sum(bp for _, bp in part.inside)
+        asked = [*part.inside, (part.id, own)] if own > 0 or not part.inside else part.inside
+        for name, bp in asked:
+            content = _content(name)
+            by_content[content] = max((bp, name), by_content.get(content, (bp, name)))
     return {ref: bp for bp, ref in sorted(by_content.values(), key=lambda found: found[1])}
+
+
+def _content(name: str) -> str:
+    """The hash of what a part's id names, where it has one; else the id."""
+    if name.startswith("fn:"):
+        return name
+    return PriorRef.parse(name).sha256 or name
 
 
 def split_fees(by_prior: dict[str, int], price: int, cap_bp: int = CAP_BP) -> Split:

@@ -81,8 +81,8 @@ def role_of(node: TypedNode) -> Role:
 
 
 def by_descent(lock: Lock) -> list[TypedNode]:
-    """The nodes that gradients train: all that learn but heads, functions fitted on rows, and nets that only run
-    deltas."""
+    """The nodes that gradients train: all that learn but heads, functions fitted on rows, nets that only run deltas, and
+    sums whose weights are searched for."""
     return [
         node
         for node in lock.nodes
@@ -90,6 +90,7 @@ def by_descent(lock: Lock) -> list[TypedNode]:
         and node.op != "head"
         and node.attrs.get("fit") != "train"
         and (node.op, node.attrs.get("train")) != ("net", "delta")
+        and (node.op, node.attrs.get("weights")) != ("sum", "search")
     ]
 
 

@@ -1,6 +1,6 @@
 """Puts a block of features on the footing it needs beside others: centered, of one size, no column too loud."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -27,7 +27,7 @@ INDICATOR = 0.1
 
 
 class _Config(FunctionConfig):
-    mode: Literal["rows", "counts", "columns"] = "rows"
+    mode: Literal["rows", "counts", "columns", "whole"] = "rows"
     weight: Annotated[float, Field(ge=0, le=1e6)] = 1.0
     gaps: bool = False
 
@@ -39,7 +39,7 @@ class _Scales:
 
 
 class BlockNormModule(nn.Module):
-    """y = gain * (r(scale * (x - shift)) - center), r dividing rows by their length unless the mode is "columns".
+    """y = gain * (r(scale * (x - shift)) - center), r dividing rows by their length in the modes "rows" and "counts".
 
     forward(x (B, D)) -> (B, D) float32; shift, scale, center (D,) and gain () are buffers from `BlockNorm.fit`.
 
@@ -79,6 +79,8 @@ class BlockNorm:
     mode    "rows"     columns standardised, rows to length 1: dense features of networks and statistics
             "counts"   columns times their inverse document frequency, rows to length 1: hashed counts
             "columns"  columns standardised, rows as they are: table columns, whose size means something
+            "whole"    columns and rows as they are: features whose sizes against each other mean something, as those
+                       of a kernel do
     gaps    the first column says which rows are there: the others teach nothing and are 0 (`BlockNormModule`)
     weight  the block's part: the training rows get mean squared length `weight`, so that the Gram matrix of several
             blocks side by side is the weighted sum of theirs
@@ -100,7 +102,11 @@ class BlockNorm:
     def module(self, in_type: str) -> nn.Module:
         """The unfitted module: the identity, but for rows brought to length 1."""
         width = parse(self.output_type_for(in_type)).dim("D")
-        return BlockNormModule(int(str(width)), self.config.mode != "columns", self.config.gaps)
+        return BlockNormModule(int(str(width)), self._unit_rows, self.config.gaps)
+
+    @property
+    def _unit_rows(self) -> bool:
+        return self.config.mode in ("rows", "counts")
 
     def fit(self, x: Tensor) -> dict[str, Tensor]:
         """Buffers from the training rows x (n, D), computed in float64. Raises BadTable if not finite."""
@@ -121,23 +127,37 @@ class BlockNorm:
         return {name: value.to(torch.float32) for name, value in found.items()}
 
     def _of(self, rows: Tensor) -> dict[str, Tensor]:
-        scales = self._counts(rows) if self.config.mode == "counts" else self._columns(rows)
+        scales = _SCALES[self.config.mode](rows)
         z = (rows - scales.shift) * scales.scale
-        if self.config.mode != "columns":
+        if self._unit_rows:
             z = z / z.norm(dim=-1, keepdim=True).clamp(min=1e-12)
         center = z.mean(0)
         size = (z - center).square().sum(1).mean().sqrt()
         gain = (self.config.weight**0.5 / size) if size > 0 else torch.zeros(())
         return {"shift": scales.shift, "scale": scales.scale, "center": center, "gain": gain}
 
-    @staticmethod
-    def _columns(rows: Tensor) -> _Scales:
-        spread = rows.std(0, correction=0)
-        spread = torch.where(spread > CONSTANT * rows.abs().amax(0), spread, 0.0)
-        least = TINY * float(spread.square().mean().sqrt())
-        return _Scales(rows.mean(0), torch.where(spread > 0, 1.0 / spread.clamp(min=least), 0.0))
 
-    @staticmethod
-    def _counts(rows: Tensor) -> _Scales:
-        seen = (rows != 0).sum(0)
-        return _Scales(torch.zeros(rows.shape[1], dtype=rows.dtype), torch.log((1.0 + len(rows)) / (1.0 + seen)) + 1.0)
+def _columns(rows: Tensor) -> _Scales:
+    spread = rows.std(0, correction=0)
+    spread = torch.where(spread > CONSTANT * rows.abs().amax(0), spread, 0.0)
+    least = TINY * float(spread.square().mean().sqrt())
+    return _Scales(rows.mean(0), torch.where(spread > 0, 1.0 / spread.clamp(min=least), 0.0))
+
+
+def _counts(rows: Tensor) -> _Scales:
+    seen = (rows != 0).sum(0)
+    return _Scales(torch.zeros(rows.shape[1], dtype=rows.dtype), torch.log((1.0 + len(rows)) / (1.0 + seen)) + 1.0)
+
+
+def _whole(rows: Tensor) -> _Scales:
+    spread = rows.std(0, correction=0)
+    varies = spread > CONSTANT * rows.abs().amax(0)
+    return _Scales(rows.mean(0), varies.to(rows.dtype))
+
+
+_SCALES: Mapping[str, Callable[[Tensor], _Scales]] = {
+    "rows": _columns,
+    "columns": _columns,
+    "counts": _counts,
+    "whole": _whole,
+}

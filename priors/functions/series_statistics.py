@@ -68,7 +68,7 @@ class _Statistics(nn.Module):
         mean = x.mean(2)
         away = x - mean[..., None]
         variance = away.square().mean(2)
-        deviation = (variance + _TINY**2).sqrt()
+        deviation = variance.clamp(min=_TINY**2).sqrt()  # added, so small a number is taken for 0 by ONNX exporters
         z = away / deviation[..., None]
         step, size = z.diff(dim=2), x.shape[2]
         turn = step.diff(dim=2) if size > 2 else torch.zeros_like(step)

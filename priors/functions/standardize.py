@@ -23,10 +23,13 @@ class StandardizeConfig(FunctionConfig):
             squared norm 1, so that blocks of features of any width and unit weigh the same in a sum of their Gram
             matrices
     weight  multiplies that size: values by its square root, variances and inner products by itself
+    clip    values further from the mean than so many of their size are held to it, so that a row far from all others
+            does not lead; None lets them be
     """
 
     mode: Literal["column", "block"] = "column"
     weight: Annotated[float, Field(ge=0, le=1e6)] = 1.0
+    clip: Annotated[float, Field(gt=0, le=1e6)] | None = None
 
 
 @function("standardize")
@@ -46,7 +49,8 @@ class Standardize:
     def module(self, in_type: PortType | str) -> nn.Module:
         """forward(x (B, C)) -> (B, C) float32; the identity until `fit`'s buffers are loaded."""
         columns = width(in_type, "standardize")
-        return _Affine(columns, columns if self.config.mode == "column" else 1)
+        clip = None if self.config.clip is None else self.config.clip * self.config.weight**0.5
+        return _Affine(columns, columns if self.config.mode == "column" else 1, clip)
 
     def fit(self, x: Tensor) -> dict[str, Tensor]:
         """Training rows (n, C) -> {mean (C,), scale (C,) or (1,)} float32. Raises BadTable if not finite."""
@@ -66,10 +70,12 @@ class _Affine(nn.Module):
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, columns: int, scales: int) -> None:
+    def __init__(self, columns: int, scales: int, clip: float | None = None) -> None:
         super().__init__()
+        self._clip = clip
         self.register_buffer("mean", torch.zeros(columns))
         self.register_buffer("scale", torch.ones(scales))
 
     def forward(self, x: Tensor) -> Tensor:
-        return (x.to(torch.float32) - self.mean) * self.scale
+        y = (x.to(torch.float32) - self.mean) * self.scale
+        return y if self._clip is None else y.clamp(-self._clip, self._clip)

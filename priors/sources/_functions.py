@@ -1,6 +1,8 @@
-"""The function priors of the starter catalogue: registered functions with their default configs."""
+"""The function priors of the starter catalogue: registered functions with their configs."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 TABLE = "tab.num[B,C]:f32"
 """Columns of numbers. The functions offered for it also work on features inside a composition."""
@@ -14,9 +16,10 @@ SERIES = "series.num[B,T:128,C:1]:f32"
 
 @dataclass(frozen=True)
 class FunctionPrior:
-    """One function prior; its config is what the function's class takes by default.
+    """One function prior.
 
     takes   the port type it is offered for; None is what the function itself says
+    config  what differs from what the function's class takes by default
     """
 
     function: str
@@ -24,6 +27,7 @@ class FunctionPrior:
     tags: tuple[str, ...]
     citations: tuple[str, ...] = ()
     takes: str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -94,6 +98,7 @@ FUNCTION_PRIORS = (
         ("tab", "kernel"),
         ("Rahimi and Recht 2007, Random features for large-scale kernel machines, NIPS",),
         takes=TABLE,
+        config={"m": 512, "scale": 0.7},
     ),
     FunctionPrior(
         "pca",

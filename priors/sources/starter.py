@@ -161,7 +161,7 @@ def _network(prior: Network) -> dict[str, Any]:
 
 
 def _function(prior: FunctionPrior) -> dict[str, Any]:
-    function: Any = find_function(prior.function)({})
+    function: Any = find_function(prior.function)(dict(prior.config))
     config = function.config.model_dump(mode="json")
     takes = prior.takes or function.input_type
     gives = function_signature(prior.function, config, parse(takes))

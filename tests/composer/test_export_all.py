@@ -90,6 +90,31 @@ outputs: {{{outputs}}}
     assert export(model, tmp_path / "model.onnx", "onnx").max_abs_diff < 1e-3
 
 
+@pytest.mark.slow
+def test_of_a_series_that_stands_still_every_number_is_one_in_onnx_too(tmp_path):
+    import onnxruntime
+
+    model = lowered(
+        LocalLibrary(tmp_path),
+        """
+composition: 1
+name: still
+nodes:
+  x: {op: input, type: "series.num[B,T:16,C:1]:f32"}
+  y: {op: fn, fn: series_statistics, in: [x]}
+outputs: {y: y}
+""",
+    )
+    export(model, tmp_path / "model.onnx", "onnx")
+    rows = np.stack([np.full((16, 1), level, np.float32) for level in (0.0, 3.3, 1e4)])
+
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    [found] = session.run(None, {session.get_inputs()[0].name: rows})
+
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found, model.module(torch.from_numpy(rows))[0], atol=1e-3)
+
+
 def test_nothing_is_left_out():
     tensors = {name for name in FUNCTION_IDS if not find_signature(name).host}
 

@@ -12,9 +12,11 @@ from composer.composition import Composition
 from composer.errors import BadGraph, BadLock, WeightsMismatch
 from composer.export import export
 from composer.graph import Graph
+from composer.license import judge
 from composer.lock import Lock
 from composer.lower import Lowered, lower
 from composer.nested import resolver
+from composer.royalty import split
 from priors.errors import UnknownPrior
 from priors.library import LocalLibrary
 from priors.manifest import PriorRef
@@ -140,6 +142,43 @@ def test_its_license_and_its_fee_are_those_of_all_its_parts(library):
 
     assert found.license.spdx == "(MIT OR Apache-2.0) AND CC-BY-4.0" and found.fee_bp == 300
     assert {name: str(t) for name, t in found.taps.items()} == {"y": "dist.logits[B,K:2]:f32"}
+
+
+def test_priors_inside_are_paid_each_and_once_wherever_they_stand(library):
+    nodes = {**INNER, "w": {**INNER["w"], "fee_bp": 200}}
+    nodes["v"] = {"op": "load", "prior": "prior://tiny/mlp", "fee_bp": 300}
+    nodes["x3"] = {"op": "input", "type": "tab.num[B,C:3]:f32"}
+    nodes["m"] = {"op": "net", "in": {"w": "v", "x": "x3"}}
+    nodes["both"] = {"op": "concat", "in": ["flat", "row", "m"]}
+    build(library, nodes, {"y": "y"}, "paid")
+    inner = {"op": "load", "prior": "prior://ann/paid"}
+    outer = {
+        **{name: node for name, node in nodes.items() if node["op"] == "input"},
+        "inner": inner,
+        "guess": {"op": "net", "in": {"w": "inner", "text": "text", "row": "row", "x3": "x3"}, "tap": "y"},
+        "v": {**nodes["v"], "fee_bp": 250},
+        "m": nodes["m"],
+        "all": {"op": "concat", "in": ["guess", "m"]},
+        "z": {"op": "head", "in": ["all"], "labels": ["a", "b", "c"]},
+    }
+
+    def shares(**more: Any) -> dict[str, int]:
+        lock = build(library, {**outer, **more}, {"z": "z"}, "outer").lock
+        assert judge(lock, resolve=resolver(library)).conflicts == ()
+        found = split(Lock.from_json(lock.to_json()), 9_999)
+        assert found.own + sum(share.cents for share in found.shares) == 9_999
+        return {share.ref.partition("@")[0].removeprefix("prior://"): share.fee_bp for share in found.shares}
+
+    assert shares() == {"tiny/mlp": 300, "tiny/words": 200}
+    assert shares(inner={**inner, "fee_bp": 900}) == {"ann/paid": 400, "tiny/mlp": 300, "tiny/words": 200}
+    assert shares(inner={**inner, "fees": {"fn:nobody": 1}}) == {"tiny/mlp": 300, "tiny/words": 200}
+    deeper = {
+        "text": outer["text"], "row": outer["row"], "x3": outer["x3"],
+        "w": {"op": "load", "prior": "prior://ann/outer"},
+        "y": {"op": "net", "in": {"w": "w", "text": "text", "row": "row", "x3": "x3"}, "tap": "z"},
+    }  # fmt: skip
+    build(library, deeper, {"y": "y"}, "deeper")
+    assert resolver(library)(PriorRef.parse("ann/deeper")).fee_bp == 500
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def fitted(x: torch.Tensor, **config) -> torch.nn.Module:
     return module.eval()
 
 
-@pytest.mark.parametrize("mode", ["rows", "counts", "columns"])
+@pytest.mark.parametrize("mode", ["rows", "counts", "columns", "whole"])
 @pytest.mark.parametrize("weight", [1.0, 0.25])
 def test_training_rows_are_centered_with_the_weight_as_their_mean_squared_length(mode, weight):
     x = counts() if mode == "counts" else rows()
@@ -58,6 +58,15 @@ def test_columns_keep_the_lengths_of_rows():
     np.testing.assert_allclose(y, z / np.sqrt(6), atol=1e-5)
 
 
+def test_of_a_whole_block_inner_products_stay_in_proportion():
+    x = rows()
+    y = fitted(x, mode="whole")(x).double().numpy()
+
+    centered = x.double().numpy() - x.double().numpy().mean(0)
+    wanted = centered @ centered.T
+    np.testing.assert_allclose(y @ y.T, wanted / wanted.trace() * len(x), atol=1e-4)
+
+
 def test_counts_are_weighed_by_how_rare_they_are():
     x = counts()
     state = BlockNorm({"mode": "counts"}).fit(x)
@@ -76,7 +85,7 @@ def test_a_row_of_no_counts_is_a_finite_row():
     assert torch.isfinite(y).all()
 
 
-@pytest.mark.parametrize("mode", ["rows", "columns"])
+@pytest.mark.parametrize("mode", ["rows", "columns", "whole"])
 def test_a_column_that_was_constant_in_training_never_counts(mode):
     x = rows()
     x[:, 2] = 0.1  # no float32: its mean is rounded
@@ -97,7 +106,7 @@ def test_a_column_that_hardly_varies_is_held_to_a_thousandth_of_the_typical_spre
     assert float(state["scale"][0]) == pytest.approx(1000 / typical, rel=1e-4)
 
 
-@pytest.mark.parametrize("mode", ["rows", "counts", "columns"])
+@pytest.mark.parametrize("mode", ["rows", "counts", "columns", "whole"])
 @pytest.mark.parametrize("value", [0.0, 0.1])
 def test_a_block_of_equal_rows_says_nothing(mode, value):
     x = torch.full((10, 3), value)
@@ -119,7 +128,7 @@ def test_moving_and_stretching_columns_changes_nothing():
     torch.testing.assert_close(fitted(x)(x), fitted(3 * x + 7)(3 * x + 7), atol=1e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize("mode", ["rows", "counts", "columns"])
+@pytest.mark.parametrize("mode", ["rows", "counts", "columns", "whole"])
 def test_the_exported_form_agrees_for_any_number_of_rows(mode):
     x = counts() if mode == "counts" else rows()
     module = fitted(x, mode=mode, weight=0.4)

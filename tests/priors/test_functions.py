@@ -131,6 +131,7 @@ def test_an_unknown_config_key_is_refused_by_name(name: str) -> None:
         ("mfcc_statistics", {"n_mels": 10, "n_mfcc": 11}),
         ("standardize", {"mode": "rows"}),
         ("standardize", {"weight": -1.0}),
+        ("standardize", {"clip": 0.0}),
         ("quantile", {"knots": 1}),
         ("fourier_features", {"scale": 0.0}),
         ("fourier_features", {"seed": -1}),
@@ -426,6 +427,7 @@ def fitted(name: str, config: dict[str, Any], x: torch.Tensor) -> torch.nn.Modul
 TENSOR_CONFIGS: list[tuple[str, dict[str, Any]]] = [
     ("standardize", {}),
     ("standardize", {"mode": "block", "weight": 0.25}),
+    ("standardize", {"clip": 1.5}),
     ("quantile", {}),
     ("quantile", {"knots": 5, "output": "uniform"}),
     ("fourier_features", {}),
@@ -521,6 +523,17 @@ def test_a_standardized_block_has_the_asked_size_in_any_unit_and_width(
     y = fitted("standardize", {"mode": "block", "weight": weight}, x)(x)
 
     assert float((y**2).sum(1).mean()) == pytest.approx(weight, rel=1e-4)
+
+
+def test_a_value_far_from_all_others_is_held_to_the_clip() -> None:
+    x = rows()
+    far = torch.cat([x[:1] * 1e4, x[1:2]])
+
+    plain, held = fitted("standardize", {}, x)(far), fitted("standardize", {"clip": 2.0}, x)(far)
+
+    assert float(plain[0].abs().min()) > 2
+    torch.testing.assert_close(held, plain.clamp(-2, 2))
+    assert torch.equal(held[1], plain[1])
 
 
 def test_a_constant_block_is_zero() -> None:
