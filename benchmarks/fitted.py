@@ -12,6 +12,7 @@ import argparse
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +23,27 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks._fitted_tasks import Given, part, tasks
 from benchmarks._starter import library
-from composer.assemble import Unit, offer
+from composer.assemble import Offer, Unit, offer
 from composer.blocks import Blocks
 from composer.cache import FeatureCache
 from composer.choices import Candidate
-from composer.given import trusted_over, units_named
+from composer.given import known_of, trusted_over, units_named
 from composer.rank.probe import Targets, gram, probe, solve
 from composer.rank.sets import mix, weigh
 from composer.recommend import unit_kernel
 from priors.errors import BadTask
 from priors.tasks import Task
 
-LABELS, DRAWS, LEAST_TEST = (4, 16, 64), 5, 50
+DRAWS = {4: 20, 16: 5, 64: 5}
+"""Labels a class -> draws; more where a draw decides more."""
+
+LEAST_TEST = 50
+MISSED = -0.5
+"""Points under the best member from which a task counts as missed."""
+
+NOISE = 2.0
+"""Standard errors, over draws, beyond which a difference is one."""
+
 COMPOSED, PLAIN = "composition", "plain concatenation"
 Array = NDArray[np.float64]
 
@@ -62,7 +72,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _run(one: Given, done: dict[Any, dict[str, Any]], kept: Path, cache: FeatureCache) -> None:
-    wanted = [(one.name, labels, draw) for labels in LABELS for draw in range(DRAWS)]
+    wanted = [(one.name, labels, draw) for labels, count in DRAWS.items() for draw in range(count)]
     if all(key in done for key in wanted):
         return
     task = part(one.read())
@@ -82,14 +92,19 @@ def _run(one: Given, done: dict[Any, dict[str, Any]], kept: Path, cache: Feature
         except BadTask:
             row["scores"] = None
         else:
-            row |= judge(task, units, blocks, draw.train, draw.test)
+            row |= judge(task, units, offered, blocks, draw.train, draw.test)
         done[key] = row
         with kept.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
 
 def judge(
-    task: Task, units: Sequence[Unit], blocks: Blocks, train: NDArray[np.int64], test: NDArray[np.int64]
+    task: Task,
+    units: Sequence[Unit],
+    offered: Offer,
+    blocks: Blocks,
+    train: NDArray[np.int64],
+    test: NDArray[np.int64],
 ) -> dict[str, Any]:
     """{"scores": accuracy of every way on the test rows, "weights": of the members}."""
     rows, n = np.concatenate([train, test]), len(train)
@@ -107,7 +122,7 @@ def judge(
 
     scores = {unit.name: accuracy({unit.name: 1.0}) for unit in units}
     by_unit = {unit.name: unit_kernel(unit, known) for unit in units}
-    weights = dict(weigh(by_unit, targets, trusted=trusted_over(units)).weights)
+    weights = dict(weigh(by_unit, targets, trusted=trusted_over(units), known=known_of(units, offered)).weights)
     scores[COMPOSED] = accuracy(weights)
     raw = np.hstack(list(blocks.fitted(train, rows, normalized=False).values())).astype(np.float64)
     scores[PLAIN] = _plain(raw, task.y, train, test)
@@ -148,40 +163,94 @@ def _read(kept: Path) -> dict[Any, dict[str, Any]]:
 
 
 def report(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The table in Markdown: mean accuracy over the draws, and what the issue asks of it."""
+    """The table in Markdown: mean accuracy over draws, differences with standard errors, what the issue asks."""
     cells: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
     for row in rows:
         if row["scores"] is not None:
             cells.setdefault((row["task"], row["labels"]), []).append(row)
     lines = [
-        "| task | labels a class | members, each alone | best member | plain | composition | to the best |",
-        "|---|---:|---|---:|---:|---:|---:|",
+        "| task | labels a class | members, each alone | best member | plain | composition | to the best | to plain |",
+        "|---|---:|---|---:|---:|---:|---:|---:|",
     ]
-    gaps: dict[tuple[str, int], float] = {}
-    beyond: dict[tuple[str, int], float] = {}
+    gaps: dict[tuple[str, int], Gap] = {}
+    beyond: dict[tuple[str, int], Gap] = {}
     for (name, labels), found in cells.items():
-        mean = {way: 100 * float(np.mean([row["scores"][way] for row in found])) for way in found[0]["scores"]}
-        members = {way: score for way, score in mean.items() if way not in (COMPOSED, PLAIN)}
-        gaps[name, labels] = mean[COMPOSED] - max(members.values())
-        beyond[name, labels] = mean[COMPOSED] - mean[PLAIN]
-        shown = ", ".join(f"{way} {score:.1f}" for way, score in members.items())
+        scores = {way: 100 * np.array([row["scores"][way] for row in found]) for way in found[0]["scores"]}
+        members = {way: score for way, score in scores.items() if way not in (COMPOSED, PLAIN)}
+        best = max(members.values(), key=lambda score: float(score.mean()))
+        gaps[name, labels] = Gap.of(scores[COMPOSED] - best)
+        beyond[name, labels] = Gap.of(scores[COMPOSED] - scores[PLAIN])
+        shown = ", ".join(f"{way} {score.mean():.1f}" for way, score in members.items())
         lines.append(
-            f"| {name} | {labels} | {shown} | {max(members.values()):.1f} | {mean[PLAIN]:.1f} | "
-            f"{mean[COMPOSED]:.1f} | {gaps[name, labels]:+.1f} |"
+            f"| {name} | {labels} | {shown} | {best.mean():.1f} | {scores[PLAIN].mean():.1f} | "
+            f"{scores[COMPOSED].mean():.1f} | {gaps[name, labels]} | {beyond[name, labels]} |"
         )
-    by_task: dict[str, list[float]] = {}
-    for (name, _), gap in gaps.items():
-        by_task.setdefault(name, []).append(gap)
-    behind = sorted((float(np.mean(found)), name) for name, found in by_task.items() if np.mean(found) < -0.5)
-    under = sorted((gap, *key) for key, gap in gaps.items() if gap < -0.5)
-    verdict = [
-        f"Over {len(gaps)} cells of {DRAWS} draws the composition is {np.mean(list(gaps.values())):+.2f} points to the "
-        f"best of its members, chosen afterwards on the test rows, and {np.mean(list(beyond.values())):+.2f} to plain "
-        f"concatenation with logistic regression (median {np.median(list(beyond.values())):+.2f}), which it beats in "
-        f"{sum(gap > 0 for gap in beyond.values())} cells.",
-        f"Tasks more than half a point under their best member on average over label counts: {len(behind)} of "
-        f"{len(by_task)}" + (" (" + "; ".join(f"{name}: {gap:+.1f}" for gap, name in behind) + ")." if behind else "."),
-        f"Single cells more than half a point under the best member: {len(under)}"
-        + (" (" + "; ".join(f"{name} at {labels}: {gap:+.1f}" for gap, name, labels in under) + ")." if under else "."),
+    by_task = {name: Gap.mean([gap for key, gap in gaps.items() if key[0] == name]) for name, _ in gaps}
+    return "\n".join([*lines, "", *_verdict(gaps, beyond, by_task)]) + "\n"
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A mean difference in points over draws, and its standard error."""
+
+    points: float
+    error: float
+
+    @classmethod
+    def of(cls, differences: Array) -> Gap:
+        """Of paired differences, one a draw."""
+        error = differences.std(ddof=1) / len(differences) ** 0.5 if len(differences) > 1 else float("inf")
+        return cls(float(differences.mean()), float(error))
+
+    @classmethod
+    def mean(cls, gaps: Sequence[Gap]) -> Gap:
+        """The mean of gaps whose draws are independent."""
+        error = sum(gap.error**2 for gap in gaps) ** 0.5 / len(gaps)
+        return cls(sum(gap.points for gap in gaps) / len(gaps), error)
+
+    @property
+    def missed(self) -> bool:
+        return self.points < MISSED
+
+    @property
+    def beyond_noise(self) -> bool:
+        """Whether it is surely missed."""
+        return self.points + NOISE * self.error < MISSED
+
+    def __str__(self) -> str:
+        return f"{self.points:+.1f} ± {self.error:.1f}"
+
+
+Key = tuple[str, int]
+
+
+def _verdict(gaps: Mapping[Key, Gap], beyond: Mapping[Key, Gap], by_task: Mapping[str, Gap]) -> list[str]:
+    def listed(found: Mapping[str, Gap]) -> str:
+        missed = sorted(((gap.points, name) for name, gap in found.items() if gap.missed))
+        return f" ({'; '.join(f'{name}: {found[name]}' for _, name in missed)})." if missed else "."
+
+    cells = {f"{name} at {labels}": gap for (name, labels), gap in gaps.items()}
+    plain = [gap.points for gap in beyond.values()]
+    over, beside = Gap.mean(list(gaps.values())), Gap.mean(list(beyond.values()))
+    said = [
+        f"Over {len(gaps)} cells the composition is {over.points:+.2f} points to the best of its members, chosen "
+        f"afterwards on the test rows (standard error {over.error:.2f}), and {beside.points:+.2f} to plain "
+        f"concatenation with logistic regression (median {np.median(plain):+.2f}, standard error "
+        f"{beside.error:.2f}), which it beats in {sum(points > 0 for points in plain)} cells."
     ]
-    return "\n".join([*lines, "", *verdict]) + "\n"
+    for labels in DRAWS:
+        here = [key for key in gaps if key[1] == labels]
+        if here:
+            best, beside = (Gap.mean([found[key] for key in here]) for found in (gaps, beyond))
+            said.append(f"At {labels} labels a class, {len(here)} tasks: {best} to the best member, {beside} to plain.")
+    said.append(
+        f"Tasks more than half a point under their best member on average over label counts: "
+        f"{sum(gap.missed for gap in by_task.values())} of {len(by_task)}, "
+        f"{sum(gap.beyond_noise for gap in by_task.values())} of them by more than {NOISE:g} standard errors"
+        + listed(by_task)
+    )
+    said.append(
+        f"Single cells more than half a point under: {sum(gap.missed for gap in cells.values())}, "
+        f"{sum(gap.beyond_noise for gap in cells.values())} of them beyond noise" + listed(cells)
+    )
+    return said

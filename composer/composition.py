@@ -82,7 +82,7 @@ class Composition:
     def save(self, folder: Path | str) -> Path:
         """Writes the files into `folder`, parameters first, so that a lock never names parameters that are not there.
 
-        Raises UserError when the folder cannot be written, BadWeights when a file of constants was changed meanwhile.
+        Raises UserError when the folder cannot be written, BadWeights when a file of constants was changed since.
         """
         folder = Path(folder)
         try:
@@ -119,7 +119,9 @@ class Composition:
     def answers(self) -> Answers:
         """How what the head gives is read."""
         buffers = dict(self.lowered.learned[self._ending.head.name].named_buffers())
-        return Answers.of(self.lock.name, self._ending.head.attrs, {name: float(value) for name, value in buffers.items()})
+        return Answers.of(
+            self.lock.name, self._ending.head.attrs, {name: float(value) for name, value in buffers.items()}
+        )
 
     @property
     def columns(self) -> Mapping[str, str | list[str]]:

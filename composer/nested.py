@@ -4,8 +4,8 @@
     y: {op: net, in: {w: w, text: text}, tap: y}           its input nodes are ports, its outputs are taps
 
 Its identity is its model's, which is a hash over everything inside, so hashes recurse; its license is that of all its
-parts together; each of them is paid the fee that it asks for (`composer.royalty`). What it holds stays frozen: who wants to train its parts copies its nodes.
-Needs no torch.
+parts together; each of them is paid the fee that it asks for (`composer.royalty`). What it holds stays frozen: who
+wants to train its parts copies its nodes. Needs no torch.
 """
 
 from __future__ import annotations

@@ -81,8 +81,8 @@ def role_of(node: TypedNode) -> Role:
 
 
 def by_descent(lock: Lock) -> list[TypedNode]:
-    """The nodes that gradients train: all that learn but heads, functions fitted on rows, nets that only run deltas, and
-    sums whose weights are searched for."""
+    """The nodes that gradients train: all that learn but heads, functions fitted on rows, nets that only run deltas,
+    and sums whose weights are searched for."""
     return [
         node
         for node in lock.nodes

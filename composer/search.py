@@ -85,8 +85,8 @@ def search_sums(
 
 def searched(lowered: Lowered) -> list[Sum]:
     """The sums whose weights are searched for."""
-    found = (lowered.learned[n.name] for n in lowered.lock.nodes if n.op == "sum" and n.attrs.get("weights") == "search")
-    return [one for one in found if isinstance(one, Sum)]
+    names = [node.name for node in lowered.lock.nodes if node.op == "sum" and node.attrs.get("weights") == "search"]
+    return [one for one in map(lowered.learned.__getitem__, names) if isinstance(one, Sum)]
 
 
 def _starts(counts: Sequence[int]) -> Iterator[Array]:
