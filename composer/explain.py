@@ -9,13 +9,16 @@ from math import ceil
 import numpy as np
 
 from composer.assemble import Unit
-from composer.choices import Choice, Credit, Explanation, Joining, Next, Part, Passed
+from composer.choices import Choice, Credit, Explanation, Joining, Next, Part, Passed, Prospect
 from composer.past import Past
 from composer.rank.probe import NORMAL_95, Array, Probe, Targets, macro_f1, probe, score_gap
 from composer.rank.sets import Scored, Search, mix, overlaps
 
 CLEAR = 2.0
 """Standard errors from which a difference is called clear."""
+
+RULE_OF_THREE = 3.0
+"""No row that changed of n says with 95 % confidence that less than 3 of n would (Hanley and Lippman-Hand 1983)."""
 
 MOST_ROWS = 100_000
 """More rows than this are no advice."""
@@ -33,13 +36,14 @@ def explain(
     names: tuple[str, str],
     choices: Sequence[Choice],
     passed: Sequence[Passed],
+    ways: Sequence[Prospect] = (),
     past: Past | None = None,
 ) -> Explanation:
     """The explanation of a search.
 
     kernels        of the units;  plain, single: probes without a prior and of the best single block
     names          of the chosen set and of the best single block
-    choices        the recommended one first, then the others
+    choices        the recommended one first, then the others;  ways: what adapting may bring
     """
     chosen = found.chosen
     text, rows = would_change(chosen.probe, single, plain, names)
@@ -53,7 +57,7 @@ def explain(
         ),
         would_change=text,
         rows_needed=rows,
-        next=next_best(choices, passed, targets),
+        next=next_best(choices, passed, ways, targets),
         nearest=past.nearest(probes) if past else (),
         stands=tuple(sorted(past.join(probes).values(), key=lambda one: -one.standing)) if past else (),
     )
@@ -109,6 +113,7 @@ def credits_of(
         without = probe(mix(kernels, {name: weight / left for name, weight in rest.items()}), targets)
         drop, error = score_gap(chosen.probe, without)
         half = NORMAL_95 * error if np.isfinite(error) else 1.0
+        half = max(half, RULE_OF_THREE / len(targets))
         weight = sum(chosen.weights[name] for name in own)
         found.append(
             Credit(
@@ -159,19 +164,30 @@ def _sentence(better: str, other: str, gap: float, error: float, rows: int) -> t
     )
 
 
-def next_best(choices: Sequence[Choice], passed: Sequence[Passed], targets: Targets) -> tuple[Next, ...]:
-    """What could still be better than the first choice, by the upper ends of intervals (UCB)."""
+def next_best(
+    choices: Sequence[Choice], passed: Sequence[Passed], ways: Sequence[Prospect], targets: Targets
+) -> tuple[Next, ...]:
+    """What could still be better than the first choice, by the upper ends of intervals (UCB): choices with a prior that
+    it has not, networks that were left out early, and adapting where the limits allow it."""
     best = choices[0]
+    inside = {member.candidate.ref for member in best.members}
     found = [
         Next(one.name, one.expected, one.high, f"its interval reaches {one.high:.3f}; evaluate it on more rows")
         for one in choices[1:]
-        if one.name != best.name and one.high > best.expected
+        if one.high > best.expected and not inside.issuperset(member.candidate.ref for member in one.members)
     ]
     for one in passed:
+        if targets.is_number:
+            break  # R² of so few rows says nothing of its own error
         chance = min(max(one.expected, 0.0), 1.0)
         error = np.sqrt((chance + 2 / one.rows) * (1 - chance + 2 / one.rows) / (one.rows + 4))
         upper = round(min(one.expected + NORMAL_95 * float(error), 1.0), 4)
-        if upper > best.expected and not targets.is_number:
+        if upper > best.expected:
             found.append(Next(one.name, one.expected, upper, f"it has read {one.rows} rows only"))
+    found += [
+        Next(way.name, way.expected, way.high, f"adapting it may gain up to {way.gain_high:+.3f}; {way.seconds:.0f} s")
+        for way in ways
+        if way.kind != "frozen" and way.within and way.gain_high > 0
+    ]
     unique = {one.name: one for one in reversed(found)}
     return tuple(sorted(unique.values(), key=lambda one: -one.upper)[:NEXT])

@@ -148,9 +148,13 @@ def rank(
     sets = (best, *_others(found, offered, by_unit, targets, best_single))
     answer, why = _answer(best, found.chosen.probe, baseline, guess)
     chosen = base if answer == "none" else best
+    ways = prospects(
+        chosen, baseline if answer == "none" else found.chosen.probe, offered, by_unit, targets,
+        limits or Limits(), labelled=len(task), history=None if past is None else past.history,
+    )  # fmt: skip
     explained = explain(
         found, units, by_unit, targets, baseline, best_single, (best.name, single_choices[0].name),
-        (chosen, *sets, *single_choices), passed, past,
+        (chosen, *sets, *single_choices), passed, ways, past,
     )  # fmt: skip
     return Ranking(
         task=task.name,
@@ -166,11 +170,8 @@ def rank(
         warnings=tuple(_warnings(task, targets)),
         passed=tuple(passed),
         explained=explained,
-        prospects=prospects(
-            chosen, baseline if answer == "none" else found.chosen.probe, offered, by_unit, targets,
-            limits or Limits(), labelled=len(task), history=None if past is None else past.history,
-        ),
-    )  # fmt: skip
+        prospects=ways,
+    )
 
 
 def unit_kernel(unit: Unit, kernels: Mapping[Candidate, Array]) -> Array:

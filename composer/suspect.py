@@ -58,25 +58,31 @@ def suspicions(task: Task) -> list[str]:
 # ---- copies
 
 
-def _row_keys(task: Task) -> Codes:
+def _row_keys(task: Task) -> NDArray[np.uint64]:
     """(n,) a number a row, equal for rows whose inputs are equal; letters' case and spaces do not count."""
-    keys = np.zeros(len(task), dtype=np.int64)
+    keys = np.zeros(len(task), dtype=np.uint64)
     for column in task.inputs:
-        codes = _codes(task.values(column.name), column.modality)
-        keys = np.unique(keys * (codes.max(initial=0) + 1) + codes, return_inverse=True)[1].astype(np.int64)
+        keys = (keys ^ _codes(task.values(column.name), column.modality)) * _PRIME
+        keys ^= keys >> np.uint64(29)  # the product moves bits up alone
     return keys
 
 
-def _codes(values: Any, modality: str) -> Codes:
+_PRIME = np.uint64(0x9E3779B97F4A7C15)
+"""2^64 by the golden ratio, odd: its multiples spread over all numbers (Knuth, The Art of Computer Programming 6.4)."""
+
+
+def _codes(values: Any, modality: str) -> NDArray[np.uint64]:
+    """(n,) a number a cell, equal for equal ones."""
     if modality == "num":
-        return np.unique(np.asarray(values, np.float64), return_inverse=True, equal_nan=True)[1].astype(np.int64)
+        numbers = np.asarray(values, np.float64) + 0.0  # no -0
+        return np.where(np.isnan(numbers), np.nan, numbers).view(np.uint64)
     key: Callable[[Any], object] = _plain
     if modality == "series":
         key = _series_key
     elif modality in ("image", "audio"):
         key = _file_keys(values)
     known: dict[object, int] = {}
-    return np.array([known.setdefault(key(value), len(known)) for value in values], dtype=np.int64)
+    return np.array([known.setdefault(key(value), len(known)) for value in values], dtype=np.uint64)
 
 
 def _plain(value: Any) -> str:
@@ -108,7 +114,7 @@ def _file_keys(values: Sequence[Path | None]) -> Callable[[Path | None], object]
     return key
 
 
-def _across(task: Task, keys: Codes) -> Iterator[str]:
+def _across(task: Task, keys: NDArray[np.uint64]) -> Iterator[str]:
     """Rows of the test that may be learned from."""
     if not {"train", "test"} <= task.splits.keys():
         return
@@ -128,9 +134,9 @@ def _across(task: Task, keys: Codes) -> Iterator[str]:
             )
 
 
-def _within(task: Task, keys: Codes, train: Codes) -> Iterator[str]:
+def _within(task: Task, keys: NDArray[np.uint64], train: Codes) -> Iterator[str]:
     """Copies among the rows to learn from, which leaving one out does not leave out."""
-    own = keys[train]
+    own = np.unique(keys[train], return_inverse=True)[1]
     groups = task.groups
     pairs = own if groups is None else np.unique([own, np.unique(groups[train], return_inverse=True)[1]], axis=1)[0]
     _, counts = np.unique(pairs, return_counts=True)
@@ -160,11 +166,18 @@ def _dull(task: Task, train: Codes) -> Iterator[str]:
             numbers = as_numbers(task.rows.column(column.name).take(train))
             if numbers is not None and len(numbers) and np.isnan(numbers).all():
                 empty.append(column.name)
-        elif column.is_input and column.modality not in ("image", "audio"):
-            codes = np.unique(_codes(task.values(column.name), column.modality)[train])
-            gap = column.modality == "num" and not np.isfinite(np.asarray(task.values(column.name))[train]).any()
-            if len(train) > 1 and len(codes) == 1:
-                (empty if gap else single).append(column.name)
+        elif column.modality == "num" and len(train) > 1:
+            cells = np.asarray(task.values(column.name), np.float64)[train]
+            known = np.isfinite(cells)
+            if not known.any():
+                empty.append(column.name)
+            elif known.all() and np.ptp(cells) == 0:
+                single.append(column.name)
+        elif column.modality in ("text", "category") and len(train) > 1:
+            texts = task.values(column.name)
+            first = texts[train[0]]
+            if all(texts[row] == first for row in train):
+                single.append(column.name)
     if empty:
         yield f"{_named(empty)} empty in every labelled row: nothing can be learned from {_them(empty)}."
     if single:

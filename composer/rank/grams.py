@@ -61,19 +61,18 @@ class Grams:
             return Spectrum.of_features(block, wanted)
         return Spectrum.of_gram(self._gram, self._cross, self._squares, self.rows)
 
-    def h_score(self) -> HScore:
-        """The H-score of targets of 0 and 1: classes, or a label a column where the columns do not sum to 1."""
+    def h_score(self, *, several: bool = False) -> HScore:
+        """The H-score of targets of 0 and 1: one class a row, or with `several` the mean over columns of labels."""
         n = self.rows
         counts = self._sums
-        several = not np.isclose(counts.sum(), n)
-        limit = float(self.columns if several else self.columns - 1)
+        limit = 1.0 if several else float(self.columns - 1)
         parts = np.concatenate([counts, n - counts]) if several else counts
         if self._held:
             block, wanted = self._stacked()
             centered = block - block.mean(axis=0)
             kernel = centered @ centered.T
             if np.trace(kernel) <= SAME * np.square(block).sum():
-                return HScore(0.0, 1.0, 1.0 if several else limit, n <= self.width + 1)
+                return HScore(0.0, 1.0, limit, n <= self.width + 1)
             shrinkage = _shrinkage(float(np.square(np.diag(kernel)).sum()), kernel, n, self.width)
             marks = np.hstack([wanted, 1 - wanted]) if several else wanted
             marks = marks / np.sqrt(np.maximum(parts, 1) * n)
@@ -85,7 +84,7 @@ class Grams:
             gram = np.tril(self._gram) + np.tril(self._gram, -1).T
             covariance = gram - n * np.outer(mean, mean)
             if np.trace(covariance) <= SAME * np.trace(gram):
-                return HScore(0.0, 1.0, 1.0 if several else limit, n <= self.width + 1)
+                return HScore(0.0, 1.0, limit, n <= self.width + 1)
             lengths = float(mean @ mean)
             fourth = (
                 self._fourth
@@ -103,7 +102,7 @@ class Grams:
             value = float((between * np.linalg.solve(inner, between)).sum())
         value *= 1 - shrinkage
         if several:
-            value, limit = value / self.columns, 1.0
+            value /= self.columns
         return HScore(value, shrinkage, limit, n <= self.width + 1)
 
     def _gather(self, block: Array, targets: Array) -> None:

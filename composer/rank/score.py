@@ -74,7 +74,7 @@ def score(
         "rows_of_press": len(rows),
     }
     if not targets.is_number:
-        held = sums.h_score()
+        held = sums.h_score(several=targets.sets)
         result |= {
             "h_score": held.value,
             "h_score_limit": held.limit,

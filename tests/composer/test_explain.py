@@ -1,10 +1,12 @@
 """What a ranking says for itself: terms that add up, credits that are real drops, and what would change the answer."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from composer.assemble import Unit
-from composer.choices import Candidate, Choice, Passed
+from composer.choices import Candidate, Choice, Member, Passed, Prospect
 from composer.explain import credits_of, explain, next_best, would_change
 from composer.rank.probe import Targets, gram, probe
 from composer.rank.sets import Scored, mix, search
@@ -30,7 +32,8 @@ def world(targets: Targets | None = None):
 
 
 def choice(name: str, expected: float, high: float) -> Choice:
-    return Choice(name, "single", (), expected, expected - 0.1, high, 0.0, False, "", 0.0)
+    members = (Member(Candidate(PriorRef("lab", name.replace(" ", "-")), "out", "text"), 1.0),)
+    return Choice(name, "single", members, expected, expected - 0.1, high, 0.0, False, "", 0.0)
 
 
 @pytest.mark.parametrize("kind", ["classes", "number", "labels"])
@@ -88,9 +91,25 @@ def test_rows_that_would_tell_two_apart_shrink_with_the_difference_squared():
 def test_what_could_still_be_best_is_worth_evaluating_next():
     targets = Targets.of_classes(LABELS, 4)
     choices = [choice("best", 0.8, 0.9), choice("near", 0.75, 0.85), choice("far", 0.3, 0.4), choice("best", 0.8, 0.9)]
+    within = replace(choice("part of the best", 0.8, 0.95), members=choices[0].members)
     passed = [Passed("little read", 64, 0.74), Passed("hopeless", 64, 0.2)]
 
-    found = next_best(choices, passed, targets)
+    def way(name: str, gain_high: float, *, allowed: bool = True) -> Prospect:
+        return Prospect(name, "adapted", "full", 0.7, 0.6, 0.81, -0.1, -0.2, gain_high, None, 20.0, 300.0, allowed, "")
 
-    assert [one.name for one in found] == ["little read", "near"]
+    ways = [way("net, full", 0.01), way("lost", -0.02), way("dear", 0.2, allowed=False)]
+    found = next_best([*choices, within], passed, ways, targets)
+
+    assert [one.name for one in found] == ["little read", "near", "net, full"]
     assert "64 rows only" in found[0].why
+    assert "may gain up to +0.010; 20 s" in found[2].why
+
+
+def test_a_prior_without_which_no_row_changes_may_still_be_worth_three_of_them():
+    kernels, targets, units = world()
+    weights = {"high (text)": 0.5, "low (text)": 0.4999, "noise (text)": 0.0001}
+    chosen = Scored(weights, probe(mix(kernels, weights), targets))
+
+    noise = next(one for one in credits_of(chosen, units, kernels, targets) if "noise" in one.name)
+
+    assert (noise.drop, noise.low, noise.high) == (0, pytest.approx(-3 / 80, abs=1e-4), pytest.approx(3 / 80, abs=1e-4))

@@ -21,7 +21,7 @@ def h_score(features: np.ndarray, targets: Targets, parts: int = 3):
     sums = Grams(features.shape[1], targets.matrix.shape[1])
     for some in np.array_split(np.arange(len(features)), parts):
         sums.add(features[some], targets.matrix[some])
-    return sums.h_score()
+    return sums.h_score(several=targets.sets)
 
 
 @pytest.mark.parametrize(("n", "d"), [(60, 8), (30, 50)])
