@@ -29,7 +29,7 @@ KEEL = (
     "contraceptive",
     "vowel",
     "spambase",
-    "german",
+    "ring",
     "twonorm",
 )
 AEON = ("ItalyPowerDemand", "GunPoint", "OSULeaf", "ArrowHead")
