@@ -28,7 +28,7 @@ from composer.choices import Cancelled, Member, Report, never, silent, within
 from composer.errors import Cancelled as Stopped
 from composer.rank.probe import Array, Probe, Targets, gram, macro_f1, probe, solve
 from composer.rank.sets import search
-from composer.recommend import members_of, open_library, unit_kernel
+from composer.recommend import members_of, open_library, unit_kernel, unproven
 from priors.errors import BadTask
 from priors.library import Library
 
@@ -267,7 +267,7 @@ class Arena:
         started = perf_counter()
         kernels: Mapping[str, Array] = {name: unit_kernel(unit, train) for name, unit in self.units.items()}
         trusted = [name for name, unit in self.units.items() if unit.trusted]
-        chosen = search(kernels, targets, trusted=trusted).chosen
+        chosen = search(kernels, targets, trusted=trusted, unproven=unproven(self.offered)).chosen
         score("recommended set", "recommended", members_of(chosen.weights, self.units), started)
         return scores
 

@@ -58,6 +58,13 @@ class Past:
         self._standing = self._tier.ask(self.card)
         self._place = {card.name: i for i, card in enumerate(self._tier.priors)}
 
+    @property
+    def proven(self) -> frozenset[str]:
+        """The priors (`namespace/name`) of which runs on FEWEST_TASKS tasks or more are known."""
+        counts = np.isfinite(self.history.scores).sum(axis=1)
+        rows = zip(self.history.priors, counts, strict=True)
+        return frozenset(prior.name.partition("#")[0] for prior, count in rows if count >= FEWEST_TASKS)
+
     def join(self, probes: Mapping[str, Probe]) -> dict[str, Stands]:
         """Where every unit stands by both tiers; `probes` are by name, and may lack some. The terms sum to it."""
         scores = np.array([found.score for found in probes.values()])

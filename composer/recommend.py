@@ -39,6 +39,7 @@ from composer.rank.history import History
 from composer.rank.probe import Array, Probe, Targets, chance, gram, probe
 from composer.rank.rows import sample
 from composer.rank.sets import Scored, Search, Weights, mix, search
+from composer.rank.starter import starter_priors
 from composer.suspect import suspicions
 from priors.errors import BadTask
 from priors.library import Library
@@ -136,7 +137,7 @@ def rank(
     trusted = [name for name, unit in units.items() if unit.trusted]
     if past is not None:
         trusted = past.leaders(trusted, {name: probe(by_unit[name], targets) for name in trusted})
-    found = search(by_unit, targets, trusted=trusted, progress=report)
+    found = search(by_unit, targets, trusted=trusted, unproven=unproven(offered, past), progress=report)
     seconds = perf_counter() - started
 
     guess = chance(targets)
@@ -172,6 +173,14 @@ def rank(
         explained=explained,
         prospects=ways,
     )
+
+
+def unproven(offered: Offer, past: Past | None = None) -> list[str]:
+    """The units whose prior neither the past nor the starter history knows; none where nothing of the offer is known,
+    for then nothing sets them apart."""
+    known = starter_priors() | (frozenset() if past is None else past.proven)
+    strangers = [unit.name for unit in offered.units if unit.candidates[0].ref.repo not in known]
+    return strangers if len(strangers) < len(offered.units) else []
 
 
 def unit_kernel(unit: Unit, kernels: Mapping[Candidate, Array]) -> Array:

@@ -4,6 +4,7 @@ runs no prior and knows no hub.
 probe.py   exact leave-one-out scores of a block, or a weighted sum of blocks, from its Gram matrix
 sets.py    which blocks to combine and with what weight, averaged over the evidence; when to stop
 head.py    the weights of the same ridge head, from features
+starter.py  the history that comes with the program: what the starter priors did on many tasks
 curves.py  label curves, and how many labels a prior is worth
 rows.py    a part of the rows, where there are many
 history.py what is known of tasks and priors, and how priors did on tasks

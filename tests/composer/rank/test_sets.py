@@ -66,13 +66,13 @@ def test_one_block_is_the_whole_set():
     assert len(found.tried) == len(found.singles) == 1
 
 
-def test_a_trusted_start_is_in_every_set_though_another_block_scores_better():
-    kernels, targets = world()
-    found = search(kernels, targets, trusted=["noise 0"])
+def test_a_trusted_start_is_kept_while_the_rows_say_little_of_another():
+    kernels, targets = strangers(3)
+    order = [name for one in search(kernels, targets).singles for name in one.weights]
+    found = search(kernels, targets, trusted=(order[1],))
 
-    assert "noise 0" in found.averaged.weights
-    assert all("noise 0" in one.weights for one in found.tried if len(one.weights) > 1)
-    assert next(iter(search(kernels, targets, trusted=["not here"]).averaged.weights)) in kernels
+    assert found.averaged.weights[order[1]] > found.averaged.weights.get(order[2], 0.0)
+    assert found.grown.weights.keys() >= {order[1]}
 
 
 def test_the_most_members_are_kept_to():
@@ -207,3 +207,48 @@ def test_sets_of_numbers_and_of_labels_are_grown_and_one_may_be_enough(kind):
     enough = search(kernels, alone)
     assert enough.chosen.weights["a"] > 0.7
     assert not any(step.taken for step in enough.steps)
+
+
+def strangers(seed: int) -> tuple[dict[str, np.ndarray], Targets]:
+    """Two views of two classes, and a block that says nothing, on 32 rows."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(32) % 2
+    blocks = {name: rng.normal(size=(2, 20))[labels] + 2 * rng.normal(size=(32, 20)) for name in ("first", "second")}
+    blocks["stranger"] = rng.normal(size=(32, 20))
+    return {name: gram(block) for name, block in blocks.items()}, Targets.of_classes(labels, 2)
+
+
+def test_a_block_of_which_nothing_is_known_must_clearly_help():
+    worlds = [strangers(seed) for seed in range(8)]
+    averaged = sum("stranger" in search(k, t, trusted=("first",)).chosen.weights for k, t in worlds)
+    earned = sum(
+        "stranger" in search(k, t, trusted=("first", "stranger"), unproven=("stranger",)).chosen.weights
+        for k, t in worlds
+    )
+
+    assert averaged > 4  # a little weight costs nothing
+    assert earned == 0
+
+
+def test_a_block_of_which_nothing_is_known_is_taken_where_it_says_much():
+    kernels, targets = world(noise=0)
+    found = search(kernels, targets, unproven=("low bit",))
+
+    assert {"high bit", "low bit"} == set(found.chosen.weights)
+
+
+def test_an_unproven_block_alone_gives_way_to_the_start_unless_it_is_clearly_better():
+    kernels, targets = strangers(0)
+    found = search({"first": kernels["first"], "stranger": kernels["stranger"]}, targets, unproven=("stranger",))
+
+    assert set(found.chosen.weights) == {"first"}
+
+
+def test_a_block_that_is_not_trusted_may_start_a_set_where_it_says_much_more():
+    rng = np.random.default_rng(0)
+    labels = np.arange(80) % 4
+    good = gram(np.eye(4)[labels] + 0.3 * rng.normal(size=(80, 4)))
+    kernels = {"network": gram(rng.normal(size=(80, 30))), "function": good}
+    found = search(kernels, Targets.of_classes(labels, 4), trusted=("network",))
+
+    assert found.averaged.weights["function"] > 0.7
