@@ -29,6 +29,7 @@ from composer.errors import Cancelled as Stopped
 from composer.rank.probe import Array, Probe, Targets, gram, macro_f1, probe, solve
 from composer.rank.sets import search
 from composer.recommend import members_of, open_library, unit_kernel, unproven
+from composer.suspect import suspicions
 from priors.errors import BadTask
 from priors.library import Library
 
@@ -131,7 +132,9 @@ def benchmark(
     are left out and noted.
     """
     library = open_library(library, hub)
+    suspected = suspicions(task)
     task, notes = _cut(task, seed)
+    notes = [*suspected, *notes]
     drawn = {labels_per_class: _draws(task, labels_per_class, draws, test_rows, seed)}
     unit = "labels" if task.kind == "regression" else "labels a class"
     for count in sorted({*curve} - {labels_per_class}):

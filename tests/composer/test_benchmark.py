@@ -189,3 +189,10 @@ def test_rows_that_do_not_vary_explain_nothing(judge):
 
     assert found.test_rows == 1
     assert found.row("recommended").accuracy == 0
+
+
+def test_rows_that_make_the_verdict_too_good_are_noted(judge):
+    texts, labels = sentences(60)
+    task = Task.from_table({"text": texts * 2, "topic": labels * 2}, "topic", modalities={"text": "text"})
+
+    assert "60 of 120 labelled rows are copies of others" in judge(task, curve=(), draws=1).notes[0]
