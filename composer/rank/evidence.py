@@ -32,10 +32,10 @@ WIDEST = 1e9
 """How far t goes beyond the largest eigenvalue, where features count for nothing, and below the smallest, where they
 explain everything: the rest of the way changes the evidence by less than 1e-9."""
 
-FINEST = 1e-13
-"""The smallest t, as a part of the largest eigenvalue: below it doubles cannot tell the matrix from a singular one. A
-target that the features explain without rest has no finite evidence where they have fewer directions than rows; it gets
-the one at this t."""
+FINEST = 1e-15
+"""The smallest t, as a part of the largest eigenvalue and for each row of the matrix: below it rounding makes the
+matrix as good as singular. A target that the features explain without rest has no finite evidence where they have fewer
+directions than rows; it gets the one at this t."""
 
 TOLERANCE = 1e-7
 """Of ln t. The evidence is flat at its maximum, so its own error is the square of this."""
@@ -118,7 +118,7 @@ class Spectrum:
         if largest <= 0:
             return _evidence(nothing)
         smallest = float(self.values[self.values > 0][0])
-        low = np.log(max(smallest / WIDEST, largest * FINEST))
+        low = np.log(max(smallest / WIDEST, largest * FINEST * max(len(self.values), 100)))
         points = np.linspace(low, np.log(largest * WIDEST), int(np.ceil((np.log(largest * WIDEST) - low) / STEP)) + 1)
         costs = np.array([self._cost(point) for point in points])  # (P, C)
         best = costs.argmin(axis=0)
@@ -136,7 +136,9 @@ class Spectrum:
 
     def _solved(self, t: float, rotated: Array, squares: Array) -> tuple[Array, Array, tuple[Array, Array]]:
         """(C,) q(t); (M + t)⁻¹ applied to the rotated targets; the factors of M + t."""
-        pivots, factors, _ = lapack.dpttrf(self.diagonal + t, self.beside)
+        pivots, factors, failed = lapack.dpttrf(self.diagonal + t, self.beside)
+        if failed:  # singular after all: such a t is no answer
+            return np.full(rotated.shape[1], np.inf), np.zeros_like(rotated), (pivots, factors)
         x = lapack.dpttrs(pivots, factors, rotated)[0]
         reached = np.einsum("ij,ij->j", rotated, x)
         if not self.tall:

@@ -128,3 +128,16 @@ def test_what_cannot_be_judged_is_an_error_or_a_number_never_nan():
         logme(features, targets)
     with pytest.raises(ValueError, match="0 in every row"):
         logme(targets.matrix, Targets(np.zeros((20, 1)), None))
+
+
+@pytest.mark.parametrize(("n", "d"), [(300, 200), (200, 400)])
+def test_features_that_repeat_themselves_thousandfold_scaled_are_no_trouble(n, d):
+    """Eigenvalues over thirty orders of magnitude, most of them rounding."""
+    narrow, targets = rows(n, 12, signal=0.8, seed=1)
+    scaled = narrow * np.logspace(4, -8, 12)
+    wide = np.hstack([scaled] * (d // 12 + 1))[:, :d]
+
+    found = logme(wide, targets)
+
+    assert np.isfinite(found)
+    assert logme_of_nothing(targets) < found < 0.5
