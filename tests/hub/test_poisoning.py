@@ -13,8 +13,9 @@ from django.contrib.auth.models import AnonymousUser
 from django.test import Client
 from django.utils import timezone
 
-from composer.rank.history import History
-from composer.rank.past import read_past
+from composer.past import history_of
+from composer.rank.cold import Cold
+from composer.rank.history import TaskCard
 from hub.accounts.models import User
 from hub.boards import attest, claims, ranking, recording, submissions
 from hub.boards.attest import ResultRefused
@@ -27,7 +28,6 @@ from hub.jobs import services as jobs
 from hub.jobs.models import Job
 from hub.repos.models import Repository
 from priors.client import Hub
-from priors.client.records import Past as Told
 from priors.errors import HubError
 from tests.factories import make_board, make_prior, make_run, make_user
 
@@ -47,12 +47,14 @@ def honest() -> list[User]:
     return people
 
 
-def recommended() -> list[tuple[str, tuple[float, ...]]]:
-    """Priors with what is known of them: all that a ranker without rows has."""
-    found = past()
-    outcomes, tasks, priors = read_past(Told(tuple(found.to_dict()["outcomes"]), found.tasks, found.priors))
-    table = History.of_outcomes(outcomes, tasks, priors)
-    return [(prior.name, tuple(table.scores[row])) for row, prior in enumerate(table.priors)]
+def recommended() -> list[tuple[str, float, float, tuple[float, ...]]]:
+    """Where the cold tier says that each prior stands on a new task, how sure it is, and the scores that rests on."""
+    history = history_of(past().to_dict())
+    assert history is not None
+    tier = Cold(history, history.priors)
+    stands = tier.ask(TaskCard("new", modality="text", kind="binary"))
+    rows = [tuple(row) for row in history.scores]
+    return [(prior.name, *each) for prior, *each in zip(tier.priors, stands.mean, stands.sd, rows, strict=True)]
 
 
 def _again(row: Any, **changes: Any) -> Any:
@@ -91,8 +93,8 @@ def test_the_same_content_under_fifty_names_is_one_prior_by_its_first_name(hones
     for number, board in enumerate(Board.objects.for_cards()):
         make_run(board, f"eve/copy-{number}", 0.7, eve, address="198.51.100.1")
 
-    names = [name for name, _ in recommended()]
-    assert names == [name for name, _ in before] == ["ann/fair#out", "ann/good#out"]
+    names = [name for name, *_ in recommended()]
+    assert names == [name for name, *_ in before] == ["ann/fair#out", "ann/good#out"]
 
 
 def test_a_thousand_runs_on_tasks_of_ones_own_do_not_move_a_recommendation(honest: list[User]) -> None:
