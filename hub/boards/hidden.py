@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import transaction
+from django.utils import timezone
 
 from hub.accounts import audit
 from hub.accounts.models import User
@@ -57,11 +58,13 @@ def keep(*, board: Board, name: str, content: bytes, by: User) -> HiddenRows:
     rows = _checked(board, f"data{suffix}", content)
     mark = seal_of(board, content)
     with transaction.atomic():
-        board.hidden.filter(seal=mark).delete()  # the same rows again: they become the newest
-        made = HiddenRows.objects.create(
-            board=board, seal=mark, name=f"data{suffix}", rows=rows, by_name=by.username,
-            sealed=seal(_purpose(board, mark), base64.b64encode(content).decode()).encode(),
+        made, is_new = HiddenRows.objects.get_or_create(
+            board=board, seal=mark,
+            defaults={"name": f"data{suffix}", "rows": rows, "by_name": by.username,
+                      "sealed": seal(_purpose(board, mark), base64.b64encode(content).decode()).encode()},
         )  # fmt: skip
+        if not is_new:  # the same rows again: they are in use from now on, and runs that wait for them keep them
+            HiddenRows.objects.filter(pk=made.pk).update(created_at=timezone.now())
         audit.record("board.hidden-rows", by=by, subject=board.task, namespace=board.task.namespace, rows=rows)
     return made
 
@@ -73,7 +76,9 @@ def of(board: Board) -> HiddenRows | None:
 
 def of_all(boards: Iterable[Board]) -> dict[int, HiddenRows]:
     """The same for many boards, by their keys."""
-    found = HiddenRows.objects.filter(board__in=[board.pk for board in boards]).defer("sealed").order_by("id")
+    found = (
+        HiddenRows.objects.filter(board__in=[board.pk for board in boards]).defer("sealed").order_by("created_at", "id")
+    )
     return {rows.board_id: rows for rows in found}
 
 

@@ -18,6 +18,8 @@ from hub.boards.models import Board, Run, RunQuerySet
 from hub.errors import TooManyRequests
 
 WINDOW = timedelta(days=7)
+TRIES = 5
+"""For each answer of the budget, runs that may be begun: one that fails tells nothing, and costs a worker its time."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,13 @@ def charge(board: Board, *, user: User, network: str, namespace: str) -> None:
     """Raises TooManyRequests when the budget is used up; the run that is made next is what counts."""
     budget = budget_of(board, user=user, network=network, namespace=namespace)
     if budget.left:
-        return
+        line = _line(board, account=user.pk, network=network, namespace=namespace)
+        if line.filter(created_at__gt=timezone.now() - WINDOW).count() < TRIES * board.budget:
+            return
+        raise TooManyRequests(
+            f"Of {TRIES * board.budget} tries this week too many failed. Look at why, and try again in some days.",
+            headers={"Retry-After": str(24 * 3600)},
+        )
     wait = max(1, round((budget.renews_at - timezone.now()).total_seconds())) if budget.renews_at else 1
     raise TooManyRequests(
         f"This board answers {board.budget} times a week to an account, its network, and a namespace. "

@@ -105,10 +105,10 @@ class HiddenRows(models.Model):
     rows = models.PositiveIntegerField()
     sealed = models.BinaryField()
     by_name = models.CharField(max_length=150)
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(auto_now_add=True, help_text="or when the same rows were sent again")
 
     class Meta:
-        ordering = ["-id"]
+        ordering = ["-created_at", "-id"]
         constraints = [models.UniqueConstraint(fields=["board", "seal"], name="hidden_rows_once_a_board")]
 
     def __str__(self) -> str:
@@ -162,7 +162,7 @@ class Run(models.Model):
 
     edition = models.CharField(max_length=64, help_text="hash of everything two runs must share to be compared")
     task_commit = models.CharField(max_length=40)
-    hidden = models.ForeignKey(HiddenRows, null=True, on_delete=models.SET_NULL, related_name="+")
+    hidden = models.ForeignKey(HiddenRows, null=True, on_delete=models.RESTRICT, related_name="+")
     data = models.CharField(max_length=64, blank=True, help_text="fingerprint of the rows it was judged on")
     labels = models.PositiveIntegerField()
     draws = models.PositiveSmallIntegerField()

@@ -31,6 +31,10 @@ ARMS: dict[str, str] = {
 """What every run is held against, in the order it is shown."""
 
 
+MOST, MOST_FAILED = 1_000, 50
+"""Runs that a board looks at, and failed ones; the newest. All are kept, and each has its page."""
+
+
 @dataclass(frozen=True)
 class Against:
     """One of the compulsory ways beside a run. Numbers are None when it could not be tried; `skipped` says why.
@@ -79,7 +83,7 @@ class Line:
         if self.not_above:
             return f"Not above {', '.join(self.not_above)}."
         tried = [each for each in self.against if each.above]
-        return f"Above all {len(tried)} placebos and baselines that could be tried." if tried else ""
+        return "Above everything it was held against that could be tried." if tried else ""
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,8 @@ def standing(board: Board, *, actor: Actor) -> Standing:
     rows = hidden.of(board)
     head = board.task.head
     edition = editions.edition_of(board, head, rows) if head is not None else ""
-    runs = list(Run.objects.visible_to(actor).filter(board=board).select_related("owner", "job").defer("lock"))
+    found = Run.objects.visible_to(actor).filter(board=board).select_related("board__task__namespace").defer("lock")
+    runs = [*found.exclude(state=Run.State.FAILED)[:MOST], *found.filter(state=Run.State.FAILED)[:MOST_FAILED]]
     now = [run for run in runs if run.edition == edition]
     ranked = [run for run in now if run.state == Run.State.SCORED and run.withdrawn_at is None]
     lines = _lines([run for run in ranked if run.shown is not None])

@@ -42,13 +42,13 @@ def board_view(found: Standing) -> BoardView:
     metric = next((line.run.metric for line in found.lines), "accuracy")
     rows = [_row(line) for line in found.lines[:_SHOWN]] + list(_placebos(found.placebos))
     none = next((each.mean for each in found.placebos if each.arm == "no_prior"), None)
-    return BoardView(metric, interval_plot(rows, percent=metric == "accuracy", width=640), none)
+    return BoardView(metric, interval_plot(rows, percent=metric == "accuracy"), none)
 
 
 def run_plot(run: Run, low: float, high: float, against: Iterable[Against]) -> str:
     """One run above what it is held against."""
     own = {"name": run.submission, "kind": "recommended", "accuracy": run.shown, "low": low, "high": high}
-    return interval_plot([own, *_placebos(against)], percent=run.metric == "accuracy", width=640)
+    return interval_plot([own, *_placebos(against)], percent=run.metric == "accuracy")
 
 
 @dataclass(frozen=True)

@@ -165,6 +165,28 @@ def test_no_route_and_no_object_of_the_store_holds_a_hidden_row(board: Board, an
     assert not any(b"harbour" in path.read_bytes() for path in scratch().rglob("*") if path.is_file())
 
 
+def test_the_same_hidden_rows_again_are_those_that_runs_wait_for(board: Board, ann: User) -> None:
+    first = hidden.keep(board=board, name="rows.csv", content=HIDDEN, by=ann)
+    other = hidden.keep(board=board, name="rows.csv", content=table(sentences(("over there",))), by=ann)
+    assert hidden.of(board) == other
+
+    again = hidden.keep(board=board, name="rows.csv", content=HIDDEN, by=ann)
+
+    assert again == first == hidden.of(board) == hidden.of_all([board])[board.pk]
+
+
+def test_asking_for_what_fails_has_an_end_too(board: Board, ann: User) -> None:
+    board = submissions.open_board(task=board.task, by=ann, rules=Rules(budget=1))
+    for _ in range(lines.TRIES):
+        run = submissions.submit(board=board, name="ann/word-ngrams", by=ann, address=HERE)
+        jobs.request_cancel(jobs.Job.objects.get(pk=run.job_id))
+        run.refresh_from_db()
+        assert (run.state, run.problem) == ("failed", "It was cancelled.")
+
+    with pytest.raises(TooManyRequests, match="tries"):
+        submissions.submit(board=board, name="ann/word-ngrams", by=ann, address=HERE)
+
+
 def test_hidden_rows_that_stand_in_the_open_table_are_refused(board: Board, ann: User) -> None:
     both = table([*sentences(("far away from here",)), ("Eat  SOUP today", "food")])
 
@@ -190,7 +212,7 @@ def test_what_was_fitted_on_the_hidden_rows_is_refused_and_named(board: Board, a
     tasks.run_job(str(run.job_id))
 
     run.refresh_from_db()
-    assert run.state == "failed" and "ann/leak, which holds 40 of the hidden rows" in run.problem
+    assert run.state == "failed" and "ann/leak, which holds hidden rows" in run.problem
     assert lines.budget_of(board, user=ann, network="").left == board.budget
 
 

@@ -18,7 +18,7 @@ from hub.boards.models import Board, Claim, Outcome, Run
 from hub.repos.models import Repository
 from tests.factories import make_board, make_prior, make_run, make_user
 from tests.web import browser
-from tests.web.world import body
+from tests.web.world import body, make_job
 
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
@@ -45,7 +45,7 @@ def test_a_board_shows_ranks_placebos_and_apart_from_them_what_is_only_claimed(c
 
     ranking, rest = html.split('id="placebos"')
     assert "0.999" not in ranking and "Claimed, not verified" in rest and "0.999" in rest
-    assert "Not above no prior." in ranking and "Above all 1 placebos" in ranking
+    assert "Not above no prior." in ranking and "Above everything it was held against" in ranking
     assert "not tried: no network" in rest
     assert html.count('<svg xmlns="http://www.w3.org/2000/svg" class="plot" role="img"') == 1
     assert "sign in" in rest
@@ -116,6 +116,23 @@ def test_a_priors_page_says_what_it_is_worth_in_labels(client: Client, board: Bo
     assert "2 labels a class with this prior are worth 20 without a prior" in section
     assert "with this prior</text>" in section and "80.0" in section
     assert 'id="verified"' not in body(client.get("/ada/word-ngrams"))
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("status", ["failed", "cancelled", "done"])
+def test_the_job_of_a_run_leads_to_it_and_is_not_run_again(
+    signed_in: Client, board: Board, ada: User, status: str
+) -> None:
+    run = Run.objects.get()
+    result = {"run": str(run.pk), "board": "ada/judged", "shown": False} if status == "done" else None
+    error = {"code": "test-rows-seen", "detail": "It was made from hidden rows."} if status == "failed" else None
+    job = make_job(ada, "verify", status, spec={"run": str(run.pk)}, result=result, error=error)
+
+    html = body(signed_in.get(f"/jobs/{job.pk}"))
+
+    assert "Run it again" not in html
+    assert status == "cancelled" or f"/boards/runs/{run.pk}" in html
+    assert ("not clearly above" in html) == (status == "done")
 
 
 @pytest.mark.web
