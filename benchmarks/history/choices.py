@@ -53,7 +53,7 @@ class Chosen:
     seconds: float
 
 
-def choose_all(results: Path, data: Path | None, only: Sequence[str] | None, say: Say) -> None:
+def choose_all(results: Path, data: Path | None, only: Sequence[str] | None, say: Say, *, draws: int = DRAWS) -> None:
     """Asks the ranker on every cell of every task that was run and not asked yet. Raises Stopped when interrupted."""
     with stoppable() as stopped:
         for name, read in sources(data).items():
@@ -63,18 +63,21 @@ def choose_all(results: Path, data: Path | None, only: Sequence[str] | None, say
                 source = read(results / "files" / name)
             except UserError:
                 continue
-            todo = [p for p in source.problems if _is_asked_for(results, p)]
+            known = {p.name: _known(results, p) for p in source.problems if result_path(results, p.name).is_file()}
+            todo = [p for p in source.problems if p.name in known and _missing(known[p.name], draws)]
             if not todo:
                 continue
             offered = offer(source.task, library().entries())
             blocks = Blocks(source.task, offered, library(), FeatureCache(results / "features"))
             for problem in todo:
                 started = time.process_time()
-                found = _choose(source, problem, offered, blocks, stopped)
+                found = _choose(source, problem, offered, blocks, _missing(known[problem.name], draws), stopped)
+                asked = {**known[problem.name], **found}
                 path = choice_path(results, problem.name)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with whole(path) as part:
-                    part.write_text(json.dumps([asdict(one) for one in found]), encoding="utf-8")
+                    kept = [{"cell": cell, "chosen": one and asdict(one)} for cell, one in asked.items()]
+                    part.write_text(json.dumps(kept), encoding="utf-8")
                 say(f"  {problem.name}: {len(found)} choices in {time.process_time() - started:.0f} s of CPU")
 
 
@@ -85,55 +88,75 @@ def choice_path(results: Path, name: str) -> Path:
 
 def read_choices(results: Path) -> list[Chosen]:
     """Every choice that was kept."""
-    rows: list[dict[str, Any]] = []
+    found: list[Chosen] = []
     for path in sorted((results / "choices").glob("*.json")):
-        rows += json.loads(path.read_text("utf-8"))
-    return [Chosen(**{**row, "units": tuple(row["units"])}) for row in rows]
+        found += [one for one in _read(path).values() if one is not None]
+    return found
 
 
-def _is_asked_for(results: Path, problem: Problem) -> bool:
-    return result_path(results, problem.name).is_file() and not choice_path(results, problem.name).is_file()
+def _read(path: Path) -> dict[tuple[int, int], Chosen | None]:
+    """(labels, draw) -> what was chosen; None for a cell that has too few rows, or too many."""
+    if not path.is_file():
+        return {}
+    rows: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))
+    return {
+        (row["cell"][0], row["cell"][1]): row["chosen"]
+        and Chosen(**{**row["chosen"], "units": tuple(row["chosen"]["units"])})
+        for row in rows
+    }
+
+
+def _known(results: Path, problem: Problem) -> dict[tuple[int, int], Chosen | None]:
+    return _read(choice_path(results, problem.name))
+
+
+def _missing(known: Mapping[tuple[int, int], Chosen | None], draws: int) -> list[tuple[int, int]]:
+    return [(labels, draw) for draw in range(draws) for labels in LABELS if (labels, draw) not in known]
 
 
 def _choose(
-    source: Source, problem: Problem, offered: Offer, blocks: Blocks, stopped: Callable[[], bool]
-) -> list[Chosen]:
+    source: Source,
+    problem: Problem,
+    offered: Offer,
+    blocks: Blocks,
+    cells: Sequence[tuple[int, int]],
+    stopped: Callable[[], bool],
+) -> dict[tuple[int, int], Chosen | None]:
     task, plain, names = source.task_of(problem), Plain(source.task), unit_names(offered)
-    found = []
-    for labels in LABELS:
-        for number in range(DRAWS):
-            if stopped():
-                raise Stopped
-            try:
-                drawn = problem.draw(labels, number)
-            except BadTask:
-                continue
-            if len(drawn.train) > MOST_IN_SETS:
-                continue
-            judge = Judge.of(problem, labels, number, drawn)
-            train, n = problem.rows[drawn.train], len(drawn.train)
-            rows = np.concatenate([train, problem.rows[drawn.test]])
-            grams = {c: Grams.of(block, n) for c, block in blocks.fitted(train, rows).items()}
-            known, asked = plain.fitted(train, rows[n:])
-            started = time.process_time()
-            ranking = rank(
-                task.subset(drawn.train),
-                offered,
-                {c: one.known for c, one in grams.items()},
-                judge.targets,
-                gram(known),
+    found: dict[tuple[int, int], Chosen | None] = dict.fromkeys(cells)
+    for labels, number in cells:
+        if stopped():
+            raise Stopped
+        try:
+            drawn = problem.draw(labels, number)
+        except BadTask:
+            continue
+        if len(drawn.train) > MOST_IN_SETS:
+            continue
+        judge = Judge.of(problem, labels, number, drawn)
+        train, n = problem.rows[drawn.train], len(drawn.train)
+        rows = np.concatenate([train, problem.rows[drawn.test]])
+        grams = {c: Grams.of(block, n) for c, block in blocks.fitted(train, rows).items()}
+        known, asked = plain.fitted(train, rows[n:])
+        started = time.process_time()
+        ranking = rank(
+            task.subset(drawn.train),
+            offered,
+            {c: one.known for c, one in grams.items()},
+            judge.targets,
+            gram(known),
+        )
+        seconds = time.process_time() - started
+        if ranking.answer == "none":
+            taken = Grams.of(np.concatenate([known, asked]), n)
+        else:
+            members = ranking.best.members
+            taken = Grams(
+                np.asarray(sum(m.weight * grams[m.candidate].known for m in members)),
+                np.asarray(sum(m.weight * grams[m.candidate].asked for m in members)),
             )
-            seconds = time.process_time() - started
-            if ranking.answer == "none":
-                taken = Grams.of(np.concatenate([known, asked]), n)
-            else:
-                members = ranking.best.members
-                taken = Grams(
-                    np.asarray(sum(m.weight * grams[m.candidate].known for m in members)),
-                    np.asarray(sum(m.weight * grams[m.candidate].asked for m in members)),
-                )
-            score = judge.run((), "set", taken).outcome.score
-            found.append(_chosen(problem, labels, number, ranking, offered, names, score, seconds))
+        score = judge.run((), "set", taken).outcome.score
+        found[labels, number] = _chosen(problem, labels, number, ranking, offered, names, score, seconds)
     return found
 
 

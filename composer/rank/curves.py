@@ -12,12 +12,14 @@ than" the most labels that were tried, or "at most" the fewest.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from composer.rank.history import ALL_LABELS, Outcome, TaskCard
 
 Array = NDArray[np.float64]
 Scores = Mapping[int, Sequence[float]]
@@ -109,6 +111,28 @@ def label_curves(
         without=points(without, seed=seed),
         worth=tuple(worth(with_prior, without, labels, seed=seed) for labels in sorted(with_prior)),
     )
+
+
+def curves_of(outcomes: Iterable[Outcome], task: TaskCard, candidate: str) -> LabelCurves | None:
+    """The curves of one candidate (`namespace/name#tap`) alone on a task, out of a history; None where the history has
+    nothing of it there, or nothing without a prior. Runs with all labels are in neither curve: how many those were
+    differs from task to task."""
+    alone: dict[int, dict[int, float]] = {}
+    bare: dict[int, dict[int, float]] = {}
+    for one in outcomes:
+        if one.task != task.name or one.labels == ALL_LABELS:
+            continue
+        if one.members == (candidate,):
+            alone.setdefault(one.labels, {})[one.draw] = one.score
+        elif one.arm == "no_prior":
+            bare.setdefault(one.labels, {})[one.draw] = one.score
+    if not alone or not bare:
+        return None
+    return label_curves(task.name, candidate, task.metric, _in_order(alone), _in_order(bare))
+
+
+def _in_order(by_draw: Mapping[int, Mapping[int, float]]) -> dict[int, list[float]]:
+    return {labels: [score for _, score in sorted(found.items())] for labels, found in by_draw.items()}
 
 
 def points(scores: Scores, *, seed: int = 0) -> tuple[Point, ...]:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from composer.rank.curves import label_curves, points, worth
+from composer.rank.curves import curves_of, label_curves, points, worth
+from composer.rank.history import Outcome, TaskCard
 
 WITHOUT = {4: (0.5, 0.52, 0.48), 16: (0.6, 0.61, 0.59), 64: (0.7, 0.7, 0.7), 256: (0.8, 0.79, 0.81)}
 
@@ -79,6 +80,19 @@ def test_curves_travel_as_json():
     assert [one["labels"] for one in content["worth"]] == [4, 16]
     assert content["worth"][0]["text"]
     assert len(content["without"]) == 4
+
+
+def test_curves_come_out_of_a_history():
+    def run(labels, score, members=(), draw=0):
+        arm = "single" if members else "no_prior"
+        return Outcome("topics", members, arm, labels, draw, score, score, score, 0.0)
+
+    words = ("priorhub/words#out",)
+    outcomes = [run(4, 0.4), run(64, 0.8), run(4, 0.6, words), run(4, 0.6, words, draw=1), run(0, 0.9, words)]
+    found = curves_of(outcomes, TaskCard("topics", metric="accuracy"), *words)
+
+    assert [(one.labels, one.needs) for one in found.worth] == [(4, 16.0)]
+    assert curves_of(outcomes, TaskCard("topics"), "priorhub/nobody#out") is None
 
 
 def test_nothing_measured_is_refused():
