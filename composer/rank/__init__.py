@@ -17,4 +17,5 @@ cold.py    where priors stand on a task of which only the card is known
 reveal.py  what a few results on the task itself change, and which to measure next
 evaluate.py  `python -m composer.rank.evaluate`: all of it on a published table
            protocol.py (who is left out), baselines.py, measures.py
+learned.py   a set transformer on what the cold tier gets wrong, behind a gate; _set_network.py (torch)
 """

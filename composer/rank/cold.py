@@ -19,7 +19,7 @@ from composer.rank.inherit import Inherited, inherit
 from composer.rank.kriging import Surface, krige
 from composer.rank.likeness import Metadata, families, tasks_alike
 from composer.rank.probe import Array
-from composer.rank.standing import leading, normal
+from composer.rank.standing import blended, leading, normal
 
 Mask = NDArray[np.bool_]
 
@@ -84,7 +84,9 @@ class Standing:
 class Cold:
     """The cold tier over one history and one catalogue.
 
-    priors  cards in the order of every answer: those of the history, then those of the catalogue it does not know
+    priors     cards in the order of every answer: those of the history, then those of the catalogue it does not know
+    residuals  (P, T) what would have been wrong on each task of the history, 0 where unknown
+    slope      variance over these tasks of how pronounced the expected order was
     """
 
     def __init__(
@@ -96,7 +98,7 @@ class Cold:
         self.history = replace(history, priors=tuple(given.get(card.name, card) for card in history.priors))
         self.priors = self.history.priors + tuple(card for card in given.values() if card.name not in had)
         self.standings = {"normal": normal(history.scores), "leading": leading(history.scores)}
-        self.blended: Array = (self.standings["normal"] + self.standings["leading"]) / 2
+        self.blended = blended(history.scores)
         counts = np.isfinite(history.scores).sum(axis=1)
         self.known = np.concatenate([counts, np.zeros(len(self.priors) - len(counts), dtype=np.int64)])
         self._metadata = metadata
@@ -136,7 +138,7 @@ class Cold:
         self.sd, self._reach = np.ones(count + new), NORMAL_90 * np.ones(count + new)
         self._general = np.zeros(count + new)
         self._subject = self._letters = np.zeros((count + new, tasks))
-        self._seen_effect = 0.0
+        self._seen_effect, self.slope = 0.0, 0.0
         self.residuals: Array = np.zeros((count, tasks))
         if not count or not tasks:
             return
@@ -194,6 +196,9 @@ class Cold:
             self._seen_effect = float((seen * gaps).sum() / (np.square(seen).sum() + SEEN_PRIOR))
             gaps = np.where(known, gaps - self._seen_effect * seen, 0.0)
         self.residuals = gaps
+        sizes = np.square(np.where(known, surface.left_out, 0.0)).sum(axis=0)
+        slopes = 1 + (surface.left_out * gaps).sum(axis=0) / np.where(sizes > 0, sizes, 1.0)
+        self.slope = float(slopes.var())
         counts = known.sum(axis=1)
         overall = float(np.square(gaps).sum() / max(int(known.sum()), 1))
         own = (np.square(gaps).sum(axis=1) + SEEN_PRIOR * overall) / (counts + SEEN_PRIOR)
@@ -202,8 +207,8 @@ class Cold:
         sd = np.sqrt(own + self._unsure * max(unseen**2 - overall, 0.0))
         new = len(self.priors) - len(counts)
         self.sd = np.concatenate([sd, np.full(new, unseen)])
-        reach = _quantile((np.abs(gaps) / sd[:, None])[known]) * sd
-        self._reach = np.concatenate([reach, np.full(new, _quantile(np.abs(without)[known]))])
+        reach = conformal((np.abs(gaps) / sd[:, None])[known]) * sd
+        self._reach = np.concatenate([reach, np.full(new, conformal(np.abs(without)[known]))])
 
     @cached_property
     def _stated(self) -> Mapping[str, Array]:
@@ -232,7 +237,7 @@ class Cold:
         return {}
 
 
-def _quantile(sizes: Array) -> float:
+def conformal(sizes: Array) -> float:
     """The 90 % quantile of residuals' sizes, with the finite-sample correction of split conformal intervals."""
     if not len(sizes):
         return NORMAL_90

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 PROTOCOLS = ("known", "new_models")
-ORDER = ("ours", "static_mean_rank", "type_weighted", "kriging", "low_rank", "nearest", "metadata", "size", "random",
-         "oracle_nearest")  # fmt: skip
+ORDER = (
+    "ours", "learned", "static_mean_rank", "type_weighted", "kriging", "low_rank", "nearest", "metadata", "size",
+    "random", "oracle_nearest",
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,7 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         history = History.of_table(options.matrix, options.meta, trained_on=options.trained_on)
         shown = None if options.json or not sys.stderr.isatty() else _progress
-        results = evaluate(history, protocols=options.protocol, revealed=options.revealed, progress=shown)
+        results = evaluate(
+            history, protocols=options.protocol, revealed=options.revealed, learned=options.learned, progress=shown
+        )
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -77,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--meta", help="CSV: a model a row, what is known of it a column")
     parser.add_argument("--trained-on", help="CSV shaped like the matrix: 1 where a model has seen the data set")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--learned", action="store_true", help="also the learned tier, which trains for minutes")
     parser.add_argument("--protocol", nargs="+", choices=PROTOCOLS, default=list(PROTOCOLS))
     parser.add_argument("--revealed", nargs="+", type=int, choices=REVEALED, default=list(REVEALED))
     return parser
@@ -101,6 +106,8 @@ def _show(matrix: str, history: History, results: Results, rows: list[dict[str, 
         ours = results.values[("known", 0, "random", "ours")]["weighted_tau"]
         mean, low, high = interval(ours - static["weighted_tau"], draws)
         console.print(f"ours is {mean:+.3f} above it [{low:+.3f}, {high:+.3f}], paired by data set")
+    for note in results.notes:
+        console.print(note)
     for protocol, revealed, choice in product(PROTOCOLS, REVEALED, ("random", "active")):
         here = [
             row for row in rows if (row["protocol"], row["revealed"], row["choice"]) == (protocol, revealed, choice)

@@ -22,7 +22,7 @@ from composer.rank.likeness import Metadata, families
 from composer.rank.measures import normalised, pearson, regret, weighted_tau
 from composer.rank.probe import Array
 from composer.rank.reveal import Belief, chosen, spread_of
-from composer.rank.standing import leading, normal, quantiles
+from composer.rank.standing import blended, quantiles
 from priors.errors import BadTable
 
 REVEALED = (0, 3, 5)
@@ -45,6 +45,7 @@ class Results:
 
     tasks: int
     values: dict[Key, dict[str, Array]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def add(self, key: Key, task: int, found: list[Values]) -> None:
         """The mean over draws of what was measured on one task."""
@@ -110,9 +111,13 @@ def evaluate(
     *,
     protocols: Sequence[str] = ("known", "new_models"),
     revealed: Sequence[int] = REVEALED,
+    learned: bool = False,
     progress: Progress | None = None,
 ) -> Results:
-    """Every method under every protocol on one table. Raises BadTable where the table is too small to leave out."""
+    """Every method under every protocol on one table. Raises BadTable where the table is too small to leave out.
+
+    learned  also train the learned tier, with folds of data sets left out, and judge it (known models, none revealed)
+    """
     tasks, count = len(history.tasks), len(history.priors)
     if tasks < LEAST_TASKS or count < LEAST_PRIORS:
         raise BadTable(
@@ -123,7 +128,7 @@ def evaluate(
     rng = np.random.default_rng(0)
     models = _Models.of(history)
     size = baselines.size_only(history)
-    blended = (normal(history.scores) + leading(history.scores)) / 2
+    standings = blended(history.scores)
     for t, task in enumerate(history.tasks):
         if progress:
             progress(t, tasks, task.name)
@@ -131,7 +136,9 @@ def evaluate(
         draws = tuple(rng.permutation(len(rows)) for _ in range(DRAWS))
         flags = None if history.trained_on is None else history.trained_on[:, t]
         rest = history.without_tasks({task.name})
-        case = _Case(task, rest, history.scores[rows, t], blended[rows, t], rows, draws, flags, spread_of(rest.scores))
+        case = _Case(
+            task, rest, history.scores[rows, t], standings[rows, t], rows, draws, flags, spread_of(rest.scores)
+        )
         boosted = baselines.boosted(models.metadata, models.folds, baselines.static_mean_rank(rest))
         shared = {"random": rng.random(count), "metadata": boosted, "oracle_nearest": _oracle(rest, case)}
         if size is not None:
@@ -141,6 +148,8 @@ def evaluate(
                 believers, fixed, fitted = methods(case, models, shared)
                 for number in revealed:
                     _measure(results, protocol, number, t, case, believers, fixed, fitted)
+    if learned:
+        _learned(results, history, standings)
     return results
 
 
@@ -176,7 +185,7 @@ def _known(case: _Case, models: _Models, shared: dict[str, Array]) -> _Methods:
     tier = Cold(rest, metadata=models.metadata)
     cold = tier.ask(case.task, trained_on=case.flags)
     alike = models.alike[np.ix_(rows, rows)]
-    ours = Belief(cold.mean[rows], cold.sd[rows], tier.residuals[rows], alike, case.spread)
+    ours = Belief(cold.mean[rows], cold.sd[rows], tier.residuals[rows], alike, case.spread, tier.slope)
     plain = baselines.kriging(rest, case.spread)
     none = np.eye(len(rows))
     believers = {
@@ -200,6 +209,7 @@ def _known(case: _Case, models: _Models, shared: dict[str, Array]) -> _Methods:
 def _new(case: _Case, models: _Models, shared: dict[str, Array]) -> _Methods:
     count = len(models.folds)
     mean, sd, reach = np.zeros(count), np.ones(count), np.ones(count)
+    slope = 0.0
     for fold in np.unique(models.folds):
         out, seen = np.flatnonzero(models.folds == fold), np.flatnonzero(models.folds != fold)
         names = {case.rest.priors[i].name for i in out}
@@ -207,16 +217,33 @@ def _new(case: _Case, models: _Models, shared: dict[str, Array]) -> _Methods:
         tier = Cold(case.rest.without_priors(names), cards, metadata=models.metadata.take([*seen, *out]))
         cold = tier.ask(case.task)
         mean[out], sd[out] = cold.mean[len(seen) :], cold.sd[len(seen) :]
+        slope = max(slope, tier.slope)
         reach[out] = ((cold.high - cold.mean) / np.maximum(cold.sd, 1e-9))[len(seen) :]
     rows = case.rows
     nothing, alike = np.zeros((len(rows), 0)), models.alike[np.ix_(rows, rows)]
     plain = shared["metadata"][rows] - shared["metadata"][rows].mean()
     plain = plain / (float(plain.std()) or 1.0) * 0.7
     believers = {
-        "ours": _Believer(Belief(mean[rows], sd[rows], nothing, alike, case.spread), reach[rows]),
+        "ours": _Believer(Belief(mean[rows], sd[rows], nothing, alike, case.spread, slope), reach[rows]),
         "kriging": _Believer(Belief(plain, np.full(len(rows), 0.7), nothing, alike, case.spread)),
     }
     return believers, shared, {}
+
+
+def _learned(results: Results, history: History, standings: Array) -> None:
+    """The learned tier on data sets that neither it nor the cold tier under it has seen, and the gate's verdict."""
+    from composer.rank.learned import Config, cross_fit, gate  # torch, wanted only here
+
+    held = cross_fit(history, Config())
+    verdict = gate(history, held)
+    for t, task in enumerate(history.tasks):
+        rows = np.flatnonzero(np.isfinite(history.scores[:, t]))
+        rest = history.without_tasks({task.name})
+        case = _Case(task, rest, history.scores[rows, t], standings[rows, t], rows, (), None, (0.0, 1.0))
+        mean = (held.cold + held.correction)[rows, t]
+        inside = np.abs(case.standings - mean) <= verdict.reach * held.sd[rows, t]
+        results.add(("known", 0, "random", "learned"), t, [case.measure(mean, inside=inside)])
+    results.notes.append(f"learned tier {verdict.why}")
 
 
 def _measure(

@@ -48,6 +48,11 @@ def leading(scores: Array) -> Array:
     return standard(-np.log1p(-quantiles(scores)))
 
 
+def blended(scores: Array) -> Array:
+    """(P, T) half normal, half leading: the scale that standings are stated on."""
+    return (normal(scores) + leading(scores)) / 2
+
+
 def linear(scores: Array) -> Array:
     """(P, T) scores less their task's mean in its deviations, clipped; NaN stays."""
     found = standard(scores)
