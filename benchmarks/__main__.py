@@ -18,6 +18,7 @@ import torch
 
 from benchmarks import (
     catalog,
+    cold,
     encode,
     evidence,
     fit,
@@ -39,6 +40,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "fit": lambda options: fit.run(),
     "press": lambda options: press.run(),
     "evidence": lambda options: evidence.run(),
+    "cold": lambda options: cold.run(options.rounds),
     "serve": lambda options: serve.run(options.rounds),
 }
 

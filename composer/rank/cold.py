@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from composer.rank.history import History, PriorCard, TaskCard
 from composer.rank.inherit import Inherited, inherit
 from composer.rank.kriging import Surface, krige
-from composer.rank.likeness import Metadata, families, tasks_alike
+from composer.rank.likeness import Metadata, Tasks, families, tasks_alike
 from composer.rank.probe import Array
 from composer.rank.standing import blended, leading, normal
 
@@ -102,6 +102,7 @@ class Cold:
         counts = np.isfinite(history.scores).sum(axis=1)
         self.known = np.concatenate([counts, np.zeros(len(self.priors) - len(counts), dtype=np.int64)])
         self._metadata = metadata
+        self._tasks = Tasks(history.tasks)
         self._learn(counts)
 
     def ask(self, task: TaskCard, limits: Limits | None = None, *, trained_on: Array | None = None) -> Standing:
@@ -127,9 +128,7 @@ class Cold:
 
     def _likeness(self, task: TaskCard) -> tuple[Array, Array]:
         """(T,) and (T,): how like the tasks of the history it is, by subject and by letters."""
-        cards = (*self.history.tasks, task)
-        subject, letters = tasks_alike(cards)
-        return subject[-1, :-1], letters[-1, :-1]
+        return self._tasks.like(task)
 
     def _learn(self, counts: NDArray[np.int64]) -> None:
         count, new = len(counts), len(self.priors) - len(counts)

@@ -28,9 +28,27 @@ LOG_SPAN = 20.0
 
 def tasks_alike(tasks: Sequence[TaskCard]) -> tuple[Array, Array]:
     """(T, T) by type and subject, and (T, T) by the letters of name and text."""
-    labels = [_labels(task) for task in tasks]
-    grams = [_grams(f"{task.name} {task.text}" if task.text != task.name else task.name, 4) for task in tasks]
-    return _cosines(labels), _cosines(grams)
+    return _cosines([_labels(task) for task in tasks]), _cosines([_letters(task) for task in tasks])
+
+
+class Tasks:
+    """Tasks that others are held against again and again: their words are read once."""
+
+    def __init__(self, tasks: Sequence[TaskCard]) -> None:
+        self._labels = [_labels(task) for task in tasks]
+        self._letters = [_letters(task) for task in tasks]
+
+    def like(self, task: TaskCard) -> tuple[Array, Array]:
+        """(T,) and (T,): the likeness of `tasks_alike` to one more task."""
+        return _overlaps(_labels(task), self._labels), _overlaps(_letters(task), self._letters)
+
+
+def _overlaps(one: frozenset[str], others: Sequence[frozenset[str]]) -> Array:
+    return np.array([len(one & other) / max(len(one) * len(other), 1) ** 0.5 for other in others])
+
+
+def _letters(task: TaskCard) -> frozenset[str]:
+    return _grams(f"{task.name} {task.text}" if task.text != task.name else task.name, 4)
 
 
 def task_type(task: TaskCard) -> frozenset[str]:
