@@ -1,6 +1,7 @@
 """What this hub measured, for rankers: outcomes of runs on public boards, with a limit on what one voice can say.
 
-Nothing else gets in: no likes, no downloads, no claimed scores, no benchmark whose draws somebody chose.
+A hub begins with what the program brings of its starter priors (composer/rank/starter.py). Nothing else gets in: no
+likes, no downloads, no claimed scores, no benchmark whose draws somebody chose.
 
     whose task   a run on a task of one's own says little: whoever owns a task can make one that a prior wins
     whose run    who submits chooses where, and a network or an account may be many or one
@@ -33,6 +34,9 @@ SHARE = 0.25
 """The part of a prior's tasks that one voice may have brought, at most."""
 ALONE = 3
 """Tasks of others on which a prior counts although one voice brought them all: somebody has to be first."""
+
+STARTER = "priorhub"
+"""The namespace that `manage.py seed` fills."""
 
 _MAX_JSON = 16 << 20
 
@@ -107,12 +111,31 @@ def _measured() -> Past:
     tasks = {run.board.task.full_name: run.board.task for run in kept}
     cards = {name: card for name, task in tasks.items() if (card := _task_card(name, task)) is not None}
     outcomes = [said for run in kept if run.board.task.full_name in cards for said in _said(run, called)]
-    members = dict.fromkeys(member for one in outcomes for member in one.members)
+    known, known_cards = _starter()
+    members = dict.fromkeys(member for one in (*known, *outcomes) for member in one.members)
     return Past(
-        outcomes=tuple(outcomes),
-        tasks=tuple(cards.values()),
+        outcomes=(*known, *outcomes),
+        tasks=(*known_cards, *cards.values()),
         priors=tuple(_prior_cards(members)),
     )
+
+
+def _starter() -> tuple[list[Said], list[dict[str, Any]]]:
+    """What the program brings with it of the starter priors that were seeded here; nothing on a hub without them.
+
+    Nobody else's words get in by a name: this namespace is the hub's own.
+    """
+    seeded = Item.objects.priors().filter(repository__namespace__name=STARTER, repository__private=False)
+    names = {f"{STARTER}/{name}" for name in seeded.values_list("repository__name", flat=True)}
+    if not names:
+        return [], []
+    from composer.rank.starter import starter_history  # pyarrow, where there is something to read
+
+    outcomes, cards = starter_history()
+    kept = [one for one in outcomes if {_repo(member) for member in one.members} <= names]
+    tasks = {one.task for one in kept if one.members}
+    said = [Said(**vars(one)) for one in kept if one.task in tasks]
+    return said, [asdict(card) for card in cards if card.name in tasks]
 
 
 def _within_influence(runs: Sequence[Run], called: Mapping[str, str]) -> list[Run]:

@@ -29,7 +29,16 @@ from hub.jobs.models import Job
 from hub.repos.models import Repository
 from priors.client import Hub
 from priors.errors import HubError
-from tests.factories import make_board, make_prior, make_run, make_user
+from tests.factories import (
+    function_manifest,
+    make_board,
+    make_commit,
+    make_organisation,
+    make_prior,
+    make_repository,
+    make_run,
+    make_user,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -142,6 +151,22 @@ def test_of_hidden_rows_the_history_says_one_rounded_number_a_way(honest: list[U
     said = [one for one in past().outcomes if one.members == ("ann/good#out",)]
 
     assert {(one.draw, one.score) for one in said} == {(0, 0.8)} and len(said) == 4
+
+
+def test_a_hub_begins_with_what_is_known_of_the_starter_priors_it_has(honest: list[User]) -> None:
+    before = past()
+    own = make_repository(make_organisation("priorhub"), "char-ngrams", kind=Repository.Kind.PRIOR)
+
+    make_commit(own, {"prior.json": json.dumps(function_manifest()).encode()})
+
+    found = past()
+    members = {member for one in found.outcomes for member in one.members}
+    assert members == {"ann/fair#out", "ann/good#out", "priorhub/char-ngrams#out"}
+    assert len(found.tasks) > len(before.tasks) + 10
+    assert found.outcomes[-len(before.outcomes) :] == before.outcomes
+    assert history_of(found.to_dict()) is not None
+    make_prior(make_user("eve"), "char-ngrams")  # the same name elsewhere is known of nothing
+    assert past() == found
 
 
 # ---- what a worker sends
