@@ -208,7 +208,7 @@ class Prospect:
     kind         "frozen", "adapted" (one network), "set" (with an adapted member), "ensemble", "branches"; how: lora,
                  full
     expected     predicted score, with a 95 % interval; gain: over the recommended frozen choice, likewise
-    over_adapted predicted gain of a combination over the best adapted network alone
+    over_adapted predicted gain of a combination, the frozen one too, over the best adapted network alone
     within       whether seconds and memory are within the limits
     """
 

@@ -15,7 +15,7 @@ cross-validation on the rows themselves; here is only what trying would cost and
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -51,15 +51,16 @@ NETWORKS = 3
 STEPS = 16
 SECONDS_A_STEP = 0.5e-9
 """Seconds of processor for one row, one step and one parameter, lora or full, comparison included. Predicts 21.8 and
-11.6 s for MiniLM on 112 and 56 short texts, where 18.2 and 9.7 s were measured; elsewhere not measured."""
+11.6 s for MiniLM on 112 and 56 short texts, where 18.2 and 9.7 s were measured, 21.0 for lora on 112; elsewhere not
+measured."""
 
 OVERHEAD_SECONDS = 1.5
 MOST_ROWS = 1_000
 """As many rows as adapting learns from (composer.adapt)."""
 
-BYTES_A_PARAMETER: Mapping[How, float] = {"full": 20.0, "lora": 13.0}
-"""What adapting needs beside what the process had. full: 0.70 GB more were measured for MiniLM on 112 texts, and 0.73
-are predicted. lora: less by the gradients and two moments of the half that learns; counted, not measured."""
+BYTES_A_PARAMETER: Mapping[How, float] = {"full": 20.0, "lora": 19.0}
+"""What adapting needs beside what the process had. For MiniLM on 112 texts 0.70 and 0.69 GB were measured, and 0.73 and
+0.71 are predicted: lora saves gradients and moments, which are little beside the values of the layers."""
 
 BYTES_A_ROW = 0.11
 """What a row's values take while training, a parameter of the network: of MiniLM's upper three layers at 32 tokens,
@@ -102,6 +103,7 @@ def prospects(
     if not singles:
         return (stay,)
     lead, unit = max(singles, key=lambda one: one[0].expected)
+    stay = replace(stay, over_adapted=round(stay.expected - lead.expected, 4))
     combined = [_beside(stay, lead, limits)]
     others = [one for one, its in singles if its is not unit and one.how == lead.how]
     if others:

@@ -64,6 +64,7 @@ def test_frozen_adapted_sets_and_ensembles_are_weighed_with_intervals_that_hold_
     [beside] = by_kind["set"]
     assert beside.over_adapted is not None and beside.gain_low < 0 < beside.gain_high
     best = max(by_kind["adapted"], key=lambda one: one.expected)
+    assert stay.over_adapted == pytest.approx(stay.expected - best.expected, abs=1e-3)
     assert beside.over_adapted == pytest.approx(beside.expected - best.expected, abs=1e-3)
     assert by_kind["ensemble"][0].over_adapted == 0
 
