@@ -40,6 +40,7 @@ app.conf.update(
         "scans": {"task": "safety.catch_up", "schedule": 300, "options": {"expires": 240}},
         "catalog": {"task": "catalog.sweep", "schedule": 60, "options": {"expires": 60}},
         "downloads": {"task": "catalog.fold", "schedule": 600, "options": {"expires": 600}},
+        "ranker": {"task": "boards.retrain", "schedule": 7 * 24 * 3600, "options": {"expires": 3600}},
         "claims": {"task": "boards.read_cards", "schedule": 600, "options": {"expires": 600}},
         "wake": {"task": "xet.wake", "schedule": 60, "options": {"expires": 50}},
         "sweep": {"task": "ops.sweep", "schedule": 6 * 3600, "options": {"expires": 3600}},

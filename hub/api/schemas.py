@@ -16,7 +16,7 @@ from hub.safety.models import Hold
 
 RepositoryKind = Literal["prior", "composition", "task", "plain"]
 AskedKind = Literal["recommend", "fit", "benchmark", "predict", "import"]
-JobKind = Literal["recommend", "fit", "benchmark", "predict", "import", "verify"]
+JobKind = Literal["recommend", "fit", "benchmark", "predict", "import", "verify", "retrain"]
 OfType = Literal["model", "dataset", "space"] | None
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Oid = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]

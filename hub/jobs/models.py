@@ -37,6 +37,7 @@ class Job(models.Model):
         PREDICT = "predict"
         IMPORT = "import"
         VERIFY = "verify"
+        RETRAIN = "retrain"
 
     class Status(models.TextChoices):
         QUEUED = "queued"

@@ -12,6 +12,7 @@ QUEUES: dict[str, str] = {
     Job.Kind.PREDICT: "quick",
     Job.Kind.IMPORT: "quick",
     Job.Kind.VERIFY: "train",
+    Job.Kind.RETRAIN: "train",
 }
 """`train` computes for minutes, one job a process; `quick` answers while somebody waits."""
 

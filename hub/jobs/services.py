@@ -375,8 +375,9 @@ def _require_push(spec: Mapping[str, Any], owner: User) -> Repository | None:
     require(owner, "write", existing)
     if source and existing.provenance.get("source") != source:
         raise BadSpec(f"{full_name} exists and is no copy of {source}. Choose another name.")
-    if not source and existing.kind != Repository.Kind.COMPOSITION:
-        raise BadSpec(f"{full_name} is a {existing.kind}; a fitted model needs a composition. Choose another name.")
+    wanted = spec.get("kind", Repository.Kind.COMPOSITION)
+    if not source and existing.kind != wanted:
+        raise BadSpec(f"{full_name} is a {existing.kind}; what is pushed there is a {wanted}. Choose another name.")
     if not source and spec["private"] and not existing.private:
         raise BadSpec(
             f"{full_name} is public, and what would be pushed there is private or names private priors. "
@@ -391,7 +392,8 @@ def _stored(push: Push, owner: User) -> Sequence[commits.Put]:
 
 def _push_target(push: Push, held: Claim) -> Repository:
     """Asked again at the end: rights and names may have changed while the job ran."""
-    existing = _require_push({**held.spec, "push_to": push.repository, "private": push.private}, held.owner)
+    spec = {**held.spec, "push_to": push.repository, "private": push.private, "kind": push.kind}
+    existing = _require_push(spec, held.owner)
     return existing or repos.create_repository(
         name=push.repository, kind=push.kind, type=push.type, private=push.private
     )

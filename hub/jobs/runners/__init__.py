@@ -45,6 +45,7 @@ RUNNERS: dict[str, str] = {
     Job.Kind.PREDICT: "hub.jobs.runners.predict:run",
     Job.Kind.IMPORT: "hub.jobs.runners.importing:run",
     Job.Kind.VERIFY: "hub.jobs.runners.verify:run",
+    Job.Kind.RETRAIN: "hub.jobs.runners.retrain:run",
 }
 
 
