@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from composer.blocks import frozen_values
+from composer.blocks import encoded_values, frozen_values
 from composer.cache import FeatureCache
 from composer.check import check
 from composer.composition import Composition
@@ -18,7 +18,7 @@ from composer.graph import Graph
 from composer.lock import Lock
 from composer.lower import Lowered, lower
 from composer.rank.probe import Targets
-from composer.schedule import Schedule
+from composer.schedule import Role, Schedule
 from priors.library import resolver
 from priors.tasks import Task
 from tests.composer._tiny import tiny_library
@@ -159,6 +159,39 @@ def test_the_gradient_of_a_batch_in_pieces_is_that_of_the_whole(library, tmp_pat
     assert gradients[0].abs().max() > 1e-6
     torch.testing.assert_close(gradients[0], gradients[2], rtol=1e-4, atol=1e-7)
     torch.testing.assert_close(gradients[1], gradients[2], rtol=1e-4, atol=1e-7)
+
+
+def test_a_network_is_trained_in_bf16_with_nearly_the_same_gradients_and_nothing_left_behind(
+    library, tmp_path, monkeypatch
+):
+    task = begun(24)
+    document = graph("  p: {op: pool, in: [tokens], axis: T}", "p", train="{last: 1}", tap="layer_2")
+    model = lower(Lock.of(check(document, resolver(library))), library)
+    values = frozen_values(model, task, FeatureCache.of(tmp_path)) | encoded_values(model, task)
+    examples, targets = Examples(model, values), Targets.of_classes(task.y, 2)
+    learner, body = Learner(model.learned["tokens"], "net"), model.part(examples.slots, ["p"])
+    monkeypatch.setattr("composer.schedule.products_in_bf16", lambda: True)
+    monkeypatch.setattr("composer.schedule.WIDE", 1)
+
+    def schedule(role: Role, **said: str) -> Schedule:
+        return Schedule.of(said, rows=24, sequences=True, body=body, roles={role})
+
+    gradients = []
+    for found in (schedule("net"), schedule("net", precision="f32")):
+        run = _Run(body, [learner], examples, targets, np.arange(24), found, seed=0)
+        run.gradients(np.arange(24), 10_000)
+        gradients.append(torch.cat([p.grad.flatten() for p in learner.parameters if p.grad is not None]))
+        run.close()
+
+    quick, plain = gradients
+    assert (schedule("net").bf16, schedule("net", precision="f32").bf16, schedule("adapter").bf16) == (
+        True,
+        False,
+        False,
+    )
+    assert quick.dtype == torch.float32 and not torch.equal(quick, plain)
+    assert float((quick - plain).norm() / plain.norm()) < 0.05
+    assert not any("forward" in module.__dict__ for module in body.modules())
 
 
 def test_more_memory_lets_more_rows_be_taken_at_once(library, tmp_path):
