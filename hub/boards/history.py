@@ -185,7 +185,7 @@ def _is_own(run: Run) -> bool:
 def _said(run: Run, called: Mapping[str, str]) -> Iterable[Said]:
     """A run's outcomes. On hidden rows one a way, rounded: draws would tell what the ladder keeps."""
     task = run.board.task.full_name
-    if not run.step:
+    if run.hidden_id is None and not run.step:
         for one in run.outcomes.all():
             yield Said(task, _called(one.members, called), one.arm, one.labels, one.draw, one.score, one.low, one.high,
                        one.seconds)  # fmt: skip

@@ -6,6 +6,7 @@ what its owner was told before there is none at all.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -133,11 +134,15 @@ def interval(run: Run) -> tuple[float, float, float, float]:
     """What may be seen of a shown run's intervals: 95 % low and high, 90 % low and high, about the shown score."""
     if run.shown is None or run.mean is None:
         raise ValueError(f"{run} is not shown")
-    about = [bound - run.mean for bound in (run.low, run.high, run.low90, run.high90) if bound is not None]
-    low, high, low90, high90 = (round(run.shown + each, 4) for each in about)
-    bounded = run.metric in ("accuracy", "macro_f1")
-    least = 0.0 if bounded else low
-    return max(low, least), min(high, 1.0), max(low90, least), min(high90, 1.0)
+    least = 0.0 if run.metric in ("accuracy", "macro_f1") else -math.inf
+    found: list[float] = []
+    for low, high in ((run.low, run.high), (run.low90, run.high90)):
+        # The wider side: the other may have been cut at 0 or 1, and how far it then lies from `shown` tells the mean.
+        half = max(run.mean - low, high - run.mean) if low is not None and high is not None else 0.0
+        if run.step:
+            half = float(f"{half:.1e}")
+        found += [max(round(run.shown - half, 4), least), min(round(run.shown + half, 4), 1.0)]
+    return found[0], found[1], found[2], found[3]
 
 
 def against(run: Run) -> tuple[Against, ...]:

@@ -10,6 +10,8 @@ from scipy.stats import t as reference
 
 from hub.boards import ladder
 from hub.boards.intervals import error_of, normal, paired, proportion_error, span, student
+from hub.boards.models import Run
+from hub.boards.ranking import interval
 
 ROWS, COPIES, RIGHT = 200, 1_000, 0.8
 
@@ -78,3 +80,13 @@ def test_an_interval_counts_draws_and_rows_and_a_pair_shares_both() -> None:
     assert span([0.5], 0.1, 90).half == pytest.approx(0.1645, abs=1e-3)
     assert error_of([1.0, math.nan, 0.0]) == pytest.approx(0.5)
     assert proportion_error(1.0, 40) > 0.03
+
+
+def test_an_interval_that_was_cut_at_one_does_not_tell_the_exact_score() -> None:
+    told = set()
+    for mean in (0.976, 0.981, 0.984):
+        run = Run(mean=mean, low=mean - 0.04, high=1.0, low90=mean - 0.033, high90=1.0, step=0.02, shown=0.98,
+                  metric="accuracy")  # fmt: skip
+        told.add(interval(run))
+
+    assert told == {(0.94, 1.0, 0.947, 1.0)}
