@@ -18,7 +18,7 @@ from benchmarks._starter import library
 from benchmarks.history.build import Say, Stopped, sources, stoppable
 from benchmarks.history.cells import targets_of
 from benchmarks.history.placebo import write_random
-from benchmarks.history.problems import Source
+from benchmarks.history.problems import Problem, Source
 from composer.assemble import offer
 from composer.baseline import Plain
 from composer.blocks import Blocks
@@ -29,6 +29,7 @@ from composer.recommend import rank
 from priors.errors import BadTask, UserError
 from priors.library import Entry, Library, LocalLibrary
 from priors.manifest import PriorRef
+from priors.tasks import Draw
 
 LABELS = 16
 SOURCES = ("messages", "words", "snippets", "conversations", "drawn", "photographs", "turned", "voices", "notes")
@@ -74,7 +75,7 @@ def strangers(results: Path, runs: int, say: Say, *, only: Sequence[str] = SOURC
             numbers = [number for number in range(runs) if number % len(known) == place]
             asked += _of_source(source, results, numbers, stopped)
             say(
-                f"{name}: {len(numbers)} runs, recommended in {sum(1 for n, r, _ in asked if r and n.startswith(name))}"
+                f"{name}: {len(numbers)} runs, recommended in {sum(used for n, used, _ in asked if n.startswith(name))}"
             )
     return Strangers(
         len(asked),
@@ -106,11 +107,7 @@ def _of_source(
     for number in numbers:
         if stopped():
             raise Stopped
-        problem = problems[number % len(problems)]
-        try:
-            drawn = problem.draw(LABELS, number)
-        except BadTask:
-            continue
+        problem, drawn = _drawn([problems[(number + i) % len(problems)] for i in range(len(problems))], number)
         train = problem.rows[drawn.train]
         targets = targets_of(problem, drawn.train)
         kernels = {candidate: gram(block) for candidate, block in blocks.fitted(train, train).items()}
@@ -124,6 +121,16 @@ def _of_source(
         width = NORMAL_95 * targets.standard_error(gap)
         found.append((problem.name, used, abs(float(gap.mean())) <= width))
     return found
+
+
+def _drawn(problems: Sequence[Problem], number: int) -> tuple[Problem, Draw]:
+    """The first problem that has enough rows for this draw. Raises BadTask when none has."""
+    for problem in problems[:-1]:
+        try:
+            return problem, problem.draw(LABELS, number)
+        except BadTask:
+            continue
+    return problems[-1], problems[-1].draw(LABELS, number)
 
 
 def _probe(ranking: Ranking, kernels: Mapping[Candidate, Array], targets: Targets, bare: Array) -> Probe:

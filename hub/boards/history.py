@@ -134,8 +134,13 @@ def _starter() -> tuple[list[Said], list[dict[str, Any]]]:
     outcomes, cards = starter_history()
     kept = [one for one in outcomes if {_repo(member) for member in one.members} <= names]
     tasks = {one.task for one in kept if one.members}
-    said = [Said(**vars(one)) for one in kept if one.task in tasks]
-    return said, [asdict(card) for card in cards if card.name in tasks]
+    said = [Said(**{**vars(one), "task": _never_a_repository(one.task)}) for one in kept if one.task in tasks]
+    return said, [asdict(card) | {"name": _never_a_repository(card.name)} for card in cards if card.name in tasks]
+
+
+def _never_a_repository(task: str) -> str:
+    """The name of a starter task as no repository can be called, or whoever took it could speak of that task."""
+    return f"starter: {task}"
 
 
 def _within_influence(runs: Sequence[Run], called: Mapping[str, str]) -> list[Run]:
