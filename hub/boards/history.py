@@ -21,7 +21,7 @@ from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.db.models import Count, Max, Q
 
-from hub.boards.ladder import rounded
+from hub.boards.ladder import rough, rounded
 from hub.boards.models import Run
 from hub.boards.submissions import content_of
 from hub.catalog.models import Item, Revision
@@ -202,7 +202,7 @@ def _said(run: Run, called: Mapping[str, str]) -> Iterable[Said]:
     for (arm, submitted), found in ways.items():
         mean = fmean(one.score for one in found)
         score = run.shown if submitted and run.shown is not None else rounded(mean, run.step)
-        half = fmean(one.high - one.low for one in found) / 2
+        half = rough(fmean(one.high - one.low for one in found) / 2)
         members = _called({member for one in found for member in one.members}, called)
         yield Said(task, members, arm, run.labels, 0, score, score - half, score + half, found[0].seconds)
 

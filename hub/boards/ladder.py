@@ -57,6 +57,11 @@ def rounded(score: float, step: float) -> float:
     return round(round(score / step) * step, 6) if step > 0 else score
 
 
+def rough(half: float) -> float:
+    """Half an interval's width with two digits: of a share of rows, the exact width tells the exact share."""
+    return float(f"{half:.1e}")
+
+
 def round_step(error: float) -> float:
     """The standard error with one digit, so that shown scores look like numbers and not like codes."""
     if not 0 < error < float("inf"):

@@ -17,7 +17,7 @@ from django.db.models import F
 from hub.accounts.access import Actor, along, readable
 from hub.boards import editions, hidden
 from hub.boards.intervals import paired
-from hub.boards.ladder import rounded
+from hub.boards.ladder import rough, rounded
 from hub.boards.models import Board, Claim, HiddenRows, Outcome, Run
 from hub.boards.recording import numbers
 
@@ -140,7 +140,7 @@ def interval(run: Run) -> tuple[float, float, float, float]:
         # The wider side: the other may have been cut at 0 or 1, and how far it then lies from `shown` tells the mean.
         half = max(run.mean - low, high - run.mean) if low is not None and high is not None else 0.0
         if run.step:
-            half = float(f"{half:.1e}")
+            half = rough(half)
         found += [max(round(run.shown - half, 4), least), min(round(run.shown + half, 4), 1.0)]
     return found[0], found[1], found[2], found[3]
 
@@ -158,13 +158,14 @@ def against(run: Run) -> tuple[Against, ...]:
         if "skipped" in each:
             shown.append(Against(arm, name, members, skipped=str(each["skipped"])))
             continue
-        mean = rounded(each["mean"], step)
+        mean, half = rounded(each["mean"], step), (each["high"] - each["low"]) / 2
+        half = rough(half) if step else half
         shown.append(
             Against(
                 arm, name, members,
                 mean=round(mean, 4),
-                low=round(mean - (each["mean"] - each["low"]), 4),
-                high=round(min(mean + each["high"] - each["mean"], 1.0), 4),
+                low=round(mean - half, 4),
+                high=round(min(mean + half, 1.0), 4),
                 gain=round(rounded(each["gain"], step), 4),
                 above=bool(each["gain_low"] > 0),
             )

@@ -147,10 +147,12 @@ def test_a_withdrawn_and_a_private_run_are_no_history(honest: list[User]) -> Non
 
 def test_of_hidden_rows_the_history_says_one_rounded_number_a_way(honest: list[User]) -> None:
     Run.objects.filter(submission="ann/good").update(step=0.05, shown=0.8)
+    Outcome.objects.filter(run__submission="ann/good").update(low=0.7123, high=0.8377)
 
     said = [one for one in past().outcomes if one.members == ("ann/good#out",)]
 
     assert {(one.draw, one.score) for one in said} == {(0, 0.8)} and len(said) == 4
+    assert {round(one.high - one.score, 6) for one in said} == {0.063}  # .0627: the exact width would tell the score
 
 
 def test_a_hub_begins_with_what_is_known_of_the_starter_priors_it_has(honest: list[User]) -> None:
