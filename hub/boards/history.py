@@ -3,7 +3,8 @@
 A hub begins with what the program brings of its starter priors (composer/rank/starter.py). Nothing else gets in: no
 likes, no downloads, no claimed scores, no benchmark whose draws somebody chose.
 
-    whose task   a run on a task of one's own says little: whoever owns a task can make one that a prior wins
+    whose task   a run on a task of one's own says little: whoever owns a task, alone or in an
+                organisation, can make one that a prior wins
     whose run    who submits chooses where, and a network or an account may be many or one
     what prior   the same weights under fifty names are one prior, called what they were called first
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
@@ -21,6 +22,7 @@ from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.db.models import Count, Max, Q
 
+from hub.accounts.models import Membership
 from hub.boards.ladder import rough, rounded
 from hub.boards.models import Run
 from hub.boards.submissions import content_of
@@ -144,34 +146,63 @@ def _never_a_repository(task: str) -> str:
 
 
 def _within_influence(runs: Sequence[Run], called: Mapping[str, str]) -> list[Run]:
-    """The runs that count: of each voice its first ones, as many as what others brought of the same priors allows."""
-    tasks_of: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-    for run in runs:
+    """The runs that count: of each voice its first ones, as many as what others brought of the same priors allows.
+
+    What others brought is what counts of theirs without anybody to vouch for it; two voices with many tasks of their
+    own could vouch for each other otherwise.
+    """
+    owners = _owners(runs)
+    used: dict[tuple[str, str], set[str]] = defaultdict(set)
+    kept = _take(runs, called, used, lambda run, prior, voice: 0 if _is_own(run, owners) else ALONE)
+    brought: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for run in kept:
         for prior in _priors(run, called):
             for voice in _voices(run) or {"hub"}:
-                tasks_of[prior][voice].add(str(run.board_id))
-    kept: list[Run] = []
-    used: dict[tuple[str, str], set[str]] = defaultdict(set)
-    first: set[Any] = set()
+                brought[prior][voice].add(str(run.board_id))
+
+    def most(run: Run, prior: str, voice: str) -> int:
+        others = set().union(*(tasks for other, tasks in brought[prior].items() if other != voice))
+        allowed = int(len(others - brought[prior][voice]) * SHARE / (1 - SHARE))
+        return allowed if _is_own(run, owners) else max(allowed, ALONE)
+
+    known = {run.pk for run in kept}
+    known |= {run.pk for run in _take([run for run in runs if run.pk not in known], called, used, most, kept)}
+    return [run for run in runs if run.pk in known]
+
+
+def _take(
+    runs: Iterable[Run], called: Mapping[str, str], used: dict[tuple[str, str], set[str]],
+    most: Callable[[Run, str, str], int], before: Iterable[Run] = (),
+) -> list[Run]:  # fmt: skip
+    """In order, those with which no voice brings more than `most` tasks of a prior; `used` grows by them."""
+    first = {_said_once(run, called) for run in before}
+    kept = []
     for run in runs:
-        if (what := (run.edition, _members(run, called), frozenset(_voices(run)))) in first:
-            continue  # a voice says the same set of priors once
-        task, fits = str(run.board_id), True
-        for prior in _priors(run, called):
-            for voice in _voices(run):
-                others = set().union(*(tasks for other, tasks in tasks_of[prior].items() if other != voice))
-                most = int(len(others - tasks_of[prior][voice]) * SHARE / (1 - SHARE))
-                if not _is_own(run):
-                    most = max(most, ALONE)
-                spent = used[prior, voice]
-                fits = fits and (task in spent or len(spent) < most)
-        if fits:
+        if (what := _said_once(run, called)) in first:
+            continue
+        task = str(run.board_id)
+        spent = [(used[prior, voice], most(run, prior, voice)) for prior in _priors(run, called)
+                 for voice in _voices(run)]  # fmt: skip
+        if all(task in tasks or len(tasks) < allowed for tasks, allowed in spent):
             first.add(what)
             kept.append(run)
-            for prior in _priors(run, called):
-                for voice in _voices(run):
-                    used[prior, voice].add(task)
+            for tasks, _ in spent:
+                tasks.add(task)
     return kept
+
+
+def _said_once(run: Run, called: Mapping[str, str]) -> tuple[str, tuple[str, ...], frozenset[str]]:
+    """A voice says the same set of priors once."""
+    return run.edition, _members(run, called), frozenset(_voices(run))
+
+
+def _owners(runs: Iterable[Run]) -> dict[int, set[int]]:
+    """Namespace -> accounts whose own it is: its owner, or everybody in the organisation."""
+    namespaces = {run.board.task.namespace_id: run.board.task.namespace.owner_id for run in runs}
+    owners = {pk: {owner} if owner is not None else set() for pk, owner in namespaces.items()}
+    for pk, user in Membership.objects.filter(organisation__in=namespaces).values_list("organisation", "user"):
+        owners[pk].add(user)
+    return owners
 
 
 def _voices(run: Run) -> set[str]:
@@ -181,10 +212,10 @@ def _voices(run: Run) -> set[str]:
     return {f"account {run.account}", *([f"network {run.network}"] if run.network else [])}
 
 
-def _is_own(run: Run) -> bool:
-    """Whether the task is of who submitted, or of the namespace of what was."""
+def _is_own(run: Run, owners: Mapping[int, set[int]]) -> bool:
+    """Whether the task is of who submitted, of an organisation of theirs, or of the namespace of what was."""
     namespace = run.board.task.namespace
-    return namespace.owner_id == run.account or namespace.name == run.namespace
+    return run.account in owners[namespace.pk] or namespace.name == run.namespace
 
 
 def _said(run: Run, called: Mapping[str, str]) -> Iterable[Said]:

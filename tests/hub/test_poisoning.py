@@ -121,6 +121,31 @@ def test_a_thousand_runs_on_tasks_of_ones_own_do_not_move_a_recommendation(hones
     assert recommended() == before
 
 
+def test_tasks_of_ones_organisation_are_ones_own(honest: list[User]) -> None:
+    before = recommended()
+    eve = make_user("eve")
+    make_prior(eve, "evil", function={"id": "word_ngrams", "config": {}})
+    theirs = make_organisation("evil-lab", admin=eve)
+    for number in range(3):
+        board = make_board(eve, f"lab-{number}")
+        Repository.objects.filter(pk=board.task_id).update(namespace=theirs)
+        make_run(Board.objects.for_cards().get(pk=board.pk), "eve/evil", 0.99, eve, address="198.51.100.1")
+
+    assert recommended() == before
+
+
+def test_two_accounts_do_not_vouch_for_each_others_own_tasks(honest: list[User]) -> None:
+    eve, mal = make_user("eve"), make_user("mal")
+    make_prior(eve, "evil", function={"id": "word_ngrams", "config": {}})
+    for number in range(8):
+        for who, address in ((eve, "198.51.100.1"), (mal, "192.0.2.1")):
+            board = make_board(who, f"own-{who.username}-{number}")
+            make_run(board, "eve/evil", 0.99, who, address=address)
+
+    # mal's tasks are not of the prior's namespace, nor eve's; still, each account owns all that it ran on.
+    assert not [one for one in past().outcomes if one.members == ("eve/evil#out",)]
+
+
 def test_of_a_prior_one_account_and_one_network_bring_a_share_at_most(honest: list[User]) -> None:
     eve, other = make_user("eve"), make_user("other")
     make_prior(eve, "new", function={"id": "word_ngrams", "config": {}})
