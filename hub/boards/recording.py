@@ -114,6 +114,14 @@ def ended(job_id: Any, why: str) -> None:
     )
 
 
+def abandoned() -> int:
+    """Fails runs that wait for a job that went with its account: they would keep their content off the board."""
+    waiting = Run.objects.filter(job=None, state=Run.State.WAITING)
+    return waiting.update(
+        state=Run.State.FAILED, problem="The account that asked for it was deleted.", finished_at=timezone.now()
+    )
+
+
 def _read(measured: Mapping[str, Any]) -> _Measured:
     try:
         told = _Measured.model_validate(measured)

@@ -93,7 +93,7 @@ def submit(*, board: Board, name: str, by: User, address: str) -> Run:
         edition = editions.edition_of(board, task.head, rows)
         same = board.runs.filter(edition=edition, content=content).exclude(state=Run.State.FAILED).first()
         if same is not None:
-            return same
+            return _back(same, found, by)
         lines.charge(board, user=by, network=network, namespace=found.namespace.name)
         run = Run.objects.create(
             board=board, owner=by, owner_name=by.username, account=by.pk, network=network, private=task.private,
@@ -104,6 +104,17 @@ def submit(*, board: Board, name: str, by: User, address: str) -> Run:
         spec = {"run": str(run.pk), "task": f"{task.full_name}@{task.head.oid}", "submission": name}
         run.job = jobs.start(kind=Job.Kind.VERIFY, spec=spec, owner=by)
         run.save(update_fields=["job"])
+    return run
+
+
+def _back(run: Run, submitted: Repository, by: User) -> Run:
+    """The run of the same content. A withdrawn one ranks again for whoever may withdraw it or change what they submit:
+    else anybody could keep a prior off a board for good, by submitting and withdrawing it first."""
+    if run.withdrawn_at is not None and (can(by, "withdraw", run) or can(by, "write", submitted)):
+        run.withdrawn_at, run.withdrawn_why = None, ""
+        run.save(update_fields=["withdrawn_at", "withdrawn_why"])
+        task = run.board.task
+        audit.record("run.restored", by=by, subject=run.submission, namespace=task.namespace, board=str(task))
     return run
 
 

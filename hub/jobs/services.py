@@ -275,6 +275,7 @@ def reap(*, wake_after: timedelta = _WAKE_AFTER) -> Reaped:
             Job.objects.filter(pk=job.pk).update(woken_at=now)
             queue.enqueue(job)
         woken += 1
+    recording.abandoned()
     return Reaped(requeued, failed, woken)
 
 

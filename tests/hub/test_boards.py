@@ -75,6 +75,16 @@ def measured(board: Board, name: str, by: User, *, address: str = HERE) -> Run:
     return run
 
 
+def whole(run: Run) -> Any:
+    """The open rows and the hidden ones, as its worker had them."""
+    from hub.repos.services import materialise
+    from priors.tasks import Task, held_out
+
+    assert run.hidden is not None and run.board.task.head is not None
+    task = Task.from_dir(materialise(run.board.task.head, scratch().parent / "whole"))
+    return held_out.beside(task, hidden.read(run.hidden, task, scratch().parent / "whole-hidden"))
+
+
 def test_a_run_is_measured_beside_its_placebos_and_says_what_it_was_measured_with(board: Board, ann: User) -> None:
     run = measured(board, "ann/word-ngrams", ann)
 
@@ -128,6 +138,7 @@ def test_hidden_rows_judge_and_nobody_is_told_more_than_the_ladder_says(board: B
     assert run.step > 0 and run.shown is not None
     assert abs(run.shown / run.step - round(run.shown / run.step)) < 1e-6 and abs(run.shown - run.mean) <= run.step
     assert ranking.ways(run) == {}
+    assert run.data == hidden.seal_of(board, whole(run).fingerprint.encode())  # else guesses at all rows can be checked
     told = jobs.Job.objects.get(pk=run.job_id)
     assert set(told.result) == {"board", "run", "shown"}
     assert "score" not in json.dumps([event.data for event in told.events.all()])

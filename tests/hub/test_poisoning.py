@@ -121,6 +121,30 @@ def test_a_thousand_runs_on_tasks_of_ones_own_do_not_move_a_recommendation(hones
     assert recommended() == before
 
 
+def test_withdrawing_somebodys_prior_does_not_keep_it_off_the_board(honest: list[User]) -> None:
+    ann, eve, zoe = honest[0], make_user("eve"), make_user("zoe")
+    board, prior = make_board(ann, "another"), Repository.objects.get(name="good")
+    run = make_run(board, "ann/good", 0.8, eve, content=submissions.content_of(prior))
+    submissions.withdraw(run, by=eve, why="not for you")
+
+    submissions.submit(board=board, name="ann/good", by=zoe, address="")
+    run.refresh_from_db()
+    assert run.withdrawn_why == "not for you"
+
+    assert submissions.submit(board=board, name="ann/good", by=ann, address="") == run
+    run.refresh_from_db()
+    assert run.withdrawn_at is None
+
+
+def test_a_run_whose_account_went_before_it_was_measured_does_not_wait_for_ever(honest: list[User]) -> None:
+    run = make_run(make_board(honest[0], "another"), "ann/good", 0.8, honest[1], state="waiting", job=None)
+
+    jobs.reap()
+
+    run.refresh_from_db()
+    assert run.state == "failed" and "account" in run.problem
+
+
 def test_tasks_of_ones_organisation_are_ones_own(honest: list[User]) -> None:
     before = recommended()
     eve = make_user("eve")

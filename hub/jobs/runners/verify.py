@@ -79,7 +79,7 @@ def _measured(row: Run, task: Task, found: Verified, seeds: list[int]) -> dict[s
     return {
         "run": str(row.pk),
         "edition": row.edition,
-        "data": task.fingerprint,
+        "data": task.fingerprint if row.hidden is None else hidden.seal_of(row.board, task.fingerprint.encode()),
         "metric": found.metric,
         "test_rows": found.test_rows,
         "ways": [_way(way, judged) for way in found.ways],
