@@ -232,7 +232,7 @@ def _said(run: Run, called: Mapping[str, str]) -> Iterable[Said]:
             ways[one.arm, one.submitted].append(one)
     for (arm, submitted), found in ways.items():
         mean = fmean(one.score for one in found)
-        score = run.shown if submitted and run.shown is not None else rounded(mean, run.step)
+        score = run.shown if submitted and run.shown is not None else rounded(mean, run.step or 0.0)
         half = rough(fmean(one.high - one.low for one in found) / 2)
         members = _called({member for one in found for member in one.members}, called)
         yield Said(task, members, arm, run.labels, 0, score, score - half, score + half, found[0].seconds)
