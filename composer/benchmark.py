@@ -26,6 +26,7 @@ from composer.cache import FeatureCache
 from composer.calibrate import calibrate
 from composer.choices import Cancelled, Member, Report, never, silent, within
 from composer.errors import Cancelled as Stopped
+from composer.known import known_of
 from composer.rank.probe import Array, Probe, Targets, gram, macro_f1, probe, solve
 from composer.rank.sets import search
 from composer.recommend import members_of, open_library, unit_kernel, unproven
@@ -270,7 +271,8 @@ class Arena:
         started = perf_counter()
         kernels: Mapping[str, Array] = {name: unit_kernel(unit, train) for name, unit in self.units.items()}
         trusted = [name for name, unit in self.units.items() if unit.trusted]
-        chosen = search(kernels, targets, trusted=trusted, unproven=unproven(self.offered)).chosen
+        known = known_of(self.offered.units, self.offered)
+        chosen = search(kernels, targets, trusted=trusted, unproven=unproven(self.offered), known=known).chosen
         score("recommended set", "recommended", members_of(chosen.weights, self.units), started)
         return scores
 

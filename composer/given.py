@@ -5,12 +5,12 @@
 
 Every member alone, all of them with equal parts, and mixtures between are compared and averaged over the evidence
 (composer.rank.sets): where the rows cannot tell members apart none is trusted alone, and where they can the best leads.
-Before the rows are seen members are as probable as other tasks make them (KNOWN), which 8 rows hardly change.
+Before the rows are seen members are as probable as other tasks make them (composer.known).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from time import perf_counter
@@ -20,6 +20,7 @@ from composer.assemble import Offer, Unit, offer
 from composer.blocks import Blocks
 from composer.cache import FeatureCache
 from composer.choices import Cancelled, Choice, Kind, Report, join_names, never, silent, within
+from composer.known import known_of
 from composer.rank.probe import gram, probe
 from composer.rank.rows import sample
 from composer.rank.sets import weigh
@@ -30,12 +31,6 @@ from priors.library import Library
 if TYPE_CHECKING:
     from priors.client import Hub
     from priors.tasks import Task
-
-
-KNOWN: Mapping[str, float] = {"fourier_features": 2.0, "quantile": 1.0, "rocket": 2.0}
-"""Function -> how much more probable than others that read the same column, as a logarithm. Of the first two 0 to 4
-were tried on 33 tables that are in no published one (docs/fitted-sets.md). Rocket beside series statistics is what
-published comparisons on over a hundred sets of series agree on (Middlehurst et al. 2024, "Bake off redux")."""
 
 
 def given(
@@ -93,15 +88,6 @@ def trusted_over(units: Sequence[Unit]) -> dict[str, list[str]]:
         for unit in units
         if unit.trusted
     }
-
-
-def known_of(units: Sequence[Unit], offered: Offer) -> dict[str, float]:
-    """What other tasks say of units, 0 for the best of those that read the same column: columns are not compared."""
-    functions = {unit.name: offered.manifests[unit.candidates[0]].function for unit in units}
-    found = {name: KNOWN.get(function.id, 0.0) if function else 0.0 for name, function in functions.items()}
-    column = {unit.name: unit.candidates[0].column for unit in units}
-    best = {at: max(found[name] for name in column if column[name] == at) for at in column.values()}
-    return {name: known - best[column[name]] for name, known in found.items()}
 
 
 def units_named(offered: Offer, name: str, task: Task) -> list[Unit]:

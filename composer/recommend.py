@@ -32,6 +32,7 @@ from composer.choices import (
 )
 from composer.errors import Cancelled as Stopped
 from composer.explain import CLEAR, explain
+from composer.known import known_of
 from composer.past import Past, history_at
 from composer.prospects import prospects
 from composer.race import Rows, by_loss, narrowed, race
@@ -137,7 +138,10 @@ def rank(
     trusted = [name for name, unit in units.items() if unit.trusted]
     if past is not None:
         trusted = past.leaders(trusted, {name: probe(by_unit[name], targets) for name in trusted})
-    found = search(by_unit, targets, trusted=trusted, unproven=unproven(offered, past), progress=report)
+    found = search(
+        by_unit, targets, trusted=trusted, unproven=unproven(offered, past),
+        known=known_of(offered.units, offered), progress=report,
+    )  # fmt: skip
     seconds = perf_counter() - started
 
     guess = chance(targets)

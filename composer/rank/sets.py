@@ -133,6 +133,7 @@ def search(
     *,
     trusted: Collection[str] = (),
     unproven: Collection[str] = (),
+    known: Weights = MappingProxyType({}),
     max_members: int = 5,
     seed: int = 0,
     progress: Progress | None = None,
@@ -145,6 +146,7 @@ def search(
     unproven  blocks of which nothing is known from elsewhere: they are never trusted, and have a part of the weight
               only where these rows say clearly (SURE) that it helps. Averaging gives a little weight to every block
               that does no harm, so that a network of random weights was in two thirds of all sets
+    known     as in `weigh`
 
     Scores every block alone and all pairs of the best; grows a set from the first leader while a block earns its place;
     then scores every leader with none, one or two of the joining blocks at all ratios, and averages these. Joining are
@@ -193,8 +195,9 @@ def search(
     tried = sorted(led, key=_loss)
     best_first = sorted(pool.values(), key=lambda one: _loss(one[0]))
     averaged = average(
-        [one for one, _ in best_first], len(small), max_members=max_members, costs=[cost for _, cost in best_first]
-    )
+        [one for one, _ in best_first], len(small), max_members=max_members, known=known,
+        costs=[cost for _, cost in best_first],
+    )  # fmt: skip
     whole = _earned(averaged, frozenset(unproven), leaders[0], kernels, targets)
     total = sum(grown.values())
     greedy = {name: weight / total for name, weight in grown.items()}

@@ -237,11 +237,17 @@ def test_a_block_of_which_nothing_is_known_is_taken_where_it_says_much():
     assert {"high bit", "low bit"} == set(found.chosen.weights)
 
 
-def test_an_unproven_block_alone_gives_way_to_the_start_unless_it_is_clearly_better():
-    kernels, targets = strangers(0)
-    found = search({"first": kernels["first"], "stranger": kernels["stranger"]}, targets, unproven=("stranger",))
+def test_an_unproven_block_beside_one_other_must_clearly_help_too():
+    """Two standard errors on 32 rows are passed by chance now and then, not often."""
+    kept = averaged = 0
+    for seed in range(20):
+        kernels, targets = strangers(seed)
+        del kernels["second"]
+        kept += "stranger" in search(kernels, targets, unproven=("stranger",)).chosen.weights
+        averaged += "stranger" in search(kernels, targets).chosen.weights
 
-    assert set(found.chosen.weights) == {"first"}
+    assert kept <= 3
+    assert averaged > 10
 
 
 def test_a_block_that_is_not_trusted_may_start_a_set_where_it_says_much_more():
@@ -252,3 +258,12 @@ def test_a_block_that_is_not_trusted_may_start_a_set_where_it_says_much_more():
     found = search(kernels, Targets.of_classes(labels, 4), trusted=("network",))
 
     assert found.averaged.weights["function"] > 0.7
+
+
+def test_what_other_tasks_say_decides_where_the_rows_do_not():
+    kernels, targets = strangers(1)
+    twins = {"first": kernels["first"], "twin": kernels["first"]}
+    alike = search(twins, targets).chosen.weights
+    known = search(twins, targets, known={"first": -3.0}).chosen.weights
+
+    assert known["twin"] > 0.6 > alike["twin"]
