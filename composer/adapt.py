@@ -189,7 +189,8 @@ def decide(
     kind: Kind = AUTO if mode == "auto" else "full" if mode == "full" else "lora"
     candidate = leading_network(choice, offered)
     if candidate is None:
-        return _impossible(mode, f"{choice.name} has no network that can be adapted")
+        what = "what is recommended, no prior," if choice.kind == "none" else choice.name
+        return _impossible(mode, f"{what} has no network that can be adapted")
     share = sum(member.weight for member in choice.members if member.candidate.ref == candidate.ref)
     if mode == "auto" and share < LEAST_PART:
         return _frozen(f"{candidate.ref.name} has only {share:.0%} of the set")
