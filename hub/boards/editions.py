@@ -17,9 +17,14 @@ _WORDS = ("README.md",)  # an edited card is not another task
 
 
 def edition_of(board: Board, commit: Commit, hidden: HiddenRows | None) -> str:
-    """A hash of the task's files, the hidden rows, and how the board judges."""
+    """A hash of the task's files, the hidden rows, and how the board judges.
+
+    While a task is private its runs are others than after: whoever submits the same content later must not be told of a
+    run that they may not see.
+    """
     files = sorted((entry.path, entry.sha256) for entry in repos.files(commit) if entry.path not in _WORDS)
     said = [PROTOCOL, files, hidden.seal if hidden else "", board.labels, board.draws, board.test_rows]
+    said += ["private"] * board.task.private
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 

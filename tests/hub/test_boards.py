@@ -100,6 +100,19 @@ def test_a_run_is_measured_beside_its_placebos_and_says_what_it_was_measured_wit
     assert len(run.facts["seeds"]) == 64  # a hash of them: who submits neither chooses nor knows the seeds
 
 
+def test_a_run_of_a_private_time_is_nobody_elses_when_the_task_opens(board: Board, ann: User) -> None:
+    bob = make_user("bob")
+    Repository.objects.filter(name="rows").update(private=True)
+    board = Board.objects.select_related("task").get(pk=board.pk)
+    kept = submissions.submit(board=board, name="ann/word-ngrams", by=ann, address=HERE)
+    Repository.objects.filter(name="rows").update(private=False)
+    board = Board.objects.select_related("task").get(pk=board.pk)
+
+    found = submissions.submit(board=board, name="ann/word-ngrams", by=bob, address=THERE)
+
+    assert kept.private and not found.private and found.pk != kept.pk and found.owner == bob
+
+
 def test_the_same_content_under_another_name_is_the_same_run(board: Board, ann: User) -> None:
     bob = make_user("bob")
     make_prior(bob, "words-anew", function={"id": "word_ngrams", "config": {}})
