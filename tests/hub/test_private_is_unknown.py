@@ -43,12 +43,16 @@ def test_no_other_way_of_asking_tells_what_is_private_apart(matrix: World, row: 
 
 def told(response: Answer, name: str) -> tuple[dict[str, str], bytes]:
     """Everything a response says, with the repository's name taken out of it, and what is new in each response."""
-    headers = {key: value.replace(f"/{name}", "/NAME") for key, value in response.headers.items()}
+    headers = {
+        key: re.sub(r"runs/[\w-]{36}", "runs/ID", value.replace(f"/{name}", "/NAME"))
+        for key, value in response.headers.items()
+    }
     for changing in ("Content-Length", "RateLimit"):
         headers.pop(changing, None)
     content = response.content.replace(f"lab/{name}".encode(), b"lab/NAME").replace(
         f"lab%2F{name}".encode(), b"lab/NAME"
     )
     content = re.sub(rb"results(/|%2F)\d+", b"results/ID", content)
+    content = re.sub(rb"runs(/|%2F)[\w-]{36}", b"runs/ID", content)
     content = re.sub(rb'name="csrfmiddlewaretoken" value="\w+"', b"", content)
     return headers, re.sub(rb'"X-CSRFToken": "\w+"|X-CSRFToken&quot;: &quot;\w+', b"", content)

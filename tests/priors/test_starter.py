@@ -137,7 +137,9 @@ def test_a_network_builds_all_its_taps_from_its_file_and_counts_its_parameters(l
 @pytest.mark.parametrize("function", FUNCTION_PRIORS, ids=lambda function: function.name)
 def test_a_function_prior_says_its_whole_config_and_the_type_it_gives(library, function):
     manifest = prior(library, function.name).manifest
-    assert dict(manifest.definition.config) == find_function(function.function)({}).config.model_dump(mode="json")
+    assert dict(manifest.definition.config) == find_function(function.function)(function.config).config.model_dump(
+        mode="json"
+    )
     assert manifest.files == {}
     assert manifest.parameters == 0
 
