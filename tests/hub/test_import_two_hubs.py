@@ -21,7 +21,7 @@ from priors.client import Cache, Hub
 from tests.factories import function_manifest, make_user, sha256
 from tests.live import LiveHub
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]  # test_import.py has a hub made up
 
 CARD = b"---\nlicense: mit\nlanguage: [de]\n---\n# Copied\n"
 

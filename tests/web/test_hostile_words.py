@@ -61,6 +61,7 @@ def shown(ada: User) -> list[str]:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_hostile_words_only_show(
     ada: User, shown: list[str], live_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
