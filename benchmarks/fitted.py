@@ -29,9 +29,10 @@ from composer.cache import FeatureCache
 from composer.choices import Candidate
 from composer.given import trusted_over, units_named
 from composer.known import known_of
-from composer.rank.probe import Targets, gram, probe, solve
+from composer.rank.probe import gram, probe, solve
 from composer.rank.sets import mix, weigh
 from composer.recommend import unit_kernel
+from composer.targets import targets_of
 from priors.errors import BadTask
 from priors.tasks import Task
 
@@ -109,8 +110,7 @@ def judge(
 ) -> dict[str, Any]:
     """{"scores": accuracy of every way on the test rows, "weights": of the members}."""
     rows, n = np.concatenate([train, test]), len(train)
-    groups = None if task.groups is None else task.groups[train]
-    targets = Targets.of_classes(task.y[train], len(task.labels)).grouped(groups)
+    targets = targets_of(task, train)
     made = blocks.fitted(train, rows)
     known = {candidate: gram(block[:n]) for candidate, block in made.items()}
     asked = {candidate: _cross(block, n) for candidate, block in made.items()}

@@ -26,11 +26,10 @@ from composer.cache import FeatureCache
 from composer.calibrate import calibrate
 from composer.choices import Cancelled, Member, Report, never, silent, within
 from composer.errors import Cancelled as Stopped
-from composer.known import known_of
-from composer.rank.probe import Array, Probe, Targets, gram, macro_f1, probe, solve
-from composer.rank.sets import search
-from composer.recommend import members_of, open_library, unit_kernel, unproven
+from composer.rank.probe import Array, Probe, gram, macro_f1, probe, solve
+from composer.recommend import find_sets, members_of, open_library, unit_kernel
 from composer.suspect import suspicions
+from composer.targets import targets_of
 from priors.errors import BadTask
 from priors.library import Library
 
@@ -237,7 +236,7 @@ class Arena:
         self, labelled: NDArray[np.int64], test: NDArray[np.int64], *, only: set[str] | None = None
     ) -> dict[str, _Score]:
         """Scores by row name; `only` leaves out other singles, and everything that is not in the curve."""
-        targets = self.targets(labelled)
+        targets = targets_of(self.task, labelled)
         rows = np.concatenate([labelled, test])
         n = len(labelled)
         made = self.blocks.fitted(labelled, rows)
@@ -270,20 +269,9 @@ class Arena:
             score("everything concatenated", "all", every, perf_counter())
         started = perf_counter()
         kernels: Mapping[str, Array] = {name: unit_kernel(unit, train) for name, unit in self.units.items()}
-        trusted = [name for name, unit in self.units.items() if unit.trusted]
-        known = known_of(self.offered.units, self.offered)
-        chosen = search(kernels, targets, trusted=trusted, unproven=unproven(self.offered), known=known).chosen
+        chosen = find_sets(self.offered, kernels, targets).chosen
         score("recommended set", "recommended", members_of(chosen.weights, self.units), started)
         return scores
-
-    def targets(self, labelled: NDArray[np.int64]) -> Targets:
-        """What the rows `labelled` teach."""
-        groups = None if self.groups is None else self.groups[labelled]
-        if self.task.kind == "regression":
-            return Targets.of_values(self.y[labelled].astype(np.float64)).grouped(groups)
-        if self.task.kind == "multilabel":
-            return Targets.of_sets(self.y[labelled]).grouped(groups)
-        return Targets.of_classes(self.y[labelled], len(self.task.labels)).grouped(groups)
 
     def said(self, scores: Array, found: Probe) -> NDArray[Any]:
         """What scores (m, C) of a head say, in the form of `Task.y`."""

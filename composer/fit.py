@@ -40,8 +40,9 @@ from composer.nested import resolver
 from composer.rank.head import ridge, ridge_at
 from composer.rank.history import History
 from composer.rank.probe import Probe, Targets, mean_average_precision
-from composer.recommend import open_library, read_targets, recommend, to_learn_from
+from composer.recommend import open_library, recommend
 from composer.schedule import only_deltas_descend
+from composer.targets import read_targets, to_learn_from
 from priors.errors import BadTask
 from priors.library import Library
 

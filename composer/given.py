@@ -24,7 +24,8 @@ from composer.known import known_of
 from composer.rank.probe import gram, probe
 from composer.rank.rows import sample
 from composer.rank.sets import weigh
-from composer.recommend import MAX_ROWS, judged, members_of, open_library, read_targets, to_learn_from, unit_kernel
+from composer.recommend import MAX_ROWS, judged, members_of, open_library, unit_kernel
+from composer.targets import read_targets, to_learn_from
 from priors.errors import BadTask
 from priors.library import Library
 

@@ -237,7 +237,8 @@ def _rest(targets: Targets, known: Array, factor: float) -> Targets:
     """What heads must predict beside what is known, in units of the target's spread."""
     values = targets.matrix[:, 0] * targets.spread + targets.mean
     rest = (values - known * targets.spread) / factor
-    return replace(Targets.of_values(rest), groups=targets.groups, weights=targets.weights)
+    left = Targets.of_values(rest)
+    return replace(targets, matrix=left.matrix, mean=left.mean, spread=left.spread)
 
 
 def _beside(rest: Probe, known: Array, targets: Targets, lowered: Lowered, ending: Ending) -> Probe:

@@ -32,7 +32,7 @@ from composer.choices import (
 )
 from composer.errors import Cancelled as Stopped
 from composer.explain import CLEAR, explain
-from composer.known import known_of
+from composer.known import followers, known_of
 from composer.past import Past, history_at
 from composer.prospects import prospects
 from composer.race import Rows, by_loss, narrowed, race
@@ -42,7 +42,7 @@ from composer.rank.rows import sample
 from composer.rank.sets import Scored, Search, Weights, mix, search
 from composer.rank.starter import starter_priors
 from composer.suspect import suspicions
-from priors.errors import BadTask
+from composer.targets import read_targets, to_learn_from
 from priors.library import Library
 
 if TYPE_CHECKING:
@@ -135,13 +135,7 @@ def rank(
     started = perf_counter()
     units = {unit.name: unit for unit in offered.units}
     by_unit = {name: unit_kernel(unit, kernels) for name, unit in units.items()}
-    trusted = [name for name, unit in units.items() if unit.trusted]
-    if past is not None:
-        trusted = past.leaders(trusted, {name: probe(by_unit[name], targets) for name in trusted})
-    found = search(
-        by_unit, targets, trusted=trusted, unproven=unproven(offered, past),
-        known=known_of(offered.units, offered), progress=report,
-    )  # fmt: skip
+    found = find_sets(offered, by_unit, targets, past, report)
     seconds = perf_counter() - started
 
     guess = chance(targets)
@@ -179,6 +173,20 @@ def rank(
     )
 
 
+def find_sets(
+    offered: Offer, by_unit: Mapping[str, Array], targets: Targets, past: Past | None = None, report: Report = silent
+) -> Search:
+    """The sets of units that the evidence speaks for, given the Gram matrix (n, n) of every unit, with what is known of
+    units before a row is seen."""
+    trusted = [unit.name for unit in offered.units if unit.trusted]
+    if past is not None:
+        trusted = past.leaders(trusted, {name: probe(by_unit[name], targets) for name in trusted})
+    return search(
+        by_unit, targets, trusted=trusted, followers=followers(offered), unproven=unproven(offered, past),
+        known=known_of(offered.units, offered), progress=report,
+    )  # fmt: skip
+
+
 def unproven(offered: Offer, past: Past | None = None) -> list[str]:
     """The units whose prior neither the past nor the starter history knows; none where nothing of the offer is known,
     for then nothing sets them apart."""
@@ -200,35 +208,6 @@ def members_of(weights: Weights, units: Mapping[str, Unit]) -> tuple[Member, ...
         for candidate in units[name].candidates
     ]
     return tuple(sorted(found, key=lambda member: -member.weight))
-
-
-def to_learn_from(task: Task) -> Task:
-    """The labelled rows that may be learned from: those of the split "train" where the data came with one."""
-    return task.subset(task.splits["train"]) if "train" in task.splits else task
-
-
-def read_targets(task: Task) -> Targets:
-    """The targets of the labelled rows. Raises BadTask for rows that leave-one-out cannot judge."""
-    if task.groups is not None and len(set(task.groups)) == 1:
-        raise BadTask(f"every row of {task.name} has one value of {task.group!r}. Group by another column, or by none.")
-    if task.kind == "regression":
-        if len(task) < 4:
-            raise BadTask(f"{task.name} has {len(task)} labelled rows. Give at least 4 for a number to predict.")
-        return Targets.of_values(np.asarray(task.y, dtype=np.float64)).grouped(task.groups)
-    if task.kind == "multilabel":
-        for label, count in zip(task.labels, task.y.sum(axis=0), strict=True):
-            if not 1 < count < len(task) - 1:
-                raise BadTask(
-                    f"label {label!r} of {task.name} stands on {count} of {len(task)} labelled rows. A label needs two "
-                    "rows that have it and two that do not."
-                )
-        return Targets.of_sets(task.y).grouped(task.groups)
-    counts = np.bincount(task.y, minlength=len(task.labels))
-    for label, count in zip(task.labels, counts, strict=True):
-        if count < 2:
-            rows = "no labelled row" if count == 0 else "one labelled row"
-            raise BadTask(f"class {label!r} of {task.name} has {rows}. Label at least 2 of it, or leave the class out.")
-    return Targets.of_classes(np.asarray(task.y, dtype=np.int64), len(task.labels)).grouped(task.groups)
 
 
 def open_library(library: Library | None, hub: Hub | None) -> Library:

@@ -32,6 +32,7 @@ from composer.nested import resolver
 from composer.placebo import without_knowledge
 from composer.rank.probe import gram, probe, solve
 from composer.recommend import judged
+from composer.targets import targets_of
 from priors.errors import BadManifest, BadTask
 from priors.library import Library
 from priors.manifest import PriorRef
@@ -212,7 +213,7 @@ class _Judge:
     def simple(self, train: NDArray[np.int64], test: NDArray[np.int64], score: _Table) -> None:
         """No prior, the best single one by leave-one-out on the drawn rows, everything in equal parts."""
         self.plain(train, test, score)
-        arena, targets, started = self.arena, self.arena.targets(train), perf_counter()
+        arena, targets, started = self.arena, targets_of(self.task, train), perf_counter()
         made = self.blocks.fitted(train, np.concatenate([train, test]))
         kernels = {candidate: gram(block[: len(train)]) for candidate, block in made.items()}
         probes = {candidate: probe(kernel, targets) for candidate, kernel in kernels.items()}

@@ -4,8 +4,8 @@ with the product's head and scored on the others."""
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -19,6 +19,7 @@ from composer.choices import Candidate
 from composer.rank.history import Arm, Outcome
 from composer.rank.probe import Array, Probe, Targets, gram, hits_of, probe, solve
 from composer.rank.sets import GIVEN_RATIOS, GIVEN_TEMPER, JOINING, Scored, average, mix
+from composer.targets import penalty_spread
 from priors.tasks import Draw
 
 MOST_IN_SETS = 320
@@ -75,8 +76,9 @@ class Judge:
     truth: Targets
 
     @classmethod
-    def of(cls, problem: Problem, labels: int, number: int, drawn: Draw) -> Judge:
-        return cls(problem, labels, number, targets_of(problem, drawn.train), targets_of(problem, drawn.test))
+    def of(cls, problem: Problem, labels: int, number: int, drawn: Draw, modalities: Collection[str] = ()) -> Judge:
+        learned, truth = (targets_of(problem, rows, modalities) for rows in (drawn.train, drawn.test))
+        return cls(problem, labels, number, learned, truth)
 
     def run(self, members: tuple[str, ...], arm: Arm, grams: Grams, found: Probe | None = None) -> Ran:
         """The arm's score on the rows that were not drawn, with its 95 % interval over those rows."""
@@ -115,12 +117,12 @@ class Judge:
         return Probe(self.truth, found.penalty, found.sharpness, scores, losses, hits), said.astype(np.float16)
 
 
-def targets_of(problem: Problem, rows: NDArray[np.int64]) -> Targets:
-    """The targets of some rows of a problem."""
+def targets_of(problem: Problem, rows: NDArray[np.int64], modalities: Collection[str] = ()) -> Targets:
+    """The targets of some rows of a problem about a source of these modalities."""
     groups = None if problem.groups is None else np.asarray(problem.groups)[rows]
-    if problem.is_number:
-        return Targets.of_values(problem.y[rows]).grouped(groups)
-    return Targets.of_classes(problem.y[rows], len(problem.labels)).grouped(groups)
+    y = problem.y[rows]
+    found = Targets.of_values(y) if problem.is_number else Targets.of_classes(y, len(problem.labels))
+    return replace(found, penalty_spread=penalty_spread(modalities)).grouped(groups)
 
 
 def candidate_name(candidate: Candidate) -> str:
@@ -144,7 +146,7 @@ def run_cell(arena: Arena, problem: Problem, labels: int, number: int, *, sets: 
     Raises BadTask when the problem has too few rows for the draw.
     """
     drawn = problem.draw(labels, number)
-    judge = Judge.of(problem, labels, number, drawn)
+    judge = Judge.of(problem, labels, number, drawn, {m.modality for m in arena.tried.manifests.values()})
     train, n = problem.rows[drawn.train], len(drawn.train)
     rows = np.concatenate([train, problem.rows[drawn.test]])
     grams = {c: Grams.of(block, n) for c, block in arena.blocks.fitted(train, rows).items()}

@@ -133,7 +133,7 @@ def _choose(
             continue
         if len(drawn.train) > MOST_IN_SETS:
             continue
-        judge = Judge.of(problem, labels, number, drawn)
+        judge = Judge.of(problem, labels, number, drawn, task.modalities)
         train, n = problem.rows[drawn.train], len(drawn.train)
         rows = np.concatenate([train, problem.rows[drawn.test]])
         grams = {c: Grams.of(block, n) for c, block in blocks.fitted(train, rows).items()}

@@ -109,7 +109,7 @@ def _of_source(
             raise Stopped
         problem, drawn = _drawn([problems[(number + i) % len(problems)] for i in range(len(problems))], number)
         train = problem.rows[drawn.train]
-        targets = targets_of(problem, drawn.train)
+        targets = targets_of(problem, drawn.train, source.task.modalities)
         kernels = {candidate: gram(block) for candidate, block in blocks.fitted(train, train).items()}
         task = source.task_of(problem).subset(drawn.train)
         bare = gram(plain.fitted(train, train)[0])

@@ -12,8 +12,11 @@ from composer.rank.probe import Targets, gram, probe
 from composer.rank.sets import Scored, mix, search
 from priors.manifest import PriorRef
 
-RNG = np.random.default_rng(0)
 LABELS = np.arange(80) % 4
+
+
+def noise(*shape: int, seed: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape)
 
 
 def unit(name: str, column: str = "text") -> Unit:
@@ -23,9 +26,9 @@ def unit(name: str, column: str = "text") -> Unit:
 def world(targets: Targets | None = None):
     """One block that knows half of the classes, one that knows the other half, and their copy from another column."""
     blocks = {
-        "high (text)": np.eye(2)[LABELS // 2] + 0.3 * RNG.normal(size=(80, 2)),
-        "low (text)": np.eye(2)[LABELS % 2] + 0.3 * RNG.normal(size=(80, 2)),
-        "noise (text)": RNG.normal(size=(80, 5)),
+        "high (text)": np.eye(2)[LABELS // 2] + 0.3 * noise(80, 2, seed=1),
+        "low (text)": np.eye(2)[LABELS % 2] + 0.3 * noise(80, 2, seed=2),
+        "noise (text)": noise(80, 5, seed=3),
     }
     units = {f"{name} (text)": unit(name) for name in ("high", "low", "noise")}
     return {name: gram(block) for name, block in blocks.items()}, targets or Targets.of_classes(LABELS, 4), units
@@ -39,7 +42,7 @@ def choice(name: str, expected: float, high: float) -> Choice:
 @pytest.mark.parametrize("kind", ["classes", "number", "labels"])
 def test_terms_add_up_to_the_expected_score(kind):
     several = np.stack([LABELS % 2, LABELS // 2], axis=1)
-    number = Targets.of_values(LABELS % 2 + LABELS // 2 + 0.1 * RNG.normal(size=80))
+    number = Targets.of_values(LABELS % 2 + LABELS // 2 + 0.1 * noise(80))
     kernels, targets, units = world({"classes": None, "number": number, "labels": Targets.of_sets(several)}[kind])
     found = search(kernels, targets)
     plain, single = probe(kernels["noise (text)"], targets), found.singles[0].probe
@@ -57,7 +60,7 @@ def test_terms_add_up_to_the_expected_score(kind):
 
 def test_a_credit_is_the_drop_of_the_set_without_the_prior_in_all_columns():
     kernels, targets, units = world()
-    kernels["high (title)"] = gram(np.eye(2)[LABELS // 2] + 0.3 * RNG.normal(size=(80, 2)))
+    kernels["high (title)"] = gram(np.eye(2)[LABELS // 2] + 0.3 * noise(80, 2, seed=4))
     units["high (title)"] = unit("high", "title")
     weights = {"high (text)": 0.4, "high (title)": 0.2, "low (text)": 0.4}
     chosen = Scored(weights, probe(mix(kernels, weights), targets))

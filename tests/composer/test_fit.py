@@ -25,6 +25,7 @@ from composer.lock import Lock
 from composer.rank.probe import Targets, gram, probe, solve
 from composer.rank.rows import folds
 from composer.recommend import recommend
+from composer.targets import targets_of
 from priors.errors import BadTable, BadTask
 from priors.library import resolver
 from priors.tasks import Task
@@ -169,7 +170,7 @@ def test_the_model_predicts_what_the_benchmark_computed_for_the_same_draw_and_se
     rows = np.concatenate([drawn.train, drawn.test])
     made, n = blocks.fitted(drawn.train, rows), len(drawn.train)
     block = np.hstack([m.weight**0.5 * made[m.candidate] for m in chosen.members]).astype(np.float64)
-    targets = arena.targets(drawn.train)
+    targets = targets_of(task, drawn.train)
     kernel = block[:n] @ block[:n].T
     dual, intercept = solve(kernel, targets.matrix, probe(kernel, targets).penalty)
     scores = block[n:] @ block[:n].T @ dual + intercept

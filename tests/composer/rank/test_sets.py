@@ -258,6 +258,10 @@ def test_a_block_that_is_not_trusted_may_start_a_set_where_it_says_much_more():
     found = search(kernels, Targets.of_classes(labels, 4), trusted=("network",))
 
     assert found.averaged.weights["function"] > 0.7
+    held = search(kernels, Targets.of_classes(labels, 4), trusted=("network",), followers=("function",))
+    assert held.averaged.weights["function"] < 0.4
+    alone = search({"function": good}, Targets.of_classes(labels, 4), followers=("function",))
+    assert alone.chosen.weights == {"function": 1.0}
 
 
 def test_what_other_tasks_say_decides_where_the_rows_do_not():
