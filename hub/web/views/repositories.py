@@ -34,6 +34,7 @@ from hub.web.forms import PredictForm
 from hub.web.own import predict_file
 from hub.web.pages import find_repository, page, repository_bar
 from hub.web.present import facts_of, find_ranking, ranking_view, short_report
+from hub.web.starter import brought
 from priors.tasks.spec import parse_task
 
 _MAX_JSON = 16 << 20
@@ -128,6 +129,7 @@ def _prior(request: HttpRequest, repository: Repository, commit: Commit, files: 
         "identity": prior.identity if prior and prior.commit_id == commit.pk else "",
         "results": [(result, short_report(result.report)) for result in results],
         "verified": verified(repository, actor=request.user),
+        "starter": brought(repository),
     }
 
 
