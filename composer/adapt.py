@@ -340,7 +340,7 @@ def _verdict(
     }
     prior = candidate.name
     gap = probes[0].losses - chosen.losses
-    gain, error = targets.mean_of(gap), targets.standard_error(gap)
+    gain, error = targets.mean_and_error(gap)
     if mode == "auto" and gain < max(_least(targets), NOISE * error):
         losses_shown = f"{probes[0].loss:.3f} frozen, {chosen.loss:.3f} with it, give or take {error:.3f}"
         why = f"adapting {prior} does not lower the cross-validated loss enough to be worth it ({losses_shown})"

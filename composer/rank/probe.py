@@ -44,6 +44,9 @@ CUT = 0.5
 NORMAL_95 = 1.96
 """Standard errors on both sides of a mean that hold 95 % of a normal distribution."""
 
+_ROUNDED = 1e-12
+"""A standard error below it is none, but for rounding."""
+
 
 @dataclass(frozen=True)
 class Targets:
@@ -134,6 +137,11 @@ class Targets:
             return float("inf")
         return float(np.sqrt(np.square(sums).sum() * observations / (observations - 1)) / len(values))
 
+    def mean_and_error(self, values: Array) -> tuple[float, float]:
+        """`mean_of` values (n,), and its standard error: rows that count more have a larger part in it."""
+        mean = self.mean_of(values)
+        return mean, self.standard_error(values if self.weights is None else self.weights * (values - mean))
+
 
 @dataclass(frozen=True)
 class Probe:
@@ -167,17 +175,19 @@ class Probe:
         return float(self.hits.mean())
 
     @property
-    def interval(self) -> tuple[float, float]:
-        """The 95 % interval of `score`; that of an accuracy lies in [0, 1] and is never a point."""
-        score, n = self.score, len(self.hits)
+    def error(self) -> float:
+        """The standard error of `score`; infinite where all rows are of one group."""
         if self.targets.sets:
-            return f1_interval(self.targets.matrix, self.scores > CUT)
+            return f1_error(self.targets.matrix, self.scores > CUT, self.targets.groups)
         error = self.targets.standard_error(self.hits)
-        if self.targets.is_number:
-            return score - NORMAL_95 * error, min(score + NORMAL_95 * error, 1.0)
-        # 20 of 20 right is not certainty: two successes and two failures more, as Agresti & Coull 1998 add them.
-        error = max(error, float(np.sqrt((score + 2 / n) * (1 - score + 2 / n) / (n + 4))))
-        return max(score - NORMAL_95 * error, 0.0), min(score + NORMAL_95 * error, 1.0)
+        return error if self.targets.is_number else max(error, _least_error(self.score, len(self.hits)))
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of `score`; that of an accuracy or F1 lies in [0, 1] and is never a point."""
+        score, half = self.score, NORMAL_95 * self.error
+        low = score - half if self.targets.is_number else max(score - half, 0.0)
+        return low, min(score + half, 1.0)
 
 
 def score_gap(better: Probe, other: Probe) -> tuple[float, float]:
@@ -185,8 +195,7 @@ def score_gap(better: Probe, other: Probe) -> tuple[float, float]:
     targets = better.targets
     gap = better.score - other.score
     if targets.sets:
-        truth = targets.matrix
-        parts = [f1_left_out(truth, one.scores > CUT) for one in (better, other)]
+        parts = [f1_left_out(targets.matrix, one.scores > CUT, targets.groups) for one in (better, other)]
         return gap, jackknife_error(parts[0] - parts[1])
     return gap, targets.standard_error(better.hits - other.hits)
 
@@ -301,7 +310,7 @@ def chance(targets: Targets) -> Array:
     """
     mean = targets.matrix.mean(axis=0)
     if targets.sets:
-        return np.asarray(-(np.log(mean) * targets.matrix + np.log(1 - mean) * (1 - targets.matrix)).sum(axis=1))
+        return np.asarray(-np.log(np.where(targets.matrix > CUT, mean, 1 - mean)).sum(axis=1))
     if targets.labels is None:
         return np.asarray((targets.matrix[:, 0] - mean[0]) ** 2)
     return np.asarray(-np.log(mean[targets.labels]))
@@ -332,25 +341,51 @@ def mean_average_precision(truth: NDArray[np.generic], scores: Array) -> float:
     return float(np.mean(found)) if found else float("nan")
 
 
-def f1_left_out(truth: NDArray[np.generic], said: NDArray[np.generic]) -> Array:
-    """(n,) macro F1 without each row."""
+def f1_left_out(
+    truth: NDArray[np.generic], said: NDArray[np.generic], groups: NDArray[np.int64] | None = None
+) -> Array:
+    """(n,) macro F1 without each row, or (m,) without each of the m groups that rows (n,) are of."""
     have, given = truth.astype(np.bool_), said.astype(np.bool_)
-    both, either = have & given, have.astype(np.int64) + given.astype(np.int64)
+    both, either = (have & given).astype(np.int64), have.astype(np.int64) + given.astype(np.int64)
+    if groups is not None:
+        numbers = np.unique(groups, return_inverse=True)[1]
+        both, either = (_summed(part, numbers) for part in (both, either))
     without = 2 * (both.sum(axis=0) - both) / np.maximum(either.sum(axis=0) - either, 1)  # (n, K)
     return np.asarray(without.mean(axis=1))
 
 
+def _summed(values: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(m, K) the sums of values (n, K) over rows of one number."""
+    found = np.zeros((int(numbers.max()) + 1, values.shape[1]), dtype=np.int64)
+    np.add.at(found, numbers, values)
+    return found
+
+
 def jackknife_error(left_out: Array) -> float:
-    """The standard error of a statistic from its values (n,) without each row (Efron & Stein 1981, "The jackknife")."""
+    """The standard error of a statistic from its values (n,) without each observation (Efron & Stein 1981, "The
+    jackknife"); infinite for fewer than two."""
     n = len(left_out)
+    if n < 2:
+        return float("inf")
     return float(np.sqrt((n - 1) / n * np.square(left_out - left_out.mean()).sum()))
 
 
+def f1_error(truth: NDArray[np.generic], said: NDArray[np.generic], groups: NDArray[np.int64] | None = None) -> float:
+    """The standard error of macro F1 by leaving out one row, or group of rows, at a time."""
+    left_out = f1_left_out(truth, said, groups)
+    error = jackknife_error(left_out)
+    return error if error > _ROUNDED else _least_error(macro_f1(truth, said), len(left_out))
+
+
 def f1_interval(truth: NDArray[np.generic], said: NDArray[np.generic]) -> tuple[float, float]:
-    """The 95 % interval of macro F1 by leaving out one row at a time."""
-    error = NORMAL_95 * jackknife_error(f1_left_out(truth, said))
-    score = macro_f1(truth, said)
-    return max(score - error, 0.0), min(score + error, 1.0)
+    """The 95 % interval of macro F1 over rows that have nothing to do with each other."""
+    score, half = macro_f1(truth, said), NORMAL_95 * f1_error(truth, said)
+    return max(score - half, 0.0), min(score + half, 1.0)
+
+
+def _least_error(score: float, rows: int) -> float:
+    """20 of 20 right is not certainty: two successes and two failures more, as Agresti & Coull 1998 add them."""
+    return float(np.sqrt((score + 2 / rows) * (1 - score + 2 / rows) / (rows + 4)))
 
 
 def _scale(kernel: Array) -> float:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from composer.rank.head import ridge
-from composer.rank.probe import PENALTIES, SHARPNESS, Targets, chance, gram, press, probe, solve
+from composer.rank.probe import PENALTIES, SHARPNESS, Probe, Targets, chance, gram, press, probe, score_gap, solve
 from composer.rank.rows import sample
 
 SETTINGS = settings(max_examples=25, deadline=None)
@@ -220,11 +220,52 @@ def test_standard_errors_sum_within_groups_first():
     assert targets.standard_error(np.ones(6)) == 0
 
 
+def test_macro_f1_of_groups_is_as_sure_as_there_are_groups():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(10), 20)
+    truth = rng.random((200, 4)) < 0.5
+    right = (np.arange(10) % 2 == 0)[groups]  # whole groups are told rightly, or not at all
+    said = np.where(right[:, None], truth, ~truth).astype(np.float64)
+    targets = Targets.of_sets(truth.astype(np.int64))
+    alone, together = (
+        Probe(some, 1.0, 1.0, said, np.zeros(200), np.zeros(200)) for some in (targets, targets.grouped(groups))
+    )
+
+    assert together.score == alone.score
+    assert together.error > 3 * alone.error
+    assert together.error == pytest.approx(0.5 / np.sqrt(9), rel=0.1)  # ten observations of about 0 or 1
+    other = Probe(together.targets, 1.0, 1.0, truth.astype(np.float64), np.zeros(200), np.zeros(200))
+    assert score_gap(other, together)[1] == pytest.approx(together.error)
+    assert np.isinf(Probe(targets.grouped(np.zeros(200)), 1.0, 1.0, said, np.zeros(200), np.zeros(200)).error)
+
+
+def test_a_label_that_the_rows_lack_is_guessed_rightly():
+    sets = np.array([[1, 0, 1], [0, 0, 1], [1, 0, 1], [0, 0, 1]])
+
+    np.testing.assert_allclose(chance(Targets.of_sets(sets)), np.full(4, np.log(2)))
+
+
+def test_the_error_of_a_weighted_mean_is_that_of_the_rows_that_count():
+    rng = np.random.default_rng(0)
+    labels = (np.arange(400) < 20).astype(np.int64)
+    targets = Targets.of_classes(labels, 2).balanced()
+    draws = [targets.mean_of(rng.normal(size=400) * np.where(labels == 1, 3.0, 0.1)) for _ in range(500)]
+    mean, error = targets.mean_and_error(rng.normal(size=400) * np.where(labels == 1, 3.0, 0.1))
+
+    assert abs(mean) < 3 * error
+    assert error == pytest.approx(np.std(draws), rel=0.3)
+
+
 def test_intervals_hold_the_score_and_twenty_of_twenty_is_not_certain():
     labels = np.arange(20) % 2
     perfect = probe(gram(np.eye(2)[labels]), Targets.of_classes(labels, 2))
     assert perfect.score == 1
     low, high = perfect.interval
+    assert 0.7 < low < 0.95
+    assert high == 1
+    assert perfect.error > (1 - low) / 2.1  # of both sides, though the interval ends at 1
+    sets = Targets.of_sets(np.eye(2, dtype=np.int64)[labels])
+    low, high = Probe(sets, 1.0, 1.0, sets.matrix, np.zeros(20), np.ones(20)).interval
     assert 0.7 < low < 0.95
     assert high == 1
 
