@@ -44,13 +44,15 @@ def explain(
     kernels        of the units;  plain, single: probes without a prior and of the best single block
     names          of the chosen set and of the best single block
     choices        the recommended one first, then the others;  ways: what adapting may bring
+
+    Where no prior is recommended the terms end with the plain baseline, and no prior has a credit.
     """
-    chosen = found.chosen
+    chosen, helps = found.chosen, choices[0].kind != "none"
     text, rows = would_change(chosen.probe, single, plain, names)
     probes = {name: probe(kernel, targets) for name, kernel in kernels.items()} if past else {}
     return Explanation(
-        parts=parts_of(found, kernels, targets, plain, single),
-        credits=credits_of(chosen, units, kernels, targets),
+        parts=parts_of(found, kernels, targets, plain, single)[: None if helps else 2],
+        credits=credits_of(chosen, units, kernels, targets) if helps else (),
         growth=tuple(
             Joining(step.name, round(step.gain, 4), round(step.error, 4), round(step.overlap, 3), step.taken)
             for step in found.steps
@@ -142,8 +144,7 @@ def would_change(chosen: Probe, single: Probe, plain: Probe, names: tuple[str, s
 
 
 def _gap(better: Probe, other: Probe) -> tuple[float, float]:
-    gaps = other.losses - better.losses
-    return better.targets.mean_of(gaps), better.targets.standard_error(gaps)
+    return better.targets.mean_and_error(other.losses - better.losses)
 
 
 def _sentence(better: str, other: str, gap: float, error: float, rows: int) -> tuple[str, int | None]:

@@ -19,7 +19,8 @@ from composer.assemble import Unit
 from composer.choices import Candidate, Near, Stands
 from composer.rank.cold import Cold
 from composer.rank.history import History, Outcome, PriorCard, TaskCard
-from composer.rank.probe import NORMAL_95, Array, Probe
+from composer.rank.probe import Array, Probe
+from composer.rank.standing import quantiles
 from priors.errors import HubError
 from priors.manifest import PriorManifest
 
@@ -74,9 +75,8 @@ class Past:
             at = self._place[its]
             past = 1 / max(float(self._standing.sd[at]), SUREST) ** 2
             said, weight = 0.0, 0.0
-            if name in probes:
-                score, (low, high) = probes[name].score, probes[name].interval
-                noise = (high - low) / (2 * NORMAL_95)
+            if name in probes and np.isfinite(noise := probes[name].error):
+                score = probes[name].score
                 scale = max(spread, noise, 1e-9)  # where all score alike, the noise is all there is to tell them by
                 said, weight = float(score - scores.mean()) / scale, 1 / ((noise / scale) ** 2 + BETWEEN**2)
             terms = {term: float(values[at]) for term, values in self._standing.terms.items()}
@@ -167,7 +167,9 @@ def prior_card(name: str, manifest: PriorManifest) -> PriorCard:
     return PriorCard(name, numbers, frozenset(tags), f"{manifest.name} {manifest.summary}")
 
 
-def _rank_correlation(pairs: Array) -> float:
-    ranks = np.argsort(np.argsort(pairs, axis=0, kind="stable"), axis=0, kind="stable").astype(np.float64)
-    ranks -= ranks.mean(axis=0)
-    return round(float((ranks[:, 0] * ranks[:, 1]).sum() / np.sqrt(np.square(ranks).sum(axis=0).prod())), 3)
+def _rank_correlation(pairs: Array) -> float | None:
+    """Of two columns (n, 2), those that score the same sharing a rank; None where either does not vary."""
+    if (np.ptp(pairs, axis=0) == 0).any():
+        return None
+    ranks = quantiles(pairs)
+    return round(float(np.asarray(np.corrcoef(ranks.T))[0, 1]), 3)

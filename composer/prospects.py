@@ -134,16 +134,21 @@ def _spread(parts: Sequence[float]) -> float:
 
 def _in_history(history: History, modality: str) -> list[float]:
     """Relative falls of the error of priors that were run frozen and adapted on the same task, a mean a task."""
-    place = {prior.name: i for i, prior in enumerate(history.priors)}
+    frozen: dict[str, list[int]] = {}
+    adapted: list[tuple[int, str]] = []
+    for i, prior in enumerate(history.priors):
+        base, is_adapted, _ = prior.name.partition("@adapted")
+        if is_adapted:
+            adapted.append((i, base))
+        else:
+            frozen.setdefault(prior.name.partition("#")[0], []).append(i)
     found = []
     for j, task in enumerate(history.tasks):
         if task.modality != modality or task.metric not in ("accuracy", "macro_f1", "r2"):
             continue
         falls = []
-        for name, i in place.items():
-            base, is_adapted, _ = name.partition("@adapted")
-            frozen = [history.scores[place[n], j] for n in place if is_adapted and n.startswith(f"{base}#")]
-            known = [score for score in frozen if np.isfinite(score)]
+        for i, base in adapted:
+            known = [score for at in frozen.get(base, ()) if np.isfinite(score := history.scores[at, j])]
             after = history.scores[i, j]
             if known and np.isfinite(after) and max(known) < 1:
                 falls.append((after - max(known)) / (1 - max(known)))
@@ -167,7 +172,7 @@ def _adapted(
     gain = gain_of(how, manifest.modality, found.targets, history)
     wrong = max(1 - found.score, 0.0)
     over, error = score_gap(found, chosen)
-    own = (found.interval[1] - found.interval[0]) / 2 / NORMAL_95
+    own = _finite(found.error)
     expected = found.score + gain.mean * wrong
     rows = min(labelled, MOST_ROWS)
     parameters = manifest.parameters or manifest.size_bytes / 4
@@ -185,18 +190,18 @@ def _adapted(
 def _beside(stay: Prospect, lead: Prospect, limits: Limits) -> Prospect:
     mean, spread = float(np.mean(BESIDE)), _spread(BESIDE)
     better = max(stay.expected, lead.expected)
-    half = float(np.hypot((lead.high - lead.low) / 2 if lead.expected > stay.expected else 0.0, NORMAL_95 * spread))
+    half = float(np.hypot(_half(lead) if lead.expected > stay.expected else 0.0, NORMAL_95 * spread))
     over_half = float(np.hypot((lead.gain_high - lead.gain_low) / 2 * (lead.gain > 0), NORMAL_95 * spread))
     return _prospect(
         f"{stay.name} + adapted {lead.name}", "set", lead.how, better + mean,
-        max(half, (stay.high - stay.low) / 2), max(lead.gain, 0.0) + mean, over_half, better + mean - lead.expected,
+        max(half, _half(stay)), max(lead.gain, 0.0) + mean, over_half, better + mean - lead.expected,
         lead.seconds, lead.memory_mb, limits,
         "the better of the frozen set and the adapted network: together they were not better, on eight texts",
     )  # fmt: skip
 
 
 def _ensemble(lead: Prospect, other: Prospect, limits: Limits) -> Prospect:
-    half = float(np.hypot((lead.high - lead.low) / 2, ENSEMBLE_SPREAD))
+    half = float(np.hypot(_half(lead), ENSEMBLE_SPREAD))
     over_half = float(np.hypot((lead.gain_high - lead.gain_low) / 2, ENSEMBLE_SPREAD))
     return _prospect(
         f"{lead.name} + {other.name}", "ensemble", lead.how, lead.expected, half, lead.gain, over_half, 0.0,
@@ -208,7 +213,7 @@ def _ensemble(lead: Prospect, other: Prospect, limits: Limits) -> Prospect:
 def _branches(stay: Prospect, lead: Prospect, each: Sequence[Prospect], limits: Limits) -> Prospect:
     part = float(np.mean([(after - before) / (1 - before) for before, after in MEASURED["full"]])) / 2
     wrong = max(1 - stay.expected, 0.0)
-    half = float(np.hypot((stay.high - stay.low) / 2, NORMAL_95 * ELSEWHERE * part * wrong))
+    half = float(np.hypot(_half(stay), NORMAL_95 * ELSEWHERE * part * wrong))
     return _prospect(
         " + ".join(one.name for one in each), "branches", lead.how, stay.expected + part * wrong, half, part * wrong,
         NORMAL_95 * ELSEWHERE * part * wrong, stay.expected + part * wrong - lead.expected,
@@ -234,6 +239,11 @@ def _prospect(
 
 def _column(unit: Unit, offered: Offer) -> str:
     return unit.candidates[0].place if offered.several_columns else ""
+
+
+def _half(one: Prospect) -> float:
+    """Half the width of its interval, on the side that is not cut off at 1, or at 0."""
+    return max(one.high - one.expected, one.expected - one.low)
 
 
 def _finite(error: float) -> float:

@@ -58,6 +58,18 @@ def test_terms_add_up_to_the_expected_score(kind):
     assert told.growth[0].taken
 
 
+def test_where_no_prior_helps_the_terms_end_with_the_plain_baseline():
+    kernels, targets, units = world()
+    found = search({"noise (text)": kernels["noise (text)"]}, targets)
+    plain = probe(kernels["high (text)"], targets)
+    none = replace(choice("no prior", plain.score, 1.0), kind="none")
+
+    told = explain(found, units, kernels, targets, plain, found.singles[0].probe, ("set", "single"), [none], [])
+
+    assert sum(part.value for part in told.parts) == pytest.approx(plain.score, abs=1e-3)
+    assert told.credits == ()
+
+
 def test_a_credit_is_the_drop_of_the_set_without_the_prior_in_all_columns():
     kernels, targets, units = world()
     kernels["high (title)"] = gram(np.eye(2)[LABELS // 2] + 0.3 * noise(80, 2, seed=4))

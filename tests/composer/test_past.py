@@ -93,6 +93,26 @@ def test_the_nearest_tasks_say_how_far_they_agree():
     assert past(history(), ("new", "newer")).nearest({})[0].agreement is None
 
 
+def test_priors_that_score_the_same_agree_with_nothing():
+    known = past(history())
+    same = dict.fromkeys(probes(12), next(iter(probes(12).values())))
+
+    assert all(near.agreement is None for near in known.nearest(same))
+
+
+def test_a_perfect_score_on_few_rows_is_as_unsure_as_it_is():
+    """The interval of 12 of 12 is cut off at 1: half of it would be half the noise."""
+    known = past(history())
+    found = probes(12, noise=0.0)
+    perfect = found["bad (text)"]
+    stands = known.join({"bad (text)": perfect, "good (text)": found["good (text)"]})["bad (text)"]
+
+    assert perfect.score == 1
+    noise = perfect.error / max(float(np.std([perfect.score, found["good (text)"].score])), perfect.error)
+    past_weight = known.join({})["bad (text)"].sd ** -2
+    assert stands.sd == pytest.approx((past_weight + 1 / (noise**2 + 0.3**2)) ** -0.5, abs=1e-3)
+
+
 def test_a_ranking_with_a_history_says_so_and_keeps_its_scores(tmp_path):
     task, library = text_task(), function_library(tmp_path / "priors")
     names = ("char-ngrams", "word-ngrams", "text-statistics")

@@ -80,6 +80,18 @@ def test_an_adapted_network_takes_away_the_part_of_its_errors_that_was_measured(
     assert adapted.gain == pytest.approx(adapted.expected - chosen.score, abs=1e-3)
 
 
+def test_what_is_cut_off_at_one_does_not_make_a_combination_surer():
+    best, chosen, offered, kernels = world()
+    sharp = {name: gram(np.eye(2)[LABELS] + 0.2 * kernel[:, :2]) for name, kernel in kernels.items()}
+    found = ways(best, chosen, offered, sharp)
+    lead = max((one for one in found if one.kind == "adapted"), key=lambda one: one.expected)
+    ensemble = next(one for one in found if one.kind == "ensemble")
+
+    assert lead.high == 1
+    assert lead.expected - lead.low > 1.9 * probe(sharp["network-0"], TARGETS).error
+    assert ensemble.low <= lead.low < 0.96
+
+
 def test_costs_grow_with_rows_and_what_is_beyond_the_limits_is_marked():
     given = world(1)
     few, many = (next(o for o in ways(*given, labelled=n) if o.how == "full") for n in (32, 5_000))
