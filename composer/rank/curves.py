@@ -31,6 +31,11 @@ RESAMPLED = 2_000
 COVER = 0.9
 """What the intervals hold."""
 
+WIDER = (3.838, 1.775, 1.431, 1.296, 1.225, 1.181, 1.152, 1.131, 1.114, 1.102)
+"""Quantiles of Student's t that hold COVER, for 1 to 10 degrees of freedom, as parts of the normal one. Without them
+intervals that should hold 90 % held 62, 71 and 82 % of the means that 2, 3 and 5 normal draws came from, with them 89,
+88 and 89 %."""
+
 EQUAL = 1e-9
 """Scores so near are the same: pooled means are sums in another order."""
 
@@ -186,15 +191,22 @@ def _resampled(scores: Scores, seed: int) -> dict[int, Array]:
     """Bootstrap means (RESAMPLED,) at each number of labels.
 
     Draws that stand in one place of every list are drawn together. Means of n values spread less than they should, by
-    the root of (n - 1) / n, which is large for three draws: deviations are made up for it.
+    the root of (n - 1) / n, and of a spread that so few draws tell nobody is sure: deviations are made up for both.
     """
     uniform = np.random.default_rng(seed).random((RESAMPLED, max(len(found) for found in scores.values())))
     means: dict[int, Array] = {}
     for labels, found in scores.items():
         values, n = np.asarray(found, dtype=np.float64), len(found)
         picked = values[(uniform[:, :n] * n).astype(np.int64)].mean(axis=1)
-        means[labels] = values.mean() + (picked - values.mean()) * np.sqrt(n / max(n - 1, 1))
+        means[labels] = values.mean() + (picked - values.mean()) * np.sqrt(n / max(n - 1, 1)) * _wider(n - 1)
     return means
+
+
+def _wider(freedom: int) -> float:
+    """How much wider an interval is because the spread was estimated."""
+    if freedom <= len(WIDER):
+        return WIDER[max(freedom, 1) - 1]
+    return 1 + 0.926 / freedom + 0.864 / freedom**2  # Fisher and Cornish 1960, to 0.05 %
 
 
 def _rising(curves: Array) -> Array:

@@ -65,6 +65,15 @@ def test_more_draws_give_a_narrower_interval():
     assert many.high - many.low < few.high - few.low
 
 
+@pytest.mark.parametrize("draws", [2, 3, 5, 12])
+def test_intervals_hold_the_mean_that_few_draws_came_from(draws):
+    rng = np.random.default_rng(0)
+    drawn = {number: tuple(rng.normal(0.7, 0.03, draws)) for number in range(1, 301)}
+
+    held = [point.low <= 0.7 <= point.high for point in points(drawn)]
+    assert 0.84 <= np.mean(held) <= 0.96
+
+
 def test_points_have_intervals_and_one_draw_has_none():
     found = points({4: (0.5, 0.6, 0.7), 16: (0.8,)})
 
