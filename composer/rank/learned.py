@@ -54,6 +54,9 @@ FOLDS = 5
 LEAST_TASKS = 8
 """With fewer tasks there is nothing to judge the tier by, and it stays off."""
 
+LEAST_PRIORS = 4
+"""A task with results of fewer priors teaches nothing."""
+
 CONFIG_FILE, WEIGHTS_FILE = "ranker.json", "model.safetensors"
 
 
@@ -248,7 +251,7 @@ def train(history: History, tier: Cold, config: Config, *, cancelled: Callable[[
     names = [card.name for card in history.priors]
     networks = []
     places = [np.flatnonzero(np.isfinite(tier.blended[:, t])) for t in range(len(history.tasks))]
-    usable = [t for t, at in enumerate(places) if len(at) > 3]
+    usable = [t for t, at in enumerate(places) if len(at) >= LEAST_PRIORS]
     sets = _sets(names)
     words = np.stack([_prior_words(card) for card in history.priors])
     ids = np.arange(1, len(names) + 1)
@@ -364,6 +367,14 @@ def cross_fit(
     return Held(correction, sd, means)
 
 
+def too_little(history: History) -> str:
+    """Why a history cannot teach the tier, or ""."""
+    tasks = int((np.isfinite(history.scores).sum(axis=0) >= LEAST_PRIORS).sum())
+    if tasks >= LEAST_TASKS:
+        return ""
+    return f"off: {tasks} tasks are too few to judge it by; it needs {LEAST_TASKS} with {LEAST_PRIORS} priors each"
+
+
 def gate(history: History, held: Held) -> Gate:
     """The verdict, from what was held out."""
     tasks = len(history.tasks)
@@ -407,8 +418,7 @@ def retrain(
     for i, modality in enumerate(modalities):
         part = history.of_modality(modality)
         report(i, len(modalities), f"the learned tier for {modality or 'tasks without a modality'}")
-        if len(part.tasks) < LEAST_TASKS:
-            why = f"off: {len(part.tasks)} tasks are too few to judge it by; it needs {LEAST_TASKS}"
+        if why := too_little(part):
             gates[modality] = Gate(False, 0.0, 0.0, 0.0, len(part.tasks), why)
             continue
         gates[modality] = gate(part, cross_fit(part, chosen, cancelled=cancelled))

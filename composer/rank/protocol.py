@@ -232,8 +232,11 @@ def _new(case: _Case, models: _Models, shared: dict[str, Array]) -> _Methods:
 
 def _learned(results: Results, history: History, standings: Array) -> None:
     """The learned tier on data sets that neither it nor the cold tier under it has seen, and the gate's verdict."""
-    from composer.rank.learned import Config, cross_fit, gate  # torch, wanted only here
+    from composer.rank.learned import Config, cross_fit, gate, too_little  # torch, wanted only here
 
+    if why := too_little(history):
+        results.notes.append(f"learned tier {why}")
+        return
     held = cross_fit(history, Config())
     verdict = gate(history, held)
     for t, task in enumerate(history.tasks):

@@ -99,6 +99,20 @@ def test_too_few_tasks_are_said_to_be_too_few_and_nothing_is_trained(history: Hi
     assert "no history of modality 'image'" in Ranker.load(tmp_path).adjust(TaskCard("x", "image"), (), cold)[1]
 
 
+@pytest.mark.parametrize("known", [3, 6])
+def test_tasks_with_results_of_few_priors_teach_nothing(known: int, tmp_path: Path):
+    scores = np.random.default_rng(0).random((known, 10))
+    scores[3:] = np.nan
+    scores[3:, :2] = 0.5  # two tasks have more
+    priors = tuple(PriorCard(f"lab/{i}#out") for i in range(known))
+    history = History(priors, tuple(TaskCard(f"t{j}", "text") for j in range(10)), scores)
+
+    [found] = retrain(history, tmp_path, lambda *_: None, lambda: False, config=TINY).values()
+
+    assert not found.enabled
+    assert "8 with 4 priors each" in found.why
+
+
 def test_what_is_saved_is_read_back_and_adjusts_as_before(
     history: History, tier: Cold, learned: Learned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
