@@ -130,14 +130,15 @@ def alike(targets: Targets) -> Tensor:
 
 
 def contrastive_loss(z: Tensor, together: Tensor, temperature: float) -> Tensor:
-    """() the mean over rows z (n, D) of -log p of the rows they belong with; `together` (n, n), its diagonal unused."""
+    """() the mean over rows z (n, D) of -log p of the rows they belong with, 0 where none belongs with another;
+    `together` (n, n), its diagonal unused."""
     itself = torch.eye(len(z), dtype=torch.bool)
     z = normalize(z, dim=-1)
     log_p = (z @ z.T / temperature).masked_fill(itself, -1e9).log_softmax(1)
     weight = together.masked_fill(itself, 0.0)
     total = weight.sum(1)
     rows = total > 0  # a row that nothing belongs with says nothing
-    return -((log_p * weight).sum(1)[rows] / total[rows]).mean()
+    return -((log_p * weight).sum(1)[rows] / total[rows]).sum() / rows.sum().clamp(min=1)
 
 
 def tune(

@@ -96,6 +96,10 @@ def test_a_row_without_companion_says_nothing():
     alone = alike(Targets.of_classes(np.array([0, 0, 1]), 2))
 
     assert torch.isfinite(contrastive_loss(z, alone, 0.1))
+    z.requires_grad_(True)
+    loss = contrastive_loss(z, torch.eye(3), 0.1)  # a fold of one row a class
+    loss.backward()
+    assert loss == 0 and (z.grad == 0).all()
 
 
 def test_numbers_belong_together_by_how_near_they_are():
