@@ -146,13 +146,13 @@ class Cold:
             self._general[:count] = own * counts / (counts + 1)
             return
         inherited, alike = self._from_cards(own)
-        shrunk = self._shrunk(own, counts, inherited)
+        self._unsure = 1 - self._shrunk(self.blended, inherited)[1]
         surface = krige(
             self.standings,
             *tasks_alike(self.history.tasks),
             weighed=self.blended,
-            alike=alike if count <= MOST_SMOOTHED else None,
-            start=shrunk,
+            alike=alike,
+            start=lambda at: self._shrunk(self.blended[:, at], inherited)[0],
         )
         self.surface, self.inherited = surface, inherited
         self._general = self._extended(surface.general, inherited)
@@ -164,22 +164,29 @@ class Cold:
     def metadata(self) -> Metadata:
         return self._metadata or Metadata.of(self.priors)
 
-    def _from_cards(self, own: Array) -> tuple[Inherited, Array]:
+    def _from_cards(self, own: Array) -> tuple[Inherited, Array | None]:
         count = len(own)
         old, new = slice(0, count), slice(count, len(self.priors))
         kernels = self.metadata.kernels(old, old)
         found = inherit(kernels, self.metadata.kernels(new, old), own, families(self.history.priors))
-        return found, self.metadata.alike(old)
+        return found, self.metadata.alike(old) if count <= MOST_SMOOTHED else None
 
-    def _shrunk(self, own: Array, counts: NDArray[np.int64], inherited: Inherited) -> Array:
-        """(P,) the mean standing of each, shrunk to what its card says the more the fewer results it has."""
-        known = np.isfinite(self.blended)
-        within = float(np.square(self.blended - own[:, None])[known].sum() / max(int(known.sum()) - len(own), 1))
+    @staticmethod
+    def _shrunk(standings: Array, inherited: Inherited) -> tuple[Array, Array]:
+        """(P,) the mean of each in standings (P, T), shrunk to what its card says the more the fewer results it has,
+        and (P,) the part that is its own."""
+        known = np.isfinite(standings)
+        counts = known.sum(axis=1)
+        own = np.nansum(standings, axis=1) / np.maximum(counts, 1)
+        seen = counts > 0
+        if not seen.any():
+            return own, np.zeros(len(own))
+        again = int(known.sum() - seen.sum())  # results beyond the first of each; without any 1, as standings vary
+        within = max(float(np.square(standings - own[:, None])[known].sum()) / again, 1e-6) if again else 1.0
         card = inherited(own, left_out=True)
-        between = max(float(np.square(own - card).mean()) - within / float(np.maximum(counts, 1).mean()), 1e-3)
+        between = max(float(np.square(own - card)[seen].mean()) - within / float(counts[seen].mean()), 1e-3)
         part = counts / (counts + within / between)
-        self._unsure = 1 - part
-        return np.asarray(part * own + (1 - part) * card)
+        return np.asarray(part * own + (1 - part) * card), np.asarray(part)
 
     @staticmethod
     def _extended(values: Array, inherited: Inherited) -> Array:

@@ -13,11 +13,12 @@ with the task left out (in closed form), and the combinations are averaged by ho
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+from numpy.typing import NDArray
 
 from composer.rank.probe import Array
 
@@ -37,9 +38,21 @@ LEAST = 0.02
 FILLS = 3
 """Rounds of filling what is missing by what is predicted for it."""
 
+APART = 5
+"""Parts that the tasks of a history with gaps are left out in. Leaving out one task in closed form would not leave it
+out: what is missing elsewhere was filled by it. On made-up histories of which a tenth to a half is known, intervals
+that should hold 90 % of a new task's standings held 75 to 89 % so."""
+
+FULL = 0.9
+"""The part of a history that must be known for its few gaps to make no difference."""
+
 DOUBT = 5.0
 """A combination that is z standard errors under the best, paired by task, counts exp(-z² / (2 · DOUBT)). Most
 differences are noise: with 1 the average was up to .02 below that of equal parts, on the open tables."""
+
+
+_Key = tuple[str, float, float, float, float]
+"""scale, a, b, strength of noise, smooth"""
 
 
 @dataclass(frozen=True)
@@ -48,7 +61,8 @@ class Surface:
     like the history's tasks the new one is.
 
     general (P,), subject (P, T), letters (P, T)
-    left_out   (P, T) what the same would have said of each task of the history without it
+    left_out   (P, T) what the same would have said of each task of the history without it, in a history of many
+               gaps without it and others
     agreement  mean correlation of `left_out` with the standings
     weights    combination -> part, for who wants to know what was found
     """
@@ -58,7 +72,7 @@ class Surface:
     letters: Array
     left_out: Array
     agreement: float
-    weights: Mapping[tuple[str, float, float, float, float], float]
+    weights: Mapping[_Key, float]
 
     def __call__(self, subject: Array, letters: Array) -> Array:
         return self.general + self.subject @ subject + self.letters @ letters
@@ -71,30 +85,50 @@ def krige(
     *,
     weighed: Array,
     alike: Array | None = None,
-    start: Array | None = None,
+    start: Callable[[NDArray[np.int64]], Array] | None = None,
 ) -> Surface:
     """The surface through standings (P, T), several scales of the same scores; NaN where unknown.
 
     subject, letters  (T, T) how alike the tasks are
     weighed           (P, T) the standings that predictions are scaled by
     alike             (P, P) how alike the priors' cards are
-    start             (P,) where each prior stands as far as nothing else is known; 0 unless given
+    start             numbers of tasks -> (P,) where each prior stands by these, as far as nothing else is known; 0
+                      unless given
     """
     known = np.isfinite(weighed)
+    count, tasks = weighed.shape
+
+    def fitted(scale: str, a: float, b: float, at: NDArray[np.int64]) -> tuple[Array, Array, Array]:
+        """What is filled in of these tasks, their covariance and their noise."""
+        covariance = 1.0 + a * subject[np.ix_(at, at)] + b * letters[np.ix_(at, at)]
+        filled = _filled(standings[scale][:, at], covariance, np.zeros(count) if start is None else start(at))
+        return filled, covariance, _noise(filled, covariance)
+
+    every = np.arange(tasks)
     bases = [_Basis.of(alike, smooth) for smooth in SMOOTHS if alike is not None or smooth == 0]
     fits: list[_Fit] = []
-    for (scale, values), (a, b) in product(standings.items(), SHARES):
-        covariance = 1.0 + a * subject + b * letters
-        filled = _filled(values, covariance, np.zeros(len(weighed)) if start is None else start)
-        noise = _noise(filled, covariance)
+    for scale, (a, b) in product(standings, SHARES):
+        filled, covariance, noise = fitted(scale, a, b, every)
         for strength, basis in product(NOISES, bases):
             coefficients, left_out = _solve(filled, covariance, strength * noise, basis)
             fits.append(_Fit((scale, a, b, strength, basis.smooth), coefficients, left_out))
+
+    def apart(key: _Key) -> Array:
+        """(P, T) what a combination says of tasks that it did not see, a part of them at a time."""
+        scale, a, b, strength, smooth = key
+        basis = next(one for one in bases if one.smooth == smooth)
+        found = np.zeros((count, tasks))
+        for part in range(min(APART, tasks)):
+            out, at = every[every % APART == part], every[every % APART != part]
+            filled, covariance, noise = fitted(scale, a, b, at)
+            coefficients, _ = _solve(filled, covariance, strength * noise, basis)
+            found[:, out] = coefficients @ (1.0 + a * subject[np.ix_(at, out)] + b * letters[np.ix_(at, out)])
+        return found
+
     judge = _Judge(weighed, known)
     weights = weights_of(np.array([judge(fit.left_out) for fit in fits]))
     kept = [i for i in np.argsort(-weights) if weights[i] >= LEAST * weights.max()]
     parts = weights[kept] / weights[kept].sum()
-    count, tasks = weighed.shape
     general, by_subject, by_letters = np.zeros(count), np.zeros((count, tasks)), np.zeros((count, tasks))
     left_out = np.zeros((count, tasks))
     for i, part in zip(kept, parts, strict=True):
@@ -103,7 +137,7 @@ def krige(
         general += size * fit.coefficients.sum(axis=1)
         by_subject += size * fit.key[1] * fit.coefficients
         by_letters += size * fit.key[2] * fit.coefficients
-        left_out += size * fit.left_out
+        left_out += size * (fit.left_out if known.mean() >= FULL else apart(fit.key))
     # The least squares slope: what is predicted is as large as it is right.
     slope = float((left_out * np.where(known, weighed, 0.0))[known].sum() / (np.square(left_out[known]).sum() or 1.0))
     slope = max(slope, 0.0)
@@ -119,7 +153,7 @@ def krige(
 
 @dataclass(frozen=True)
 class _Fit:
-    key: tuple[str, float, float, float, float]
+    key: _Key
     coefficients: Array
     left_out: Array
 
