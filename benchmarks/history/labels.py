@@ -34,7 +34,9 @@ def most_worth(outcomes: Sequence[Outcome], cards: Sequence[TaskCard]) -> list[B
         for one in by_task.get(card.name, []):
             if one.labels == LABELS:
                 scores.setdefault(one.members[0] if one.members else "", []).append(one.score)
-        bare = fmean(scores.pop("", [0.0]))
+        if "" not in scores:
+            continue  # nothing without a prior to be ahead of
+        bare = fmean(scores.pop(""))
         for candidate, found in scores.items():
             lead = fmean(found) - bare
             if candidate not in leads or lead > leads[candidate][0]:

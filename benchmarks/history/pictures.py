@@ -106,7 +106,8 @@ def drawn(scratch: Path) -> Source:
 
 
 def photographs(scratch: Path) -> Source:
-    """Parts of scikit-learn's two photographs, a temple and a flower; parts that overlap much are one group."""
+    """Parts of scikit-learn's two photographs, a temple and a flower; parts that begin in one strip are one group. Two
+    of three reach into the next strip, so that what they show may be on both sides of a draw."""
     from sklearn.datasets import load_sample_images
 
     rng = np.random.default_rng(0)
@@ -119,7 +120,7 @@ def photographs(scratch: Path) -> Source:
         pictures.append(np.clip(part * rng.uniform(0.6, 1.1) + rng.normal(0, 12, part.shape), 0, 255).astype(np.uint8))
         which.append(names[number % 2])
         places.append(("top", "middle", "bottom")[min(2, 3 * (top + SIDE // 2) // photo.shape[0])])
-        groups.append(f"{names[number % 2]} {left // 96}")  # strips: what stands in one is never on both sides
+        groups.append(f"{names[number % 2]} {left // 96}")
     rows = np.arange(PARTS)
     temple = where(which, "temple")
     problems = (

@@ -162,20 +162,19 @@ class History:
         Runs of tasks without a card are left out.
         """
         cards = {task.name: task for task in tasks}
-        runs: dict[tuple[str, int], dict[str, list[float]]] = {}
+        runs: dict[str, dict[int, dict[str, list[float]]]] = {}
         for one in outcomes:
             if one.arm in arms and one.task in cards and one.members and labels in (None, one.labels):
-                runs.setdefault((one.task, one.labels), {}).setdefault(set_name(one.members), []).append(one.score)
+                level = runs.setdefault(one.task, {}).setdefault(one.labels, {})
+                level.setdefault(set_name(one.members), []).append(one.score)
         known = {prior.name: prior for prior in priors}
-        names = sorted({name for scores in runs.values() for name in scores})
-        shown = [card for name, card in cards.items() if any(task == name for task, _ in runs)]
+        names = sorted({name for by_labels in runs.values() for scores in by_labels.values() for name in scores})
+        shown = [card for name, card in cards.items() if name in runs]
         scores = np.full((len(names), len(shown)), np.nan)
         row = {name: i for i, name in enumerate(names)}
         for j, card in enumerate(shown):
             levels = [
-                {name: float(np.mean(found)) for name, found in by_name.items()}
-                for (task, _), by_name in runs.items()
-                if task == card.name
+                {name: float(np.mean(found)) for name, found in by_name.items()} for by_name in runs[card.name].values()
             ]
             centers = [float(np.mean(list(level.values()))) for level in levels]
             gaps: dict[str, list[float]] = {}

@@ -9,8 +9,9 @@ from benchmarks.history.build import outcome_of, read_runs, result_path, stoppab
 from benchmarks.history.cells import Grams, Judge, Weigher
 from benchmarks.history.choices import Chosen
 from benchmarks.history.evaluate import evaluate, text
+from benchmarks.history.labels import most_worth
 from benchmarks.history.problems import MOST_LABELLED, Problem, Source
-from composer.rank.history import ALL_LABELS, TaskCard, read_outcomes
+from composer.rank.history import ALL_LABELS, Outcome, TaskCard, read_outcomes
 from composer.rank.probe import Targets, gram
 from composer.rank.sets import weigh
 from priors.errors import BadTask
@@ -171,3 +172,15 @@ def test_interrupts_are_asked_about_and_handlers_put_back():
         os.kill(os.getpid(), signal.SIGTERM)
         assert stopped()
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_task_without_a_run_of_no_prior_says_nothing_of_labels_saved():
+    words = ("priorhub/words#out",)
+
+    def run(task, labels, score, members=()):
+        return Outcome(task, members, "single" if members else "no_prior", labels, 0, score, score, score, 0.0)
+
+    outcomes = [run("a", 4, 0.4), run("a", 16, 0.5), run("a", 64, 0.7), run("a", 16, 0.6, words)]
+    found = most_worth([*outcomes, run("bare", 16, 0.9, words)], [TaskCard("bare"), TaskCard("a")])
+
+    assert [(one.task, one.without) for one in found] == [("a", 0.5)]
