@@ -69,8 +69,8 @@ counted. All rows go through together."""
 
 @dataclass(frozen=True)
 class Gain:
-    """The part of what a network gets wrong that adapting takes away: its mean over tasks and its spread for one more;
-    and where it comes from, in words."""
+    """The part of what a network gets wrong that adapting takes away: its mean over tasks and its spread for one more,
+    NORMAL_95 of which hold 95 %; and where it comes from, in words."""
 
     mean: float
     spread: float
@@ -128,8 +128,12 @@ def gain_of(how: How, modality: str, targets: Targets, history: History | None) 
 
 
 def _spread(parts: Sequence[float]) -> float:
-    """The standard deviation of one more observation."""
-    return float(np.std(parts, ddof=1) * np.sqrt(1 + 1 / len(parts)))
+    """Such that one more observation lies with 95 % within NORMAL_95 times it of the mean: its standard deviation, and
+    more of it the fewer observations told it (Student's t)."""
+    from scipy.special import stdtrit
+
+    unsure = float(stdtrit(len(parts) - 1, 0.975)) / NORMAL_95
+    return float(np.std(parts, ddof=1) * np.sqrt(1 + 1 / len(parts))) * unsure
 
 
 def _in_history(history: History, modality: str) -> list[float]:

@@ -111,6 +111,19 @@ def test_columns_each_get_a_branch_and_what_cannot_learn_is_left_frozen():
     assert [one.kind for one in ways(*world(2, modality="series"))] == ["frozen"]
 
 
+def test_one_more_task_lies_within_what_few_tasks_say():
+    rng = np.random.default_rng(0)
+    names = ("lab/a#layer_6", "lab/a@adapted")
+    tasks = tuple(TaskCard(f"t{i}", "image", metric="accuracy") for i in range(3))
+    held = []
+    for after in rng.normal(0.7, 0.05, (400, 4)):
+        history = History(tuple(PriorCard(name) for name in names), tasks, np.stack([np.full(3, 0.5), after[:3]]))
+        gain = gain_of("full", "image", TARGETS, history)
+        held.append(abs((after[3] - 0.5) / 0.5 - gain.mean) <= 1.96 * gain.spread)
+
+    assert 0.92 <= np.mean(held) <= 0.98
+
+
 def test_a_history_of_adapted_runs_is_believed_before_the_table():
     names = ("lab/a#layer_6", "lab/a#layer_3", "lab/a@adapted")
     tasks = tuple(TaskCard(f"t{i}", "image", metric="accuracy") for i in range(4))
@@ -120,7 +133,7 @@ def test_a_history_of_adapted_runs_is_believed_before_the_table():
     found = gain_of("full", "image", TARGETS, history)
 
     assert found.mean == pytest.approx(np.mean([0.5, 0.5, 0.48]))
-    assert found.spread < 0.02
+    assert found.spread < 0.03
     assert "3 tasks of the history" in found.source
     assert gain_of("full", "text", TARGETS, history) == gain_of("full", "text", TARGETS, None)
     wider = gain_of("full", "text", Targets.of_values(np.arange(9.0)), None)
