@@ -97,7 +97,8 @@ class Choice:
 
     expected, low, high  leave-one-out score on the labelled rows (accuracy, or R²) with a 95 % interval
     gain                 expected minus that of the best single block on the same rows
-    supported            the gain in leave-one-out loss is beyond two standard errors, paired row by row
+    supported            the gain in leave-one-out loss and that in score are beyond two standard errors each, paired
+                         row by row
     why                  the reason, in a sentence
     """
 

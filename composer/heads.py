@@ -160,18 +160,11 @@ def fit_heads(lowered: Lowered, values: Values, targets: Targets, *, judged: Pro
     return whole
 
 
-def fit_head(head: nn.Module, features: NDArray[np.float32], targets: Targets) -> Probe:
-    """Sets a head's weight, bias and temperature by ridge regression on features (n, D); its leave-one-out probe.
+def set_head(head: nn.Module, weight: Array, bias: Array, judged: Probe, targets: Targets) -> None:
+    """Sets a head to weights of least squares on the columns of `targets`, and how its answers are read.
 
     Probabilities of a class head are softmax(y / temperature), of a head for sets of labels sigmoid(y / temperature).
     """
-    found = ridge(features, targets)
-    set_head(head, found.weight, found.bias, found.probe, targets)
-    return found.probe
-
-
-def set_head(head: nn.Module, weight: Array, bias: Array, judged: Probe, targets: Targets) -> None:
-    """Sets a head to weights of least squares on the columns of `targets`, and how its answers are read."""
     _set(head, weight, bias, targets, inner=False)
     if not targets.is_number:
         read(head, judged)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -18,7 +18,6 @@ from composer.rank.tables import read_facts, read_matrix
 from priors.errors import BadTable
 
 Arm = Literal["single", "taps", "set", "adapted", "no_prior", "random_weights", "shuffled", "everything"]
-ARMS: tuple[Arm, ...] = get_args(Arm)
 PLACEBOS: frozenset[Arm] = frozenset({"no_prior", "random_weights", "shuffled", "everything"})
 """Arms that every verified result has beside it, and that no recommendation is about."""
 
