@@ -23,6 +23,7 @@ from composer.rank.probe import Array, Probe
 from composer.rank.standing import quantiles
 from priors.errors import HubError
 from priors.manifest import PriorManifest
+from priors.tasks.spec import modality_of
 
 if TYPE_CHECKING:
     from priors.client import Hub
@@ -147,9 +148,10 @@ def _known(kind: type, content: Mapping[str, Any]) -> dict[str, Any]:
 
 def card_of(task: Task) -> TaskCard:
     """What the history may know a task by."""
-    modality = "+".join("tab" if one == "num" else one for one in task.modalities)
     words = " ".join([task.name, task.summary or "", task.target, *task.labels[:50]])
-    return TaskCard(task.name, modality, task.kind, len(task.labels), len(task), task.metric, "", words)
+    return TaskCard(
+        task.name, modality_of(task.modalities), task.kind, len(task.labels), len(task), task.metric, "", words
+    )
 
 
 def name_of(unit: Unit) -> str:
@@ -159,11 +161,11 @@ def name_of(unit: Unit) -> str:
 
 
 def prior_card(name: str, manifest: PriorManifest) -> PriorCard:
-    """What is known of a candidate without running it."""
-    numbers = {"parameters": float(manifest.parameters), "memory_mb": manifest.size_bytes / 1e6}
+    """What is known of a candidate without running it, in the words of a hub's history (`GET /api/v1/history`)."""
+    numbers = {"parameters": float(manifest.parameters), "size_bytes": float(manifest.size_bytes)}
     tags = {*manifest.tags, f"modality={manifest.modality}", f"kind={manifest.kind}"}
     if manifest.architecture is not None:
-        tags.add(f"arch={manifest.architecture.id}")
+        tags.add(f"architecture={manifest.architecture.id}")
     return PriorCard(name, numbers, frozenset(tags), f"{manifest.name} {manifest.summary}")
 
 

@@ -27,6 +27,7 @@ from composer.cache import FeatureCache
 from composer.rank.history import ALL_LABELS, Outcome, TaskCard, set_name, write_outcomes
 from priors.errors import BadTask, UserError
 from priors.library import LocalLibrary
+from priors.tasks.spec import modality_of
 
 LABELS, CURVE, DRAWS = (16, 64, ALL_LABELS), (4, 256), 3
 """Labels a class at which sets are fitted too, and those at which only singles are: the ends of the label curves."""
@@ -68,9 +69,9 @@ def build(results: Path, data: Path | None, only: Sequence[str] | None, say: Say
             for problem in todo:
                 started = time.process_time()
                 runs = _cells(arena, problem, stopped)
-                modality = next(column.modality for column in source.task.inputs)
+                modality = modality_of(source.task.modalities)
                 seconds = time.process_time() - started
-                _keep(results, problem, problem.card("tab" if modality == "num" else modality), runs, seconds, features)
+                _keep(results, problem, problem.card(modality), runs, seconds, features)
                 features = 0.0
                 say(f"  {problem.name}: {sum(len(found) for found in runs.values())} runs in {seconds:.0f} s of CPU")
 

@@ -30,7 +30,7 @@ from hub.catalog.models import Item, Revision
 from hub.repos import services as repos
 from hub.repos.models import Repository
 from priors.errors import UserError
-from priors.tasks.spec import TaskSpec, parse_task
+from priors.tasks.spec import TaskSpec, modality_of, parse_task
 
 SHARE = 0.25
 """The part of a prior's tasks that one voice may have brought, at most."""
@@ -292,7 +292,7 @@ def _task_card(name: str, task: Repository) -> dict[str, Any] | None:
     except UserError:  # the newest commit is no task any more
         return None
     return {
-        "name": name, "modality": "+".join(dict.fromkeys(column.modality for column in spec.inputs)), "kind": spec.kind,
+        "name": name, "modality": modality_of(column.modality for column in spec.inputs), "kind": spec.kind,
         "classes": len(spec.labels), "rows": spec.rows, "metric": spec.metric, "type": "",
         "text": (spec.summary or task.description)[:500],
     }  # fmt: skip

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, get_args
 
@@ -40,6 +40,12 @@ class Column:
     @property
     def is_input(self) -> bool:
         return self.modality in INPUT_MODALITIES
+
+
+def modality_of(columns: Iterable[str]) -> str:
+    """What a task with such inputs reads, as histories name it: the modalities in order, joined by +; numbers are
+    "tab"."""
+    return "+".join(dict.fromkeys("tab" if modality == "num" else modality for modality in columns))
 
 
 @dataclass(frozen=True)
