@@ -114,6 +114,8 @@ def _explained(explained: Mapping[str, Any]) -> list[str]:
     if nearest := explained.get("nearest"):
         shown = "; ".join(f"{n['task']}{_agreeing(n)}, best there: {n['best']}" for n in nearest)
         lines += ["", f"Most like these past tasks: {printable(shown)}"]
+    if verdict := explained.get("learned"):
+        lines += [printable(str(verdict)).replace("l", "L", 1)]
     if said := explained.get("would_change"):
         lines += ["", printable(str(said))]
     if following := explained.get("next"):

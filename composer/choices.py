@@ -241,6 +241,7 @@ class Explanation:
     next         what to evaluate next, the most promising first
     nearest      past tasks, nearest first, where a history is known
     stands       where priors stand by the past and the rows together, likewise, best first
+    learned      whether the learned tier of the past is on, and by which numbers, likewise
     """
 
     parts: tuple[Part, ...] = ()
@@ -251,6 +252,7 @@ class Explanation:
     next: tuple[Next, ...] = ()
     nearest: tuple[Near, ...] = ()
     stands: tuple[Stands, ...] = ()
+    learned: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The explanation as JSON values."""
@@ -265,8 +267,9 @@ class Explanation:
         kinds: dict[str, Any] = {
             "parts": Part, "credits": Credit, "growth": Joining, "next": Next, "nearest": Near, "stands": Stands,
         }  # fmt: skip
-        many = {key: tuple(kind(**one) for one in content.get(key, ())) for key, kind in kinds.items()}
-        return cls(**many, would_change=content.get("would_change", ""), rows_needed=content.get("rows_needed"))
+        held: dict[str, Any] = {key: tuple(kind(**one) for one in content.get(key, ())) for key, kind in kinds.items()}
+        held |= {key: content.get(key, "") for key in ("would_change", "learned")}
+        return cls(**held, rows_needed=content.get("rows_needed"))
 
 
 @dataclass(frozen=True)

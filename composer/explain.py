@@ -62,6 +62,7 @@ def explain(
         next=next_best(choices, passed, ways, targets),
         nearest=past.nearest(probes) if past else (),
         stands=tuple(sorted(past.join(probes).values(), key=lambda one: -one.standing)) if past else (),
+        learned=past.learned if past else "",
     )
 
 

@@ -39,6 +39,7 @@ from composer.lower import Lowered, lower
 from composer.nested import resolver
 from composer.rank.head import ridge, ridge_at
 from composer.rank.history import History
+from composer.rank.learned import Ranker
 from composer.rank.probe import Probe, Targets, mean_average_precision
 from composer.recommend import open_library, recommend
 from composer.schedule import only_deltas_descend
@@ -62,6 +63,7 @@ def fit(
     hub: Hub | None = None,
     library: Library | None = None,
     history: History | None = None,
+    ranker: Ranker | None = None,
     cache: FeatureCache | Path | str | None = None,
     seed: int = 0,
     fusion: Fusing = "concat",
@@ -74,7 +76,7 @@ def fit(
 ) -> Composition:
     """The composition `choice` fitted to `task`'s labelled rows; without a choice, the recommended one.
 
-    history         of other tasks, for the recommendation where there is no choice
+    history         of other tasks, for the recommendation where there is no choice; ranker: what was learned of it
     seed            of projections, folds and deltas; 0 keeps the one a graph names
     fusion          how the members of a choice are joined (composer.assemble.set_graph); a graph says so itself. "auto"
                     keeps "concat" unless cross-validation on the rows is clearly for another (composer.fuse)
@@ -98,7 +100,9 @@ def fit(
     facts: dict[str, Any] = {}
     started = perf_counter()
     if choice is None:
-        ranking = recommend(task, library=library, history=history, cache=cache, report=report, cancelled=cancelled)
+        ranking = recommend(
+            task, library=library, history=history, ranker=ranker, cache=cache, report=report, cancelled=cancelled
+        )
         choice, facts["ranking"] = ranking.best, ranking.to_dict()
     adapted: Adapted | None = None
     if isinstance(choice, Graph):

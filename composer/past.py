@@ -19,9 +19,10 @@ from composer.assemble import Unit
 from composer.choices import Candidate, Near, Stands
 from composer.rank.cold import Cold
 from composer.rank.history import History, Outcome, PriorCard, TaskCard
+from composer.rank.learned import Ranker
 from composer.rank.probe import Array, Probe
 from composer.rank.standing import quantiles
-from priors.errors import HubError
+from priors.errors import BadWeights, HubError
 from priors.manifest import PriorManifest
 from priors.tasks.spec import modality_of
 
@@ -46,18 +47,30 @@ FEWEST = 3
 """Candidates that a past task must share before its agreement is told."""
 
 
+RANKER = "priorhub/ranker"
+"""The repository of a hub that has the versions of its learned tier."""
+
+NO_RANKER = "learned tier off: none was trained on this history"
+
+
 class Past:
-    """A history, asked about one task's candidates."""
+    """A history, asked about one task's candidates.
+
+    learned  whether the learned tier corrects what the history says, and why, in a sentence
+    """
 
     def __init__(
-        self, history: History, task: Task, units: Sequence[Unit], manifests: Mapping[Candidate, PriorManifest]
-    ) -> None:
+        self, history: History, task: Task, units: Sequence[Unit], manifests: Mapping[Candidate, PriorManifest],
+        ranker: Ranker | None = None,
+    ) -> None:  # fmt: skip
         self.history = history
         self.card = card_of(task)
         self.names = {unit.name: name_of(unit) for unit in units}
         catalogue = [prior_card(self.names[unit.name], manifests[unit.candidates[0]]) for unit in units]
         self._tier = Cold(history, catalogue)
-        self._standing = self._tier.ask(self.card)
+        self._standing, self.learned = self._tier.ask(self.card), NO_RANKER
+        if ranker is not None:
+            self._standing, self.learned = ranker.adjust(self.card, self._tier.priors, self._standing)
         self._place = {card.name: i for i, card in enumerate(self._tier.priors)}
 
     @property
@@ -139,6 +152,16 @@ def history_at(hub: Hub) -> History | None:
         logger.info("recommending without a history", extra={"cause": str(error)})
         return None
     return history_of({"tasks": found.tasks, "priors": found.priors, "outcomes": found.outcomes})
+
+
+def ranker_at(hub: Hub) -> Ranker | None:
+    """The hub's learned tier as it was last trained; None where it has none, or is not there and left none in the
+    cache."""
+    try:
+        return Ranker.load(hub.pull(RANKER))
+    except (HubError, BadWeights) as error:
+        logger.info("recommending without the learned tier", extra={"cause": str(error)})
+        return None
 
 
 def _known(kind: type, content: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,10 +33,11 @@ from composer.choices import (
 from composer.errors import Cancelled as Stopped
 from composer.explain import CLEAR, explain
 from composer.known import followers, known_of
-from composer.past import Past, history_at
+from composer.past import Past, history_at, ranker_at
 from composer.prospects import prospects
 from composer.race import Rows, by_loss, narrowed, race
 from composer.rank.history import History
+from composer.rank.learned import Ranker
 from composer.rank.probe import Array, Probe, Targets, chance, gram, probe
 from composer.rank.rows import sample
 from composer.rank.sets import Scored, Search, Weights, mix, search
@@ -62,6 +63,7 @@ def recommend(
     library: Library | None = None,
     limits: Limits | Mapping[str, Any] | None = None,
     history: History | None = None,
+    ranker: Ranker | None = None,
     cache: FeatureCache | Path | str | None = None,
     report: Report = silent,
     cancelled: Cancelled = never,
@@ -70,6 +72,7 @@ def recommend(
 
     history  how priors did on other tasks, by default what `hub` measured: it has a say in which networks read all rows
              and which one leads a set, the more the fewer rows there are, and the ranking says so
+    ranker   what was learned of that history, by default what `hub` trained; the ranking says whether it is on
 
     Every expected score is exact leave-one-out of the same head that `fit` trains. Raises BadTask when the rows
     cannot be ranked on or no prior reads them; Cancelled when stopped.
@@ -95,7 +98,8 @@ def recommend(
 
     if history is None and (asked := hub_of(library, hub)) is not None:
         history = history_at(asked)
-    past = None if history is None else Past(history, task, offered.units, offered.manifests)
+        ranker = ranker_at(asked) if history is not None and ranker is None else ranker
+    past = None if history is None else Past(history, task, offered.units, offered.manifests, ranker)
     rate = by_loss if past is None else past.rate
     ran = race(offered, targets, rows, len(task), read, rate=rate, report=within(report, 2, STEPS, "comparing "))
     offered = narrowed(offered, ran.kept)

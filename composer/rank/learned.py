@@ -381,10 +381,12 @@ def gate(history: History, held: Held) -> Gate:
     truth = blended(history.scores)
     gains = np.full(tasks, np.nan)
     for t in range(tasks):
-        at = np.isfinite(truth[:, t])
+        at = np.isfinite(truth[:, t] + held.correction[:, t])
         scores = history.scores[at, t]
         base = held.cold[at, t]
-        gains[t] = weighted_tau(base + held.correction[at, t], scores) - weighted_tau(base, scores)
+        if len(scores) > 1 and np.ptp(scores) > 0:
+            both, alone = (weighted_tau(one, scores) for one in (base + held.correction[at, t], base))
+            gains[t] = np.nan_to_num(both) - np.nan_to_num(alone)  # who tells no priors apart has ordered none
     gains = gains[np.isfinite(gains)]
     if len(gains) < LEAST_TASKS:
         why = f"off: {len(gains)} tasks are too few to judge it by; it needs {LEAST_TASKS}"
@@ -452,20 +454,30 @@ class Ranker:
     @classmethod
     def load(cls, folder: Path | str) -> Ranker:
         """Raises BadWeights where the two files are not what `retrain` writes."""
-        from safetensors.torch import load
-
         try:
-            document: dict[str, Any] = json.loads((Path(folder) / CONFIG_FILE).read_text())
+            verdict, weights = (Path(folder) / CONFIG_FILE).read_bytes(), (Path(folder) / WEIGHTS_FILE).read_bytes()
+        except OSError as error:
+            raise BadWeights(f"{folder} holds no ranker that can be read: {error}. Train it anew.") from error
+        return cls.read(verdict, weights)
+
+    @classmethod
+    def read(cls, verdict: bytes, weights: bytes) -> Ranker:
+        """From the bytes of the two files; torch is imported only where the tier is on for something."""
+        try:
+            document: dict[str, Any] = json.loads(verdict)
             config = Config(**document["config"])
             gates = {modality: Gate(**one) for modality, one in document["gates"].items()}
-            tensors = load((Path(folder) / WEIGHTS_FILE).read_bytes())
             learned = {}
-            for modality, names in document["names"].items():
-                prefix = f"{modality or '-'}/"
-                mine = {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
-                learned[modality] = Learned.load(config, names, mine)
+            if document["names"]:
+                from safetensors.torch import load
+
+                tensors = load(weights)
+                for modality, names in document["names"].items():
+                    prefix = f"{modality or '-'}/"
+                    mine = {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
+                    learned[modality] = Learned.load(config, names, mine)
         except Exception as error:
-            raise BadWeights(f"{folder} holds no ranker that can be read: {error}. Train it anew.") from error
+            raise BadWeights(f"this is no ranker that can be read: {error}. Train it anew.") from error
         return cls(gates, learned)
 
     def adjust(self, task: TaskCard, cards: Sequence[PriorCard], cold: Standing) -> tuple[Standing, str]:

@@ -7,14 +7,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+from typing import TYPE_CHECKING
 
 from hub.accounts.models import User
 from hub.boards.history import STARTER, past
 from hub.jobs import services as jobs
 from hub.jobs.models import Job
-from hub.repos.models import Namespace
+from hub.repos import services as repos
+from hub.repos.models import Namespace, Repository
+from priors.errors import UserError
+
+if TYPE_CHECKING:
+    from composer.rank.learned import Ranker
+
+logger = logging.getLogger(__name__)
 
 REPOSITORY = f"{STARTER}/ranker"
+
+_MOST = 256 << 20
+"""Bytes of weights that are read: networks of under 2 million parameters, several a modality."""
 
 
 def ask() -> Job | None:
@@ -26,3 +38,17 @@ def ask() -> Job | None:
         return None
     mark = hashlib.sha256(json.dumps(found.to_dict(), sort_keys=True).encode()).hexdigest()
     return jobs.start(kind=Job.Kind.RETRAIN, spec={"history": mark}, owner=owner)
+
+
+def trained() -> Ranker | None:
+    """The ranker as it was last trained, for workers; None where none was, or what lies there is none."""
+    from composer.rank.learned import CONFIG_FILE, WEIGHTS_FILE, Ranker  # numpy, wanted by workers only
+
+    found = Repository.objects.for_cards().named(REPOSITORY).first()
+    if found is None or found.head is None:
+        return None
+    try:
+        return Ranker.read(*(repos.read_file(found.head, name, limit=_MOST) for name in (CONFIG_FILE, WEIGHTS_FILE)))
+    except UserError as error:
+        logger.warning("recommending without the learned tier", extra={"cause": str(error)})
+        return None

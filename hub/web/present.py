@@ -109,6 +109,7 @@ class RankingView:
     worths: tuple[Worth, ...] = ()
     nearest: tuple[tuple[str, str, str], ...] = ()
     stands: tuple[tuple[str, str, str, str], ...] = ()
+    learned: str = ""
     would_change: str = ""
     following: tuple[tuple[str, str], ...] = ()
     passed: tuple[tuple[str, str, str], ...] = ()
@@ -229,6 +230,7 @@ def _explained(explained: object, name: str) -> dict[str, Any]:
             )
             for one in _dicts(held.get("stands"))[:_SHOWN_SINGLES]
         ),
+        "learned": str(held.get("learned") or ""),
         "would_change": str(held.get("would_change") or ""),
         "following": tuple((str(one.get("name", "")), str(one.get("why", ""))) for one in _dicts(held.get("next"))),
     }

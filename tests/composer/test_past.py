@@ -5,11 +5,12 @@ import pytest
 
 from composer.choices import Ranking
 from composer.cli import _history
-from composer.past import Past, card_of, history_at, history_of, name_of
+from composer.past import Past, card_of, history_at, history_of, name_of, ranker_at
 from composer.rank.history import History, Outcome, PriorCard, TaskCard, write_outcomes
+from composer.rank.learned import Gate, Prediction, Ranker, retrain
 from composer.rank.probe import Targets, gram, probe
 from composer.recommend import recommend
-from priors.errors import HubUnreachable
+from priors.errors import HubUnreachable, NotFound
 from tests.composer._made_up import function_library, table_task, text_task
 from tests.composer.test_explain import unit
 
@@ -37,9 +38,9 @@ class Manifest:
     )
 
 
-def past(known: History, names=NAMES) -> Past:
+def past(known: History, names=NAMES, ranker: Ranker | None = None) -> Past:
     units = [unit(name) for name in names]
-    return Past(known, text_task(), units, {one.candidates[0]: Manifest() for one in units})
+    return Past(known, text_task(), units, {one.candidates[0]: Manifest() for one in units}, ranker)
 
 
 def probes(rows: int, noise: float = 0.6, names=NAMES) -> dict:
@@ -82,6 +83,42 @@ def test_leaders_are_those_that_may_be_the_best():
     assert known.leaders(names, {})[0] == "good (text)"
     assert "bad (text)" not in known.leaders(names, {})
     assert known.leaders([], {}) == []
+
+
+def test_the_learned_tier_corrects_the_past_where_its_gate_is_open_and_says_why_where_not():
+    def learned(task, cards, cold):
+        return Prediction(np.linspace(-2.0, 2.0, len(cards)), np.full(len(cards), 0.4))
+
+    corrected = Ranker({"text": Gate(True, 0.1, 0.05, 0.2, 9, "on: +0.100")}, {"text": learned})
+    closed = Ranker({"text": Gate(False, 0.0, -0.1, 0.1, 9, "off: +0.000")}, {})
+
+    plain, told, shut = (past(history(), ranker=one) for one in (None, corrected, closed))
+
+    assert plain.learned == "learned tier off: none was trained on this history"
+    assert (told.learned, shut.learned) == ("learned tier on: +0.100", "learned tier off: +0.000")
+    assert plain.join({}) == shut.join({})
+    for name, stands in told.join(probes(12)).items():
+        assert sum(stands.terms.values()) == pytest.approx(stands.standing, abs=1e-3)
+        assert stands.terms["learned"] != 0, name
+    assert told.join({})["bad (text)"].standing > plain.join({})["bad (text)"].standing + 1
+
+
+def test_the_learned_tier_is_fetched_from_the_hub_where_it_has_one(tmp_path):
+    retrain(history(tasks=4), tmp_path, lambda *_: None, lambda: False)
+
+    class Trained:
+        def pull(self, repo):
+            assert repo == "priorhub/ranker"
+            return tmp_path
+
+    class Empty:
+        def pull(self, repo):
+            raise NotFound(f"there is no {repo}")
+
+    assert not ranker_at(Trained()).gates["text"].enabled
+    assert ranker_at(Empty()) is None
+    (tmp_path / "ranker.json").write_text("{}")
+    assert ranker_at(Trained()) is None
 
 
 def test_the_nearest_tasks_say_how_far_they_agree():
@@ -129,6 +166,7 @@ def test_a_ranking_with_a_history_says_so_and_keeps_its_scores(tmp_path):
     assert plain.explained.stands == plain.explained.nearest == ()
     assert [one.name for one in told.explained.stands][-1] == "text-statistics"
     assert len(told.explained.nearest) == 3
+    assert (plain.explained.learned, told.explained.learned[:16]) == ("", "learned tier off")
     assert Ranking.from_dict(told.to_dict()).to_dict() == told.to_dict()
 
 

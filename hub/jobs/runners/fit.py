@@ -6,6 +6,7 @@ from composer.cache import FeatureCache
 from composer.fit import fit
 from composer.graph import Graph
 from composer.past import history_of
+from hub.boards import ranker
 from hub.boards.history import past
 from hub.catalog.library import HubStorage
 from hub.home import feature_cache
@@ -28,6 +29,7 @@ def run(work: Work) -> Outcome:
         None if given is None else Graph.from_dict(given),
         library=HubStorage(work.owner, published=given is None and not spec["private"]),
         history=history_of(past().to_dict()) if given is None else None,
+        ranker=ranker.trained() if given is None else None,
         cache=FeatureCache(feature_cache()),
         seed=spec["seed"],
         fusion=spec["fusion"],

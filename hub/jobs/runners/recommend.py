@@ -7,6 +7,7 @@ import json
 from composer.cache import FeatureCache
 from composer.past import history_of
 from composer.recommend import recommend
+from hub.boards import ranker
 from hub.boards.history import past
 from hub.catalog.library import HubStorage
 from hub.home import feature_cache
@@ -22,6 +23,7 @@ def run(work: Work) -> Outcome:
         library=HubStorage(work.owner),
         limits=work.spec["limits"],
         history=history_of(past().to_dict()),
+        ranker=ranker.trained(),
         cache=FeatureCache(feature_cache()),
         report=work.report,
         cancelled=work.cancelled,
