@@ -166,10 +166,8 @@ class Cold:
 
     def _from_cards(self, own: Array) -> tuple[Inherited, Array | None]:
         count = len(own)
-        old, new = slice(0, count), slice(count, len(self.priors))
-        kernels = self.metadata.kernels(old, old)
-        found = inherit(kernels, self.metadata.kernels(new, old), own, families(self.history.priors))
-        return found, self.metadata.alike(old) if count <= MOST_SMOOTHED else None
+        found = inherit(self.metadata, count, own, families(self.history.priors))
+        return found, self.metadata.alike(slice(0, count)) if count <= MOST_SMOOTHED else None
 
     @staticmethod
     def _shrunk(standings: Array, inherited: Inherited) -> tuple[Array, Array]:

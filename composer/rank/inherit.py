@@ -1,28 +1,39 @@
-"""Where a prior without history likely stands, from the standings of those with: kernel ridge regression on cards.
+"""Where a prior without history likely stands, from the standings of those with: what cards say.
 
-Judged with whole families left out, because the next new prior is of no family that was seen. All mixtures of kernels
-and all penalties are averaged by how they did; the result is one linear map, so that it goes for every task at once.
+Two ways, kernel ridge regression on cards and extremely randomized trees, each judged with whole families left out,
+because the next new prior is of no family that was seen. They are averaged by how they did. Both are linear in the
+standings, so the result is one map that goes for every task at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
+from numpy.typing import NDArray
 
 from composer.rank.kriging import weights_of
+from composer.rank.likeness import Metadata
 from composer.rank.probe import Array
 
 PENALTIES = (0.1, 0.3, 1.0)
 """Noise of what cards say of a standing, in units of its variance."""
 
-LEAST = 0.02
+WEIGHTS = (0.0, 0.5, 1.0, 2.0)
+"""What one way to be alike may count against the others."""
+
+ROUNDS = 2
 FOLDS = 5
 
 MANY = 500
-"""With more priors than this only all kernels together are tried: every try inverts a matrix of them."""
+"""With more priors than this all kernels count the same: every try inverts a matrix of them."""
+
+TREES, PART, LEAF = 40, 0.4, 2
+"""Trees, the part of columns that each split chooses from, and the fewest priors in a leaf."""
+
+GROVE = 40
+"""Priors without which no trees are grown."""
 
 
 @dataclass(frozen=True)
@@ -41,42 +52,103 @@ class Inherited:
         return np.asarray((self.left_out if left_out else self.operator) @ (values - center) + center)
 
 
-def inherit(
-    kernels: Mapping[str, Array], across: Mapping[str, Array], values: Array, families: Sequence[str]
-) -> Inherited:
+def inherit(cards: Metadata, known: int, values: Array, families: Sequence[str]) -> Inherited:
     """The map that predicts values best.
 
-    kernels   name -> (P, P) among the priors with history
-    across    name -> (N, P) from those without to them
-    values    (P,) the general standing, by which mixtures are judged
-    families  of the priors with history
+    cards     of the priors with history, the first `known`, and then of those without
+    values    (P,) the general standing of those with, by which ways are judged
+    families  of those with
     """
     groups = folds_of(families)
     wanted = values - values.mean()
-    count = len(values)
-    fitted: list[tuple[tuple[str, ...], float, Array, Array]] = []
-    mixtures = [tuple(kernels)] if count > MANY else _mixtures(tuple(kernels))
-    for names, penalty in product(mixtures, PENALTIES):
-        kernel = np.asarray(sum(kernels[name] for name in names))
-        scale = float(np.diag(kernel).mean()) or 1.0
-        inverse = np.linalg.inv(kernel / scale + penalty * np.eye(count))
-        without = np.zeros((count, count))
-        for group in range(int(groups.max()) + 1):
-            at = np.flatnonzero(groups == group)
-            without[at] = -np.linalg.solve(inverse[np.ix_(at, at)], inverse[at])
-            without[np.ix_(at, at)] = 0.0  # what is left: the prediction from all others
-        fitted.append((names, scale, np.asarray(inverse), without))
-    losses = np.stack([np.square(without @ wanted - wanted) for _, _, _, without in fitted])
-    parts = weights_of(-losses)
-    operator, left_out = np.zeros((len(next(iter(across.values()))), count)), np.zeros((count, count))
-    for part, (names, scale, inverse, without) in zip(parts, fitted, strict=True):
-        if part >= LEAST * parts.max():
-            operator += float(part) * np.asarray(sum(across[name] for name in names)) / scale @ inverse
-            left_out += float(part) * without
-    return Inherited(operator, left_out)
+    ways = [_by_kernels(cards, known, wanted, groups)]
+    if known >= GROVE and int(groups.max()) and (cards.numbers.shape[1] or cards.tags.shape[1]):
+        table = np.concatenate([cards.table(), cards.missing], axis=1)
+        ways.append(_by_trees(table[:known], table[known:], wanted, groups))
+    parts = weights_of(np.stack([-np.square(way.left_out @ wanted - wanted) for way in ways]))
+    return Inherited(
+        np.asarray(sum(part * way.operator for part, way in zip(parts, ways, strict=True))),
+        np.asarray(sum(part * way.left_out for part, way in zip(parts, ways, strict=True))),
+    )
 
 
-def folds_of(families: Sequence[str], count: int = FOLDS) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _by_kernels(cards: Metadata, known: int, wanted: Array, groups: NDArray[np.int64]) -> Inherited:
+    """Kernel ridge regression; weights of the kernels and the penalty are found one after the other, by the squared
+    error on families left out."""
+    old, new = slice(0, known), slice(known, len(cards.words))
+    kernels = cards.kernels(old, old)
+    weights, penalty = dict.fromkeys(kernels, 1.0), 0.3
+
+    def loss(weights: Mapping[str, float], penalty: float) -> float:
+        if not any(weights.values()):
+            return float("inf")
+        return float(np.square(_without(_inverse(kernels, weights, penalty)[0], wanted, groups)).mean())
+
+    best = loss(weights, penalty) if known <= MANY else 0.0
+    for _ in range(ROUNDS if known <= MANY else 0):
+        before = best
+        for name in kernels:
+            for weight in WEIGHTS:
+                if (found := loss({**weights, name: weight}, penalty)) < best:
+                    best, weights = found, {**weights, name: weight}
+        for step in PENALTIES:
+            if (found := loss(weights, step)) < best:
+                best, penalty = found, step
+        if best == before:
+            break
+    inverse, scale = _inverse(kernels, weights, penalty)
+    across = cards.kernels(new, old)
+    kernel = np.asarray(sum(weight * across[name] for name, weight in weights.items()))
+    left_out = np.zeros((known, known))
+    for group in range(int(groups.max()) + 1):
+        at = np.flatnonzero(groups == group)
+        left_out[at] = -np.linalg.solve(inverse[np.ix_(at, at)], inverse[at])
+        left_out[np.ix_(at, at)] = 0.0  # what is left: the prediction from all others
+    return Inherited(kernel / scale @ inverse, left_out)
+
+
+def _inverse(kernels: Mapping[str, Array], weights: Mapping[str, float], penalty: float) -> tuple[Array, float]:
+    """The inverse of the weighted kernel of mean 1 on its diagonal plus the penalty, and what the mean was."""
+    kernel = np.asarray(sum(weight * kernels[name] for name, weight in weights.items() if weight))
+    scale = float(np.diag(kernel).mean()) or 1.0
+    return np.asarray(np.linalg.inv(kernel / scale + penalty * np.eye(len(kernel)))), scale
+
+
+def _without(inverse: Array, wanted: Array, groups: NDArray[np.int64]) -> Array:
+    """(P,) how far each is from what is predicted of it with its group left out."""
+    solved = inverse @ wanted
+    gaps = np.empty(len(wanted))
+    for group in range(int(groups.max()) + 1):
+        at = np.flatnonzero(groups == group)
+        gaps[at] = np.linalg.solve(inverse[np.ix_(at, at)], solved[at])
+    return gaps
+
+
+def _by_trees(old: Array, new: Array, wanted: Array, groups: NDArray[np.int64]) -> Inherited:
+    """The mean over trees of those in whose leaf a prior falls."""
+    left_out = np.zeros((len(old), len(old)))
+    for group in np.unique(groups):
+        out, rest = np.flatnonzero(groups == group), np.flatnonzero(groups != group)
+        left_out[np.ix_(out, rest)] = _leaves(old[rest], wanted[rest], old[out]) - 1 / len(rest)
+    return Inherited(_leaves(old, wanted, new), left_out)
+
+
+def _leaves(seen: Array, wanted: Array, asked: Array) -> Array:
+    """(A, S) the weights of those seen in what trees grown on them predict of those asked about."""
+    from sklearn.ensemble import ExtraTreesRegressor  # a second to import, for large histories only
+
+    found = np.zeros((len(asked), len(seen)))
+    if not len(asked):
+        return found
+    trees = ExtraTreesRegressor(TREES, max_features=PART, min_samples_leaf=LEAF, random_state=0)
+    trees.fit(seen, wanted - wanted.mean())
+    for a, b in zip(trees.apply(asked).T, trees.apply(seen).T, strict=True):
+        same = a[:, None] == b[None, :]
+        found += same / same.sum(axis=1, keepdims=True)
+    return found / TREES
+
+
+def folds_of(families: Sequence[str], count: int = FOLDS) -> NDArray[np.int64]:
     """(P,) the fold of each; families stay whole, the largest are dealt first, each to the smallest fold.
 
     Where there are fewer than two families each prior is dealt by itself.
@@ -90,9 +162,3 @@ def folds_of(families: Sequence[str], count: int = FOLDS) -> np.ndarray[tuple[in
         fold[i] = int(filled.argmin())
         filled[fold[i]] += sizes[i]
     return np.asarray(fold[numbers])
-
-
-def _mixtures(names: Sequence[str]) -> list[tuple[str, ...]]:
-    """Each kernel alone, each pair, and all together."""
-    pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
-    return list(dict.fromkeys([*((name,) for name in names), *pairs, tuple(names)]))

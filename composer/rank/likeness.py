@@ -96,14 +96,17 @@ class Metadata:
     """Cards as features, filled and scaled on all cards given: no result of any prior goes into it.
 
     numbers  (P, N) standardized, logarithms where they span much, 0 where missing
-    words, tags  (P, W) letters of the name, and tags, rare ones longer
+    words, parts, tags  (P, W) letters of the name, words of name and tags, and whole tags, rare ones longer
     leaves   (P, TREES) where each falls in random trees
+    missing  (P, M) numbers that some cards state, 1 where a card does not
     """
 
     numbers: Array
     words: Array
+    parts: Array
     tags: Array
     leaves: NDArray[np.int64]
+    missing: Array
 
     @classmethod
     def of(cls, cards: Sequence[PriorCard]) -> Metadata:
@@ -111,13 +114,17 @@ class Metadata:
         keys = sorted({key for numbers in stated for key in numbers})
         columns = [_scaled(np.array([numbers.get(key, np.nan) for numbers in stated])) for key in keys]
         numbers = np.stack(columns, axis=1) if columns else np.zeros((len(cards), 0))
+        missing = np.array([[key not in numbers for key in keys] for numbers in stated], dtype=np.float64)
+        missing = missing.reshape(len(cards), len(keys))
         texts = [card.text or card.name for card in cards]
         tags = _vectors([card.tags for card in cards], rare=True)
         return cls(
             numbers=numbers,
             words=_vectors([_grams(text, 3) | _grams(text, 5) for text in texts], rare=True),
+            parts=_vectors([_words(card) for card in cards], rare=True),
             tags=tags,
             leaves=_leaves(np.concatenate([numbers, tags > 0], axis=1)),
+            missing=missing[:, missing.any(axis=0)],
         )
 
     def table(self) -> Array:
@@ -127,12 +134,15 @@ class Metadata:
     def take(self, rows: Sequence[int]) -> Metadata:
         """The same features of some of the cards."""
         at = list(rows)
-        return Metadata(self.numbers[at], self.words[at], self.tags[at], self.leaves[at])
+        return Metadata(
+            self.numbers[at], self.words[at], self.parts[at], self.tags[at], self.leaves[at], self.missing[at]
+        )
 
     def alike(self, rows: slice) -> Array:
         """(n, n) one likeness, 1 on the diagonal: half by letters and tags, half by trees."""
         kernels = self.kernels(rows, rows)
-        found = (kernels.get("trees", kernels["words"]) + kernels["words"]) / 2
+        words = (kernels["names"] + kernels.get("tags", kernels["names"])) / 2
+        found = (kernels.get("trees", words) + words) / 2
         np.fill_diagonal(found, 1.0)
         return found
 
@@ -141,12 +151,15 @@ class Metadata:
 
         size   the numbers as a line: it goes on beyond the range that was seen
         near   all numbers close
-        words  letters of the name, and tags, rare ones counting more
+        names  letters of the name;  parts  words of name and tags;  tags  whole tags; rare ones counting more
         trees  the part of random trees over numbers and tags in whose leaf both fall: interactions, and no scale
         """
-        named = self.words[rows] @ self.words[columns].T
-        words = (named + self.tags[rows] @ self.tags[columns].T) / 2 if self.tags.shape[1] else named
-        found = {"words": words}
+        found = {
+            "names": self.words[rows] @ self.words[columns].T,
+            "parts": self.parts[rows] @ self.parts[columns].T,
+        }
+        if self.tags.shape[1]:
+            found["tags"] = self.tags[rows] @ self.tags[columns].T
         if width := self.numbers.shape[1]:
             a, b = self.numbers[rows], self.numbers[columns]
             gaps = np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1)[None, :] - 2 * a @ b.T
@@ -156,6 +169,13 @@ class Metadata:
             same = sum(x[:, None] == y[None, :] for x, y in pairs)
             found["trees"] = np.asarray(same, dtype=np.float64) / self.leaves.shape[1]
         return found
+
+
+def _words(card: PriorCard) -> frozenset[str]:
+    """Words and numbers that its name and the values of its tags are made of."""
+    texts = (card.name, *(tag.split("=", 1)[-1] for tag in card.tags))
+    spaced = (re.sub(r"(?<=[a-z]{2})(?=\d)", " ", text.lower()) for text in texts)
+    return frozenset(word for text in spaced for word in re.split(r"[^a-z0-9.]+", text) if word)
 
 
 def _scaled(column: Array) -> Array:
