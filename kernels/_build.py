@@ -17,6 +17,7 @@ import subprocess
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +26,12 @@ logger = logging.getLogger(__name__)
 FLAGS = ("-std=c11", "-O3", "-ffp-contract=fast", "-fPIC", "-Wno-psabi")
 # -fno-trapping-math: nobody reads the floating-point flags, and choosing by a comparison vectorises (7 times as fast).
 EXACT = ("-ffp-contract=off", "-fno-trapping-math")
+# Argument types; ctypes would pass a pointer as a 32-bit int. Any: it states the types of `argtypes` too narrowly for a
+# list of its own types.
+POINTER: Any = ctypes.c_void_p
+SIZE: Any = ctypes.c_int64
+NUMBER: Any = ctypes.c_int32
+REAL: Any = ctypes.c_float
 COMPILE_SECONDS = 120  # far above the second it takes; a compiler that hangs must not hang the program
 
 
@@ -43,6 +50,20 @@ def library(source: Path, *, exact: bool = False) -> ctypes.CDLL | BuildFailed:
     except BuildFailed as failure:
         logger.warning("%s not compiled, the slower reference is used: %s", source.name, failure)
         return failure
+
+
+def refusal(source: Path, *, exact: bool = False) -> str | None:
+    """Why there is no compiled `source` here; None where there is."""
+    built = library(source, exact=exact)
+    return str(built) if isinstance(built, BuildFailed) else None
+
+
+def functions(source: Path, *, exact: bool = False) -> ctypes.CDLL:
+    """The compiled `source`, for whoever states its argument types. Raises BuildFailed; `refusal` asks first."""
+    built = library(source, exact=exact)
+    if isinstance(built, BuildFailed):
+        raise built
+    return built
 
 
 def cache_directory() -> Path:

@@ -32,6 +32,8 @@ ARCHITECTURE_IDS = tuple(sorted(FAMILY_IDS))
 class Architecture(Protocol):
     """What a class under `@architecture` offers. Everything but `build` and `key_map` works without weights."""
 
+    name: ClassVar[str]
+
     def __init__(self, config: dict[str, Any]) -> None:
         """Raises BadManifest for a config this family does not have."""
 
@@ -68,8 +70,14 @@ _functions: dict[str, type[Function]] = {}
 
 
 def architecture(name: str) -> Callable[[A], A]:
-    """Class decorator: registers a network family under its architecture id."""
-    return _register(_architectures, name)
+    """Class decorator: registers a network family under its architecture id, which becomes its `name`."""
+    register = _register(_architectures, name)
+
+    def put(cls: A) -> A:
+        cls.name = name  # type: ignore[attr-defined]
+        return register(cls)
+
+    return put
 
 
 def function(name: str) -> Callable[[A], A]:

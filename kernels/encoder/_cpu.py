@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from kernels._build import BuildFailed, library
+from kernels import _build
 
 SOURCE = Path(__file__).with_name("_cpu.c")
 
@@ -66,10 +66,10 @@ def _refusal(tensors: list[Tensor | None]) -> str | None:
 
 @cache
 def _machine() -> str | None:
-    built = library(SOURCE)
-    if isinstance(built, BuildFailed):
-        return str(built)
-    return None if built.encoder_ready() else "the processor has no AMX for bf16, or the system does not give it out"
+    if reason := _build.refusal(SOURCE):
+        return reason
+    ready = _build.functions(SOURCE).encoder_ready()
+    return None if ready else "the processor has no AMX for bf16, or the system does not give it out"
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: bool) -> Tensor:
@@ -126,18 +126,14 @@ def _worked(failed: int) -> None:
 
 @cache
 def _kernel() -> ctypes.CDLL:
-    """The compiled functions with their argument types: ctypes would pass a pointer as a 32-bit int by default."""
-    lib = library(SOURCE)
-    if isinstance(lib, BuildFailed):
-        raise lib
-    pointer: Any = ctypes.c_void_p  # Any: ctypes states the types of argtypes too narrowly for a list of its own types
-    size: Any = ctypes.c_int64
-    number: Any = ctypes.c_int32
+    """The compiled functions with their argument types."""
+    lib = _build.functions(SOURCE)
+    pointer, size, number = _build.POINTER, _build.SIZE, _build.NUMBER
     lib.encoder_pack.argtypes = [pointer, size, size, size, pointer]
     lib.encoder_pack.restype = None
     lib.encoder_linear.argtypes = [
         *[pointer, size, size, size, pointer, size],
         *[pointer, number, pointer, size, number],
     ]
-    lib.encoder_attention.argtypes = [*[pointer] * 6, *[size] * 5, ctypes.c_float, pointer, number]
+    lib.encoder_attention.argtypes = [*[pointer] * 6, *[size] * 5, _build.REAL, pointer, number]
     return lib

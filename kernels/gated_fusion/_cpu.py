@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from kernels._build import BuildFailed, library
+from kernels import _build
 
 SOURCE = Path(__file__).with_name("_cpu.c")
 
@@ -33,8 +33,7 @@ def refusal(tensors: Sequence[Tensor | None]) -> str | None:
             return f"a tensor is a {type(x).__name__} without plain memory"
         if x.dim() == 2 and x.shape[1] == 0:
             return "the blocks have no columns"
-    built = library(SOURCE)
-    return str(built) if isinstance(built, BuildFailed) else None
+    return _build.refusal(SOURCE)
 
 
 def gated_fusion(
@@ -91,13 +90,10 @@ class _GatedFusion(torch.autograd.Function):
 
 @cache
 def _kernel() -> ctypes.CDLL:
-    """The compiled functions with their argument types: ctypes would pass a pointer as a 32-bit int by default."""
-    lib = library(SOURCE)
-    if isinstance(lib, BuildFailed):
-        raise lib
-    pointer: Any = ctypes.c_void_p  # Any: ctypes states the types of argtypes too narrowly for a list of its own types
-    size: Any = ctypes.c_int64
-    tail = [size, ctypes.c_int32]  # chunk, threads
+    """The compiled functions with their argument types."""
+    lib = _build.functions(SOURCE)
+    pointer, size = _build.POINTER, _build.SIZE
+    tail = [size, _build.NUMBER]  # chunk, threads
     blocks = [pointer, pointer, size, size, size]  # data, strides, K, B, D
     lib.gated_fusion_forward.argtypes = [
         *blocks,
@@ -105,7 +101,7 @@ def _kernel() -> ctypes.CDLL:
         size,
         pointer,
         pointer,
-        ctypes.c_float,
+        _build.REAL,
         *[pointer] * 4,
         *tail,
     ]

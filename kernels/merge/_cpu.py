@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels._build import BuildFailed, library
+from kernels import _build
 
 if TYPE_CHECKING:
     from kernels.merge import Dtype, Raw, Sparse
@@ -35,8 +35,7 @@ class _Sparse(ctypes.Structure):
 
 def refusal() -> str | None:
     """Why this backend cannot run here, or None when it can. The first call compiles the kernel."""
-    built = library(SOURCE, exact=True)
-    return str(built) if isinstance(built, BuildFailed) else None
+    return _build.refusal(SOURCE, exact=True)
 
 
 def gram(inputs: Sequence[Raw], base: Raw | None, sums: NDArray[np.float64]) -> int:
@@ -96,12 +95,9 @@ def deltas(
 
 @cache
 def _kernel() -> ctypes.CDLL:
-    """The compiled functions with their argument types: ctypes would pass a pointer as a 32-bit int by default."""
-    lib = library(SOURCE, exact=True)
-    if isinstance(lib, BuildFailed):
-        raise lib
-    pointer: Any = ctypes.c_void_p  # Any: ctypes states the types of argtypes too narrowly for a list of its own types
-    whole, size, real = ctypes.c_int32, ctypes.c_int64, ctypes.c_float
+    """The compiled functions with their argument types."""
+    lib = _build.functions(SOURCE, exact=True)
+    pointer, whole, size, real = _build.POINTER, _build.NUMBER, _build.SIZE, _build.REAL
     one: list[Any] = [pointer, whole]  # data, dtype
     lib.merge_gram.argtypes = [whole, pointer, pointer, *one, size, pointer]
     lib.merge_combine.argtypes = [whole, pointer, pointer, pointer, real, whole, *one, size]

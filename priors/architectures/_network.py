@@ -1,8 +1,11 @@
-"""What every architecture offers beside its layers: the ports of its config, and files in the names of its module."""
+"""What every architecture does beside its layers: reads its config, and says which ports there are."""
 
-from typing import Any, Protocol
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 
 from torch import Tensor
+
+from priors.families import config_class
+from priors.families._config import ArchitectureConfig, check_taps, read_config
 
 
 class _Ports(Protocol):
@@ -10,22 +13,36 @@ class _Ports(Protocol):
     def taps(self) -> dict[str, str]: ...
 
 
-class Network:
-    """Base of the architectures; see `priors.registry.Architecture`. A subclass reads `config` and has `build`."""
+C = TypeVar("C", bound=ArchitectureConfig)
 
-    config: Any
-    """What was read; `_Ports`, unless the subclass says itself which ports there are."""
+
+class Network(Generic[C]):
+    """Base of the architectures, C their config; see `priors.registry.Architecture`. A subclass has `build`, which
+    begins with `wanted`, and `key_map` where its files have other names than its module."""
+
+    name: ClassVar[str]
+    """The architecture id: set by `@architecture`."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        schema = cast(type[C], config_class(self.name, ArchitectureConfig))
+        self.config: C = read_config(schema, config, self.name)
+
+    @property
+    def _ports(self) -> _Ports:
+        return cast(_Ports, self.config)
 
     def inputs(self) -> dict[str, str]:
-        ports: _Ports = self.config
-        return ports.inputs()
+        return self._ports.inputs()
 
     def taps(self) -> dict[str, str]:
-        ports: _Ports = self.config
-        return ports.taps()
+        return self._ports.taps()
 
     def averages(self) -> dict[str, list[str]]:
         return {}
+
+    def wanted(self, taps: tuple[str, ...]) -> tuple[str, ...]:
+        """`taps`; BadManifest when there are none, or one that this network does not have."""
+        return check_taps(taps, self.taps(), self.name)
 
     def key_map(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         return dict(state)

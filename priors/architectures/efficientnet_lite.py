@@ -14,7 +14,6 @@ from torch.nn import functional as F
 
 from priors._lite_plan import HEAD, STEM, Block
 from priors.architectures._network import Network
-from priors.families._config import check_taps, read_config
 from priors.families.small import EfficientNetLiteConfig
 from priors.registry import architecture
 
@@ -22,7 +21,7 @@ BATCH_NORM_EPS = 1e-3  # the reference code's; PyTorch's default is 1e-5
 
 
 @architecture("efficientnet-lite")
-class EfficientNetLite(Network):
+class EfficientNetLite(Network[EfficientNetLiteConfig]):
     """Pixels (B, 3, S, S) to a map after each stage, pooled features and class logits.
 
     The weight file keeps the names of the published state dict (`_conv_stem.weight`, `_blocks.0._bn1.running_var`, …),
@@ -32,12 +31,12 @@ class EfficientNetLite(Network):
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
-        self.config = read_config(EfficientNetLiteConfig, config, "efficientnet-lite")
+        super().__init__(config)
         self._blocks = self.config.blocks()
 
     def build(self, taps: tuple[str, ...]) -> nn.Module:
         """A module of `forward(pixels (B, 3, S, S) float32) -> tuple`; stages above the highest tap are left out."""
-        return _LiteModule(self.config, self._blocks, check_taps(taps, self.taps(), "efficientnet-lite"))
+        return _LiteModule(self.config, self._blocks, self.wanted(taps))
 
     def key_map(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         names = _timm_names(self._blocks) if "conv_stem.weight" in state else _published_names(self._blocks)

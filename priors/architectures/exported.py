@@ -12,8 +12,6 @@ from torch import Tensor, nn
 
 from priors.architectures._network import Network
 from priors.errors import BadManifest
-from priors.families import config_class
-from priors.families._config import check_taps, read_config
 from priors.families.exported import MAKERS, ExportedConfig, Node
 from priors.registry import architecture
 from priors.types import parse
@@ -33,11 +31,8 @@ _LENGTHS: dict[str, Callable[..., Any]] = {
 
 
 @architecture("exported")
-class Exported(Network):
+class Exported(Network[ExportedConfig]):
     """Ports and taps are the graph's; weights keep the names that its files give them."""
-
-    def __init__(self, config: dict[str, Any]) -> None:
-        self.config: ExportedConfig = read_config(config_class("exported", ExportedConfig), config, "exported")
 
     def build(self, taps: tuple[str, ...]) -> nn.Module:
         """A module of `forward(*inputs) -> tuple of the taps`: no node that they do not follow from.
@@ -45,7 +40,7 @@ class Exported(Network):
         Raises BadManifest for a graph that does not run, gives other shapes than its taps promise, or makes values that
         are too large: found on meta tensors, before anything is computed.
         """
-        wanted = check_taps(taps, self.taps(), "exported")
+        wanted = self.wanted(taps)
         module = _GraphModule(self.config, wanted)
         _check(self.config, wanted, module)
         return module

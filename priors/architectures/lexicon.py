@@ -1,19 +1,16 @@
 """A lexicon: what single words are worth on a scale that people rated, summed over a text, negation turned around."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from priors.architectures._network import Network
-from priors.families._config import check_taps, read_config
 from priors.families.small import LexiconConfig
 from priors.registry import architecture
 
 
 @architecture("lexicon")
-class Lexicon(Network):
+class Lexicon(Network[LexiconConfig]):
     """Token ids (B, T) of single words in, six numbers a text out, each of size at most one.
 
     Weights: `rating` (vocab_size,), 0 for a word nobody rated; `negates` (vocab_size,), 1 for a word like "not".
@@ -22,12 +19,9 @@ class Lexicon(Network):
     Hutto & Gilbert 2014.
     """
 
-    def __init__(self, config: dict[str, Any]) -> None:
-        self.config = read_config(LexiconConfig, config, "lexicon")
-
     def build(self, taps: tuple[str, ...]) -> nn.Module:
         """A module of `forward(ids (B, T) int64, mask (B, T) bool) -> tuple of (B, 6)`."""
-        return _LexiconModule(self.config, len(check_taps(taps, self.taps(), "lexicon")))
+        return _LexiconModule(self.config, len(self.wanted(taps)))
 
 
 class _LexiconModule(nn.Module):

@@ -1,12 +1,10 @@
 """Tabular multi-layer perceptron: rows of numbers through hidden layers to outputs."""
 
 from itertools import pairwise
-from typing import Any
 
 from torch import Tensor, nn
 
 from priors.architectures._network import Network
-from priors.families._config import check_taps, read_config
 from priors.families.tables import MlpConfig
 from priors.registry import architecture
 
@@ -14,18 +12,15 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "si
 
 
 @architecture("mlp")
-class Mlp(Network):
+class Mlp(Network[MlpConfig]):
     """Linear layers with an activation between them; weights are named `layers.<i>.weight` and `layers.<i>.bias`.
 
     Taps: `penultimate`, what the last hidden layer gives after its activation, and `output`, the last linear layer.
     """
 
-    def __init__(self, config: dict[str, Any]) -> None:
-        self.config = read_config(MlpConfig, config, "mlp")
-
     def build(self, taps: tuple[str, ...]) -> nn.Module:
         """A module of `forward(x (B, C) float32) -> tuple of (B, D)`; the output layer is there only if asked for."""
-        return _MlpModule(self.config, check_taps(taps, self.taps(), "mlp"))
+        return _MlpModule(self.config, self.wanted(taps))
 
 
 class _MlpModule(nn.Module):

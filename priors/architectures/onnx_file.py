@@ -11,24 +11,19 @@ from torch import Tensor, nn
 
 from priors.architectures._network import Network
 from priors.errors import BadManifest, BadWeights
-from priors.families import config_class
-from priors.families._config import check_taps, read_config
 from priors.families.onnx_file import OnnxConfig
 from priors.onnx_graph import check_graph
 from priors.registry import architecture
 from priors.types import parse
-from priors.weights import sha256_file
+from priors.weights import found_sha256
 
 MAX_BYTES = 2 << 30
 """What a protobuf can hold at all."""
 
 
 @architecture("onnx")
-class Onnx(Network):
+class Onnx(Network[OnnxConfig]):
     """Ports are inputs of the file, taps its outputs; what lies between is its own."""
-
-    def __init__(self, config: dict[str, Any]) -> None:
-        self.config = read_config(config_class("onnx", OnnxConfig), config, "onnx")
 
     def inputs(self) -> dict[str, str]:
         return {name: str(parse(port.type)) for name, port in self.config.inputs.items()}
@@ -42,10 +37,10 @@ class Onnx(Network):
         Raises BadWeights for a file that is not the promised one, is refused, or has other inputs and outputs;
         BadManifest where onnxruntime is not installed.
         """
-        return _OnnxModule(_session(path, sha256), self.config, check_taps(taps, self.taps(), "onnx"), path.name)
+        return _OnnxModule(_session(path, sha256), self.config, self.wanted(taps), path.name)
 
     def build(self, taps: tuple[str, ...]) -> nn.Module:
-        check_taps(taps, self.taps(), "onnx")
+        self.wanted(taps)
         raise BadManifest("an ONNX network has no layers of ours to build or train. Use it frozen, from its file.")
 
 
@@ -53,7 +48,7 @@ def _session(path: Path, sha256: str) -> Any:
     size = path.stat().st_size
     if size > MAX_BYTES:
         raise BadWeights(f"{path.name} has {size:,} bytes, the limit is {MAX_BYTES:,}. Export a smaller model.")
-    if sha256_file(path) != sha256:
+    if found_sha256(path) != sha256:
         raise BadWeights(f"{path.name} is not the file its manifest promises: it was changed. Fetch it again.")
     with path.open("rb") as file:
         check_graph(path.name, file, size)

@@ -1,43 +1,31 @@
 """Networks for tables: residual perceptrons and a transformer over columns. Gorishniy et al. 2021, arXiv:2106.11959."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from priors.architectures._network import Network
 from priors.architectures.mlp import ACTIVATIONS
-from priors.families import config_class
-from priors.families._config import check_taps, read_config
 from priors.families.tables import FtTransformerConfig, ResmlpConfig
 from priors.registry import architecture
 
 
 @architecture("resmlp")
-class Resmlp(Network):
+class Resmlp(Network[ResmlpConfig]):
     """Numbers (B, C) in: x + W2 a(W1 norm(x)) in each block, then normalization, activation and the outputs (B, D)."""
-
-    def __init__(self, config: dict[str, Any]) -> None:
-        self.config: ResmlpConfig = read_config(config_class("resmlp", ResmlpConfig), config, "resmlp")
 
     def build(self, taps: tuple[str, ...]) -> nn.Module:
         """A module of `forward(x (B, C) float32) -> tuple of (B, D)`, no deeper than needed."""
-        return _ResmlpModule(self.config, check_taps(taps, self.taps(), "resmlp"))
+        return _ResmlpModule(self.config, self.wanted(taps))
 
 
 @architecture("ft-transformer")
-class FtTransformer(Network):
+class FtTransformer(Network[FtTransformerConfig]):
     """A column's number times its vector plus its bias is its token; a first token gathers the row."""
-
-    def __init__(self, config: dict[str, Any]) -> None:
-        self.config: FtTransformerConfig = read_config(
-            config_class("ft-transformer", FtTransformerConfig), config, "ft-transformer"
-        )
 
     def build(self, taps: tuple[str, ...]) -> nn.Module:
         """A module of `forward(x (B, C) float32) -> tuple of (B, D)`, no deeper than needed."""
-        return _FtModule(self.config, check_taps(taps, self.taps(), "ft-transformer"))
+        return _FtModule(self.config, self.wanted(taps))
 
 
 class _Tower(nn.Module):

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 
 from priors.architectures._network import Network
 from priors.errors import BadManifest
-from priors.families import config_class
-from priors.families._config import check_taps, read_config
 from priors.families.timm_model import TimmConfig
 from priors.registry import architecture
 
@@ -20,15 +18,12 @@ _OPERATORS = ("nms", "qnms")
 
 
 @architecture("timm")
-class Timm(Network):
+class Timm(Network[TimmConfig]):
     """Pixels (B, 3, S, S) in; `features` before the classifier, `logits`, and the maps that timm gives on the way."""
-
-    def __init__(self, config: dict[str, Any]) -> None:
-        self.config: TimmConfig = read_config(config_class("timm", TimmConfig), config, "timm")
 
     def build(self, taps: tuple[str, ...]) -> nn.Module:
         """A module of `forward(pixels (B, 3, S, S) float32) -> tuple`. Without timm BadManifest names the extra."""
-        return _TimmModule(self.config, check_taps(taps, self.taps(), "timm"))
+        return _TimmModule(self.config, self.wanted(taps))
 
     def key_map(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         return {f"model.{key}": value for key, value in state.items()}

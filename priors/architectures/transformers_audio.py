@@ -3,7 +3,7 @@
 What the mask hides changes nothing, unlike in the library: its group normalization of base models counts padding in.
 """
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +11,6 @@ from torch.nn import functional as F
 
 from priors.architectures._library import blocked, library_model, renamed
 from priors.architectures._network import Network
-from priors.families import config_class
-from priors.families._config import check_taps, read_config
 from priors.families.audio import HubertConfig, WaveConfig, WhisperConfig
 from priors.registry import architecture
 
@@ -26,17 +24,12 @@ _WEIGHT_NORM = (("weight_g", "weight_v"), ("parametrizations.weight.original0", 
 """What the scale and the direction of a normalized weight are called, in older and newer files."""
 
 
-class _Wave(Network):
+class _Wave(Network[WaveConfig]):
     """Waves (B, T) and mask in; means over the frames that lie within it out."""
-
-    name: ClassVar[str]
-
-    def __init__(self, config: dict[str, Any]) -> None:
-        self.config = read_config(config_class(self.name, WaveConfig), config, self.name)
 
     def build(self, taps: tuple[str, ...]) -> nn.Module:
         """A module of `forward(wave (B, T) float32, mask (B, T) bool) -> tuple of (B, D)`, no deeper than needed."""
-        return _WaveModule(self.name, self.config, check_taps(taps, self.taps(), self.name))
+        return _WaveModule(self.name, self.config, self.wanted(taps))
 
     def key_map(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """The normalized weight of the positions is multiplied out: the same function."""
@@ -52,14 +45,10 @@ class _Wave(Network):
 class Wav2Vec2(_Wave):
     """wav2vec 2.0 (Baevski et al. 2020, arXiv:2006.11477)."""
 
-    name = "wav2vec2"
-
 
 @architecture("hubert")
 class Hubert(_Wave):
     """HuBERT (Hsu et al. 2021, arXiv:2106.07447)."""
-
-    name = "hubert"
 
 
 class _WaveModule(nn.Module):
@@ -134,15 +123,12 @@ _NO_DECODER = {"decoder_layers": 1, "decoder_attention_heads": 1, "decoder_ffn_d
 
 
 @architecture("whisper-encoder")
-class Whisper(Network):
+class Whisper(Network[WhisperConfig]):
     """Mel frames (B, T, F) of half a minute in, frames (B, T / 2, D) out (Radford et al. 2022, arXiv:2212.04356)."""
-
-    def __init__(self, config: dict[str, Any]) -> None:
-        self.config = read_config(WhisperConfig, config, "whisper-encoder")
 
     def build(self, taps: tuple[str, ...]) -> nn.Module:
         """A module of `forward(mel (B, T, F) float32) -> tuple of (B, T / 2, D)`, no deeper than needed."""
-        return _WhisperModule(self.config, check_taps(taps, self.taps(), "whisper-encoder"))
+        return _WhisperModule(self.config, self.wanted(taps))
 
     def key_map(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         return renamed(state, self.config.prefixes, {**_WHISPER, "layers": self.config.layer_path})

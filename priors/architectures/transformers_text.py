@@ -6,7 +6,7 @@ what the mask hides changes nothing. Configs and ports are in `priors.families`.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +14,6 @@ from torch.nn import functional as F
 
 from priors.architectures._library import blocked, blocked_pairs, drop_buffers, library_model, renamed
 from priors.architectures._network import Network
-from priors.families import config_class
-from priors.families._config import check_taps, read_config
 from priors.families.text import ModernBertConfig, TextConfig
 from priors.families.text_towers import ClipTextConfig, SiglipTextConfig
 from priors.registry import architecture
@@ -42,20 +40,15 @@ class Family:
     rotary: str | None = None
 
 
-class TransformersText(Network):
+class TransformersText(Network[TextConfig]):
     """Token ids and mask in; the taps are those of the family's config (`priors.families.text`)."""
-
-    name: ClassVar[str]
-
-    def __init__(self, config: dict[str, Any]) -> None:
-        self.config: TextConfig = read_config(config_class(self.name, TextConfig), config, self.name)
 
     def averages(self) -> dict[str, list[str]]:
         return self.config.averages()
 
     def build(self, taps: tuple[str, ...]) -> nn.Module:
         """A module of `forward(ids (B, T) int64, mask (B, T) bool) -> tuple`, no deeper than needed."""
-        return _TextModule(self.name, self.config, check_taps(taps, self.taps(), self.name))
+        return _TextModule(self.name, self.config, self.wanted(taps))
 
     def key_map(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         parts = {**FAMILIES[self.name].parts, "layers": self.config.layer_path}
@@ -296,4 +289,4 @@ FAMILIES = {
 }
 
 for _name in FAMILIES:
-    architecture(_name)(type(f"Text[{_name}]", (TransformersText,), {"name": _name}))
+    architecture(_name)(type(f"Text[{_name}]", (TransformersText,), {}))

@@ -6,7 +6,7 @@ published files are in `priors.families.vision`.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +14,6 @@ from torch.nn import functional as F
 
 from priors.architectures._library import drop_buffers, library_model, renamed
 from priors.architectures._network import Network
-from priors.families import config_class
-from priors.families._config import check_taps, read_config
 from priors.families.vision import PatchConfig, VisionConfig
 from priors.families.vision_maps import MapConfig
 from priors.registry import architecture
@@ -40,17 +38,12 @@ class Family:
     layers: str | None = None
 
 
-class TransformersVision(Network):
+class TransformersVision(Network[VisionConfig]):
     """Pixels (B, 3, S, S) in; the taps are those of the family's config."""
-
-    name: ClassVar[str]
-
-    def __init__(self, config: dict[str, Any]) -> None:
-        self.config: VisionConfig = read_config(config_class(self.name, VisionConfig), config, self.name)
 
     def build(self, taps: tuple[str, ...]) -> nn.Module:
         """A module of `forward(pixels (B, 3, S, S) float32) -> tuple`, no deeper than needed."""
-        wanted = check_taps(taps, self.taps(), self.name)
+        wanted = self.wanted(taps)
         if isinstance(self.config, PatchConfig):
             return _PatchModule(self.name, self.config, wanted)
         return _MapModule(self.name, self.config, wanted)
@@ -220,4 +213,4 @@ FAMILIES = {
 }
 
 for _name in FAMILIES:
-    architecture(_name)(type(f"Vision[{_name}]", (TransformersVision,), {"name": _name}))
+    architecture(_name)(type(f"Vision[{_name}]", (TransformersVision,), {}))

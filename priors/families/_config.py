@@ -4,31 +4,20 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
+from priors._schema import StrictConfig, read_strict
 from priors.errors import BadManifest
 
 
-class ArchitectureConfig(BaseModel):
-    """Base of the config schemas: frozen, typed strictly, unknown keys refused. Bounds keep hostile sizes out."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+class ArchitectureConfig(StrictConfig):
+    """Base of the config schemas."""
 
 
 C = TypeVar("C", bound=ArchitectureConfig)
 
 
 def read_config(schema: type[C], config: Mapping[str, Any], architecture: str) -> C:
-    """The manifest's `architecture.config` as `schema`; BadManifest names the first wrong key and what it should be."""
-    try:
-        return schema.model_validate(dict(config))
-    except ValidationError as err:
-        first = err.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "config"
-        raise BadManifest(
-            f"architecture {architecture!r}: config {where!r} is wrong ({first['msg'].removeprefix('Value error, ')}). "
-            f"Its keys are: {', '.join(schema.model_fields)}."
-        ) from err
+    """The manifest's `architecture.config` as `schema`. Raises BadManifest."""
+    return read_strict(schema, config, f"architecture {architecture!r}: config")
 
 
 def check_taps(asked: Iterable[str], known: Iterable[str], architecture: str) -> tuple[str, ...]:

@@ -157,10 +157,17 @@ def test_a_recording_shorter_than_a_window_is_filled_with_silence():
 
 
 def test_the_lstm_is_the_arithmetic_of_pytorch_lstm():
-    own, theirs = built("lstm-speaker").lstm, nn.LSTM(6, 8, 2, batch_first=True)
-    theirs.load_state_dict(own.state_dict())
+    own, theirs = built("lstm-speaker"), nn.LSTM(6, 8, 2, batch_first=True)
+    linear = nn.Linear(8, 7)
+    published = {f"lstm.{key}": value for key, value in theirs.state_dict().items()}
+    published |= {f"linear.{key}": value for key, value in linear.state_dict().items()}
+    own.load_state_dict(tiny("lstm-speaker").key_map(published))
     x = torch.rand(3, 16, 6)
-    torch.testing.assert_close(own(x), theirs(x)[0])
+    torch.testing.assert_close(own._embed(x), nn.functional.normalize(linear(theirs(x)[0][:, -1]).relu(), dim=-1))
+    learned, known = own.layers[1].hh.requires_grad_(True), theirs.weight_hh_l1
+    own._embed(x)[:, 0].sum().backward()
+    nn.functional.normalize(linear(theirs(x)[0][:, -1]).relu(), dim=-1)[:, 0].sum().backward()
+    torch.testing.assert_close(learned.weight.grad, known.grad)
 
 
 def test_batch_normalization_is_folded_into_its_convolution():
