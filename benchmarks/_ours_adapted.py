@@ -1,4 +1,4 @@
-"""What this project makes of one draw: the recommended set frozen and adapted, and the sentence encoder alone adapted.
+"""What this project makes of one draw: the recommended set frozen and adapted, and an encoder alone adapted.
 
 python -m benchmarks._ours_adapted [--lora] RESULT.json < draw.json
 
@@ -28,6 +28,11 @@ from priors.sources.starter import NAMESPACE
 from priors.tasks import Task
 
 ENCODER = "all-minilm-l6-v2"
+ALONE: dict[str, tuple[str, dict[str, Mode]]] = {
+    "text": (ENCODER, {"alone": "auto"}),
+    "audio": ("ge2e-speaker-encoder", {"alone-frozen": "none", "alone-lora": "lora", "alone-full": "full"}),
+}
+"""By modality: an encoder without any other prior, and how it is adapted."""
 
 
 def main() -> None:
@@ -51,10 +56,11 @@ def compositions(draw: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         alone = Path(scratch) / "alone"
         (alone / NAMESPACE).mkdir(parents=True)
-        (alone / NAMESPACE / ENCODER).symlink_to(everything.root / NAMESPACE / ENCODER)
         ways: list[tuple[str, LocalLibrary, Mode]] = [("frozen", everything, "none"), ("adapted", everything, "auto")]
-        if modality == "text":
-            ways.append(("alone", LocalLibrary(alone), "auto"))
+        if modality in ALONE:
+            encoder, modes = ALONE[modality]
+            (alone / NAMESPACE / encoder).symlink_to(everything.root / NAMESPACE / encoder)
+            ways += [(name, LocalLibrary(alone), mode) for name, mode in modes.items()]
         for name, priors, adapt in ways:
             started = time.process_time()
             model = fit(task, library=priors, cache=Path(scratch) / name, adapt=adapt, seed=draw["seed"])

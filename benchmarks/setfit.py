@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,18 +24,24 @@ from scipy.stats import t as student
 
 from benchmarks._fitted_tasks import SERIES, tasks
 from benchmarks._texts import text_task
+from benchmarks.history.sounds import voices
 from priors.sources._networks import NETWORKS
 from priors.tasks import Task
 
 TASKS = ("movie", "amazon", "tweets", "topics", "sms")
-OTHERS = ("digits", *SERIES)
-"""Tasks without texts: ours alone, adapted beside frozen. They need --data (benchmarks._fitted_tasks says what)."""
+SOUNDS = {name: f"voices/{name}" for name in ("vowel", "speaker", "tone")}
+OTHERS = ("digits", *SERIES, *SOUNDS)
+"""Tasks without texts: ours alone, adapted beside frozen. Digits and series need --data (benchmarks._fitted_tasks says
+what); sounds are made (benchmarks.history.sounds)."""
 
 WAYS = {
     "setfit": "SetFit, all-minilm-l6-v2",
     "frozen": "recommended set, frozen",
     "adapted": "recommended set, adapted",
     "alone": "all-minilm-l6-v2 alone, adapted",
+    "alone-frozen": "ge2e-speaker-encoder alone, frozen",
+    "alone-lora": "ge2e-speaker-encoder alone, lora",
+    "alone-full": "ge2e-speaker-encoder alone, full",
     "peft": "lora by peft and a plain loop",
     "lora": "lora by composer.contrast",
 }
@@ -114,7 +121,10 @@ def _measure(name: str, number: int, options: argparse.Namespace) -> None:
 
 
 def other_task(name: str, data: Path | None) -> Task:
-    """digits, or a set of series out of the data package."""
+    """Sounds, digits, or a set of series out of the data package."""
+    if name in SOUNDS:
+        made = voices(Path(tempfile.gettempdir()) / "priorhub-benchmarks-sounds")
+        return made.task_of(next(one for one in made.problems if one.name == SOUNDS[name]))
     if data is None:
         raise SystemExit(f"{name} needs --data. {tasks.__module__} says what is in it.")
     return next(one.read() for one in tasks(data) if one.name == name)
@@ -131,7 +141,8 @@ def _table(results: Path, tasks: Sequence[str]) -> Iterator[str]:
                 seconds = np.mean([score.seconds for score in scores.values()])
                 row = (task, label, len(scores), f"{accuracy.mean():.1f}", _interval(accuracy), f"{seconds:.1f}")
                 yield f"| {' | '.join(map(str, row))} |"
-    for way, peer in (("adapted", "setfit"), ("alone", "setfit"), ("frozen", "setfit"), ("lora", "peft")):
+    compared = (("adapted", "setfit"), ("alone", "setfit"), ("frozen", "setfit"), ("lora", "peft"))
+    for way, peer in (*compared, ("alone-lora", "alone-frozen"), ("alone-full", "alone-frozen")):
         yield from _against(found, way, peer)
 
 

@@ -27,6 +27,7 @@ from composer.checkpoints import Kept, keep
 from composer.choices import Cancelled, Report, never, silent
 from composer.delta import Delta, Kind
 from composer.errors import Cancelled as Stopped
+from priors.architectures.recurrence import Gates
 from priors.functions.absent import filled
 from priors.load import Prior, batches, pooled
 
@@ -284,7 +285,7 @@ def _front_kept(network: nn.Module, changed: Collection[str]) -> Iterator[Callab
 
     def visit(module: nn.Module, path: str) -> None:
         holds = any(name == path or name.startswith(f"{path}.") for name in changed) or not path
-        if not holds and not isinstance(module, nn.ModuleList | nn.ModuleDict):
+        if not holds and not isinstance(module, nn.ModuleList | nn.ModuleDict | Gates):
             wrap(module)
         elif path not in changed:
             for name, child in module.named_children():

@@ -13,6 +13,9 @@ stays shared. Kinds:
     ia3    every output times a number that starts at one  Liu et al. 2022, arXiv:2205.05638
     bias   a number added to every output                  Ben Zaken et al. 2021, arXiv:2106.10199
     full   a difference of W's own size
+
+W is the weight of a linear layer, of a convolution, or of a product inside an LSTM (`layers.2.ih` reads the input of a
+layer, `layers.2.hh` its state before). `full` also changes normalizations.
 """
 
 from __future__ import annotations
@@ -28,13 +31,14 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from composer.errors import BadGraph
+from priors.architectures.recurrence import Gates
 
 Kind = Literal["lora", "dora", "ia3", "bias", "full"]
 
 RANK = 8
 """Rank of lora and dora where a graph names none."""
 
-_MATRICES = (nn.Linear, nn.Conv1d, nn.Conv2d)
+_MATRICES = (nn.Linear, nn.Conv1d, nn.Conv2d, Gates)
 """Modules whose weight is a matrix once its trailing axes are flattened: rows are outputs."""
 
 
@@ -66,7 +70,7 @@ class Delta(nn.Module):
     ) -> Delta:
         """A delta for `network` (which may be on the meta device) that changes nothing yet.
 
-        targets  globs over the names of its modules (`layers.[345].*`); every Linear and convolution without any
+        targets  globs over the names of its modules (`layers.[345].*`); all that the kind can change without any
         alpha    what lora's B A is multiplied by, times r; twice r by default
 
         Raises BadGraph when a glob matches no module that such a difference can be made for.
@@ -123,16 +127,16 @@ class Delta(nn.Module):
 
 
 def upper_half(network: nn.Module) -> list[str]:
-    """Globs for the upper half of a network's longest row of layers, and for what stands after it.
+    """Globs for the upper half of a network's longest row of layers; for all of it where that holds nothing to change.
 
     Few labels hardly move the lower half, and what nothing changes is computed once for all steps.
     """
     rows = [(path, row) for path, row in network.named_modules() if isinstance(row, nn.ModuleList | nn.Sequential)]
-    if not rows:
-        return ["*"]
-    path, row = max(rows, key=lambda found: len(found[1]))
+    path, row = max(rows, key=lambda found: len(found[1]), default=("", nn.ModuleList()))
     prefix = f"{path}." if path else ""
-    return [f"{prefix}{name}.*" for name, _ in list(row.named_children())[len(row) // 2 :]]
+    upper = list(row.named_children())[len(row) // 2 :]
+    holds = [(name, part) for name, part in upper if any(isinstance(one, _MATRICES) for one in part.modules())]
+    return [f"{prefix}{name}" if isinstance(part, _MATRICES) else f"{prefix}{name}.*" for name, part in holds] or ["*"]
 
 
 class Live(nn.Module):

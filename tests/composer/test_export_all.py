@@ -18,7 +18,6 @@ from tests.priors.test_row_functions import CONFIGS as ROWS
 NETWORKS = {**families.TEXT, **families.VISION, **families.AUDIO, **families.TINY}
 NOT_FREE = {
     "siglip-text": "cuts its tokens back to the length that was given, for which torch wants one length",
-    "silero-vad": "an LSTM over a recording of any length, which torch.export writes out step by step",
 }
 ELSEWHERE = {
     "efficientnet-lite": "its files hold the layers before they are folded; test_export writes the starter's",
