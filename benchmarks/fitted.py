@@ -3,7 +3,9 @@
 For every task, 4, 16 and 64 labels a class and draw, the same rows go to: each member alone under the product's head;
 the one of them that leave-one-out on the labelled rows picks; all members as the priors give them, standardised side by
 side under scikit-learn's logistic regression; and the set weighed by leave-one-out (`composer.given`), under the
-product's head. What was computed is kept in DATA/results.jsonl, so a run that was stopped goes on.
+product's head. In tasks of several columns that head is fitted with dropout of columns (`composer.dropout`), and judged
+once more on the same rows without each column, beside a head that is fitted without. What was computed is kept in
+DATA/results.jsonl, so a run that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -27,9 +29,11 @@ from composer.assemble import Offer, Unit, offer
 from composer.blocks import Blocks
 from composer.cache import FeatureCache
 from composer.choices import Candidate
+from composer.dropout import with_dropout
 from composer.given import trusted_over, units_named
 from composer.known import known_of
-from composer.rank.probe import gram, probe, solve
+from composer.rank.head import Ridge, ridge
+from composer.rank.probe import Targets, gram, probe, solve
 from composer.rank.sets import mix, weigh
 from composer.recommend import unit_kernel
 from composer.targets import targets_of
@@ -48,6 +52,7 @@ NOISE = 2.0
 
 COMPOSED, PICKED, PLAIN = "composition", "member picked by leave-one-out", "plain concatenation"
 Array = NDArray[np.float64]
+Key = tuple[str, int]
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -126,9 +131,45 @@ def judge(
     picked = scores[min(by_unit, key=lambda name: probe(by_unit[name], targets).loss)]
     weights = dict(weigh(by_unit, targets, trusted=trusted_over(units), known=known_of(units, offered)).weights)
     scores[COMPOSED], scores[PICKED] = accuracy(weights), picked
+    row: dict[str, Any] = {}
+    if len(columns := sorted({_column(candidate) for candidate in made})) > 1:
+        member = {c: weights.get(unit.name, 0.0) / len(unit.candidates) for unit in units for c in unit.candidates}
+        scores[COMPOSED], row["lacking"] = _dropped(made, member, targets, columns, task.y[test])
     raw = np.hstack(list(blocks.fitted(train, rows, normalized=False).values())).astype(np.float64)
     scores[PLAIN] = _plain(raw, task.y, train, test)
-    return {"scores": scores, "weights": {name: round(weight, 3) for name, weight in weights.items()}}
+    return row | {"scores": scores, "weights": {name: round(weight, 3) for name, weight in weights.items()}}
+
+
+def _dropped(
+    made: Mapping[Candidate, NDArray[np.float32]],
+    weights: Mapping[Candidate, float],
+    targets: Targets,
+    columns: Sequence[str],
+    right: NDArray[np.int64],
+) -> tuple[float, dict[str, list[float]]]:
+    """Accuracy of the set under a head with dropout of columns, and {column: without it, of the head without dropout
+    and of the one with}; `whole` stands for all columns."""
+    n, parts, owner = len(targets), [], []
+    for candidate, block in made.items():
+        centered = block.astype(np.float64) - block[:n].astype(np.float64).mean(axis=0)
+        size = float(np.square(centered[:n]).sum() / n) or 1.0
+        parts.append((weights[candidate] / size) ** 0.5 * centered)
+        owner += [columns.index(_column(candidate))] * block.shape[1]
+    features, place = np.hstack(parts), np.array(owner)
+    plain = ridge(features[:n], targets)
+    heads = (plain, with_dropout(plain, features[:n], targets, place))
+
+    def accuracy(head: Ridge, lost: int) -> float:
+        scores = (features[n:] * (place != lost)) @ head.weight.T + head.bias
+        return float((scores.argmax(axis=1) == right).mean())
+
+    found = {name: [accuracy(head, at) for head in heads] for at, name in enumerate(columns)}
+    found["whole"] = [accuracy(head, -1) for head in heads]
+    return found["whole"][1], found
+
+
+def _column(candidate: Candidate) -> str:
+    return candidate.column if isinstance(candidate.column, str) else "numbers"
 
 
 def _plain(raw: Array, y: NDArray[Any], train: NDArray[np.int64], test: NDArray[np.int64]) -> float:
@@ -191,7 +232,19 @@ def report(rows: Sequence[Mapping[str, Any]]) -> str:
             f"{scores[PLAIN].mean():.1f} | {scores[COMPOSED].mean():.1f} | {gaps[name, labels]} | "
             f"{known[name, labels]} | {beyond[name, labels]} |"
         )
-    return "\n".join([*lines, "", *_verdict(gaps, known, beyond)]) + "\n"
+    return "\n".join([*lines, "", *_lacking(cells), *_verdict(gaps, known, beyond)]) + "\n"
+
+
+def _lacking(cells: Mapping[Key, Sequence[Mapping[str, Any]]]) -> list[str]:
+    """What a lost column costs, without dropout of columns and with; nothing where no task has several."""
+    lines = ["| task | labels a class | rows | without dropout | with | difference |", "|---|---:|---|---:|---:|---:|"]
+    for (name, labels), found in cells.items():
+        for column in sorted(found[0].get("lacking", {}), key=lambda column: (column != "whole", column)):
+            plain, dropped = (100 * np.array([row["lacking"][column][at] for row in found]) for at in (0, 1))
+            rows = "whole" if column == "whole" else f"without {column}"
+            gap = Gap.of(dropped - plain)
+            lines.append(f"| {name} | {labels} | {rows} | {plain.mean():.1f} | {dropped.mean():.1f} | {gap} |")
+    return [*lines, ""] if len(lines) > 2 else []
 
 
 @dataclass(frozen=True)
@@ -224,9 +277,6 @@ class Gap:
 
     def __str__(self) -> str:
         return f"{self.points:+.1f} ± {self.error:.1f}"
-
-
-Key = tuple[str, int]
 
 
 def _verdict(gaps: Mapping[Key, Gap], known: Mapping[Key, Gap], beyond: Mapping[Key, Gap]) -> list[str]:

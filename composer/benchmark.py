@@ -26,6 +26,7 @@ from composer.cache import FeatureCache
 from composer.calibrate import calibrate
 from composer.choices import Cancelled, Member, Report, never, silent, within
 from composer.errors import Cancelled as Stopped
+from composer.rank.precision import mean_average_precision
 from composer.rank.probe import Array, Probe, gram, macro_f1, probe, solve
 from composer.recommend import find_sets, members_of, open_library, unit_kernel
 from composer.suspect import suspicions
@@ -274,11 +275,13 @@ class Arena:
         return scores
 
     def said(self, scores: Array, found: Probe) -> NDArray[Any]:
-        """What scores (m, C) of a head say, in the form of `Task.y`."""
+        """What scores (m, C) of a head say, in the form of `Task.y`; where rows are ranked, how surely a row has each
+        label: above 0 says that it does."""
         targets = found.targets
         if targets.sets:
             read = calibrate(found)
-            return np.asarray(read.probabilities(scores, targets) > read.threshold)
+            surely = read.probabilities(scores, targets) - read.threshold
+            return np.asarray(surely if targets.ranked else surely > 0)
         if targets.is_number:
             return np.asarray(scores[:, 0] * targets.spread + targets.mean)
         return np.asarray(scores.argmax(axis=1))
@@ -290,7 +293,7 @@ class Arena:
             spread = float(np.square(right - right.mean()).sum())
             return 1 - float(np.square(said - right).sum()) / spread if spread > 0 else 0.0  # nothing to explain
         if self.task.kind == "multilabel":
-            return macro_f1(right, said)
+            return mean_average_precision(right, said) if self.task.metric == "map" else macro_f1(right, said)
         return float((said == right).mean())
 
     def hits(self, said: NDArray[Any], test: NDArray[np.int64]) -> Array:
@@ -300,7 +303,7 @@ class Arena:
             spread = float(np.square(right - right.mean()).mean())
             return np.asarray(1 - np.square(said - right) / spread if spread > 0 else np.zeros(len(right)))
         if self.task.kind == "multilabel":
-            return np.asarray((said.astype(bool) == right.astype(bool)).mean(axis=1))
+            return np.asarray(((said > 0) == (right > 0)).mean(axis=1))
         return np.asarray((said == right).astype(np.float64))
 
 

@@ -70,6 +70,10 @@ Weights = Annotated[
 Separator = Annotated[
     str | None, typer.Option("--separator", help="Between the labels of a target cell that has several: | ; ,")
 ]
+Metric = Annotated[
+    Literal["accuracy", "macro_f1", "map", "r2"] | None,
+    typer.Option("--metric", help="What counts; map: mean average precision, for several labels a row."),
+]
 Unit = Annotated[str | None, typer.Option("--unit", help="Of a number that is predicted: m, USD. Predictions say it.")]
 With = Annotated[
     list[str] | None,
@@ -106,6 +110,7 @@ def recommend(
     history: Past = None,
     kind: Kind = None,
     separator: Separator = None,
+    metric: Metric = None,
     group: Group = None,
     ignore: Ignore = None,
     remote: Remote = False,
@@ -117,7 +122,7 @@ def recommend(
     """Say which priors to combine for these rows, what to expect of it, and why."""
     if history and remote:
         raise typer.BadParameter("rows are ranked with a history here, not by the hub", param_hint="--history")
-    task = _task(data, target, kind=kind, separator=separator, group=group, ignore=ignore)
+    task = _task(data, target, kind=kind, separator=separator, metric=metric, group=group, ignore=ignore)
     limits = _limits(budget_mb=budget_mb, license=license, minutes=minutes, memory_mb=memory_mb)
     with progress() as report:
         if remote:
@@ -150,6 +155,7 @@ def fit(
     class_weights: Weights = "none",
     kind: Kind = None,
     separator: Separator = None,
+    metric: Metric = None,
     unit: Unit = None,
     group: Group = None,
     ignore: Ignore = None,
@@ -163,7 +169,7 @@ def fit(
     as_json: AsJson = False,
 ) -> None:
     """Fit a composition to labelled rows and save it."""
-    task = _task(data, target, kind=kind, separator=separator, unit=unit, group=group, ignore=ignore)
+    task = _task(data, target, kind=kind, separator=separator, metric=metric, unit=unit, group=group, ignore=ignore)
     if members and (spec or remote):
         raise typer.BadParameter("a set by name is fitted here and without --spec", param_hint="--with")
     graph = _graph(spec) if spec else None
@@ -241,6 +247,7 @@ def bench(
     seed: Seed = 0,
     kind: Kind = None,
     separator: Separator = None,
+    metric: Metric = None,
     group: Group = None,
     ignore: Ignore = None,
     library: Local = None,
@@ -249,7 +256,7 @@ def bench(
     as_json: AsJson = False,
 ) -> None:
     """Score a model on labelled rows, or compare no prior, every single one and the recommended set."""
-    task = _task(data, target, kind=kind, separator=separator, group=group, ignore=ignore)
+    task = _task(data, target, kind=kind, separator=separator, metric=metric, group=group, ignore=ignore)
     with progress() as report:
         priors = _library(library, offline, url, report)
         if model:

@@ -26,6 +26,10 @@ alone: 74.2 and 98.1); films 31.2 and 30.8 whole, 23.6 and 22.9 without numbers,
 and 0.25 lie between."""
 
 
+MOST_STRETCH = 4.0
+"""A weight is made at most so much longer or shorter; where the two heads say so different things it means nothing."""
+
+
 def columns_of(lock: Lock, source: str) -> NDArray[np.int64] | None:
     """(D,) the number of the input that each feature of `source` comes from, where that is several blocks with gaps
     from several inputs; None elsewhere."""
@@ -50,11 +54,22 @@ def _inputs(name: str, nodes: Mapping[str, TypedNode]) -> frozenset[str]:
     return frozenset([name]) if node.op == "input" else frozenset().union(*(_inputs(s, nodes) for s in node.sources))
 
 
-def with_dropout(made: Ridge, features: NDArray[np.floating], targets: Targets, columns: NDArray[np.int64]) -> Ridge:
+def with_dropout(
+    made: Ridge,
+    features: NDArray[np.floating],
+    targets: Targets,
+    columns: NDArray[np.int64],
+    *,
+    mixed: bool = False,
+) -> Ridge:
     """The head `made` of features (n, D) again, with dropout of columns at RATE and the same penalty.
 
-    Its probe's scores are stretched as much as the head's are against those of `made`, so that probabilities stay
-    calibrated; what it expects of whole rows is what `made` does. O(min(n * C, D)³).
+    mixed  whether its scores are added to those of another head
+
+    What it expects of whole rows is what `made` does. For one of several classes its probe's scores are stretched as
+    much as the head's are against those of `made`, so that probabilities stay calibrated. A number, and each of several
+    labels, is compared with a fixed value, and what is mixed with another head's scores: there the weight is made so
+    long that whole rows score as high as with `made`. O(min(n * C, D)³).
     """
     block = np.asarray(features, dtype=np.float64)
     plain = block - block.mean(axis=0)
@@ -76,6 +91,10 @@ def with_dropout(made: Ridge, features: NDArray[np.floating], targets: Targets, 
         right = (both + alone) * (x.T @ y)
         weight = np.asarray(np.linalg.solve((x.T @ x) * seen + absolute * np.eye(width), right).T, dtype=np.float64)
     before, after = x @ made.weight.T, x @ weight.T
+    if mixed or targets.labels is None:
+        along = (before * after).sum(axis=0) / np.maximum(np.square(before).sum(axis=0), 1e-30)
+        weight = weight / np.clip(along, 1 / MOST_STRETCH, MOST_STRETCH)[:, None]
+        return Ridge(weight, intercept - weight @ mean, made.probe)
     stretch = float((before * after).sum() / (np.square(before).sum() or 1.0)) or 1.0
     scores = intercept + stretch * (made.probe.scores - intercept)
     return Ridge(weight, intercept - weight @ mean, replace(made.probe, scores=scores))

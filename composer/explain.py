@@ -11,7 +11,7 @@ import numpy as np
 from composer.assemble import Unit
 from composer.choices import Choice, Credit, Explanation, Joining, Next, Part, Passed, Prospect
 from composer.past import Past
-from composer.rank.probe import NORMAL_95, Array, Probe, Targets, macro_f1, probe, score_gap
+from composer.rank.probe import NORMAL_95, Array, Probe, Targets, probe, score_gap, sets_score
 from composer.rank.sets import Scored, Search, mix, overlaps
 
 CLEAR = 2.0
@@ -70,7 +70,7 @@ def guessed_score(targets: Targets) -> float:
     """What guessing the commonest class scores, or the mean; labels are guessed where they are the rule."""
     mean = targets.matrix.mean(axis=0)
     if targets.sets:
-        return macro_f1(targets.matrix, np.broadcast_to(mean > 0.5, targets.matrix.shape))
+        return sets_score(targets, np.broadcast_to(mean, targets.matrix.shape))
     return 0.0 if targets.labels is None else float(mean.max())
 
 

@@ -29,6 +29,7 @@ from composer.check import TypedNode, check
 from composer.choices import Cancelled, Choice, Member, Report, never, silent, within
 from composer.composition import Composition
 from composer.delta import Delta
+from composer.dropout import columns_of, with_dropout
 from composer.errors import BadGraph
 from composer.fuse import Fusing, choose, train
 from composer.gaps import count_gaps
@@ -37,10 +38,11 @@ from composer.heads import Ending, set_head
 from composer.lock import Lock
 from composer.lower import Lowered, lower
 from composer.nested import resolver
-from composer.rank.head import ridge, ridge_at
+from composer.rank.head import Ridge, ridge, ridge_at
 from composer.rank.history import History
 from composer.rank.learned import Ranker
-from composer.rank.probe import Probe, Targets, mean_average_precision
+from composer.rank.precision import mean_average_precision
+from composer.rank.probe import CUT, Probe, Targets, macro_f1
 from composer.recommend import open_library, recommend
 from composer.schedule import only_deltas_descend
 from composer.targets import read_targets, to_learn_from
@@ -96,6 +98,11 @@ def fit(
     task = to_learn_from(task)
     targets = read_targets(task)
     if class_weights == "balanced":
+        if targets.labels is None:
+            what = "several labels a row" if targets.sets else "a number"
+            raise BadTask(
+                f"class_weights='balanced' weighs rows by their one label; {task.name} has {what}. Use 'none'."
+            )
         targets = targets.balanced()
     facts: dict[str, Any] = {}
     started = perf_counter()
@@ -185,6 +192,7 @@ def fit(
         facts["calibration"] = reliability(found)
     if targets.sets:
         facts["map"] = round(mean_average_precision(found.targets.matrix, found.scores), 4)
+        facts["macro_f1"] = round(macro_f1(found.targets.matrix, found.scores > CUT), 4)
     if targets.weights is not None:
         facts["class_weights"] = class_weights
         facts["balanced_accuracy"] = round(float(np.average(found.hits, weights=found.targets.weights)), 4)
@@ -210,11 +218,20 @@ def fit_mixture(lowered: Lowered, values: Mapping[str, Tensor], targets: Targets
         blocks = [block.numpy() for block in lowered.part(list(values), ends)(*values.values())]
     weight, bias = ridge_at(blocks[-1], targets, PENALTY)
     if len(blocks) > 1:
-        frozen = ridge(np.hstack(blocks[:-1]), targets)
+        frozen = _with_columns_lost(lowered.lock, joined.name, np.hstack(blocks[:-1]), targets)
         weight = np.hstack([(1 - adapted.part) * frozen.weight, adapted.part * weight])
         bias = (1 - adapted.part) * frozen.bias + adapted.part * bias
     set_head(lowered.learned[head.name], weight, bias, adapted.probe, targets)
     return adapted.probe
+
+
+def _with_columns_lost(lock: Lock, joined: str, frozen: np.ndarray, targets: Targets) -> Ridge:
+    """The head of the frozen blocks, which stand first in `joined`: with dropout of columns where they have several."""
+    made, columns = ridge(frozen, targets), columns_of(lock, joined)
+    if columns is None:
+        return made
+    kept = np.unique(columns[: frozen.shape[1]], return_inverse=True)[1].astype(np.int64)
+    return with_dropout(made, frozen, targets, kept, mixed=True) if kept.any() else made
 
 
 def _decide(

@@ -140,7 +140,7 @@ def fit_heads(lowered: Lowered, values: Values, targets: Targets, *, judged: Pro
         features = computed(lowered, given, head.sources[0]).numpy()
         made = ridge(features, wanted)
         columns = columns_of(lowered.lock, head.sources[0])
-        if columns is not None and wanted.labels is not None:
+        if columns is not None:
             made = with_dropout(made, features, wanted, columns)
         found[head.name] = made
         inner = bool(readers[head.name])

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 import numpy as np
 
 from composer.answers import Answers
-from composer.rank.probe import f1_interval, macro_f1, mean_average_precision
+from composer.rank.precision import mean_average_precision, precision_left_out
+from composer.rank.probe import NORMAL_95, f1_left_out, left_out_error, macro_f1
 from priors.errors import BadTable, BadTask
 from priors.tasks.columns import as_text, conform
 from priors.tasks.readers import LIST_SEPARATOR, RawTable
@@ -108,9 +109,10 @@ def write_predictions(model: Predictor, raw: RawTable, out: Path | str, *, local
 def score(model: Composition, task: Task) -> dict[str, Any]:
     """{"metric", "score", "low", "high", "rows"} of the model on a task's rows, with a 95 % interval.
 
-    Where rows may have several labels there is "map" too, the mean average precision of their probabilities. Accuracy
-    has Wilson's interval (Wilson 1927), macro F1 a jackknife and R² a percentile bootstrap over rows. A class
-    the model does not know counts as wrong. Raises BadTask when the task is of another kind than the model.
+    Where rows may have several labels there are "macro_f1" and "map" too, the mean average precision of their
+    probabilities; the task says which of them is the score. Accuracy has Wilson's interval (Wilson 1927), these two a
+    jackknife and R² a percentile bootstrap over rows. A class the model does not know counts as wrong. Raises BadTask
+    when the task is of another kind than the model.
     """
     kinds = (_predicts(model), "a number" if task.kind == "regression" else _sorts(task.kind == "multilabel"))
     if kinds[0] != kinds[1]:
@@ -124,11 +126,14 @@ def score(model: Composition, task: Task) -> dict[str, Any]:
         known = tuple(dict.fromkeys((*task.labels, *model.labels)))
         right = _matrix([[task.labels[i] for i in np.flatnonzero(row)] for row in task.y], known)
         said = _matrix(predicted, known)
-        low, high = f1_interval(right, said)
         ranked = np.zeros(right.shape)
         ranked[:, [known.index(label) for label in model.labels]] = chances
-        scored = {"metric": "macro_f1", "score": macro_f1(right, said), "low": low, "high": high, "rows": len(right)}
-        return scored | {"map": mean_average_precision(right, ranked)}
+        both = {"macro_f1": macro_f1(right, said), "map": mean_average_precision(right, ranked)}
+        metric = "map" if task.metric == "map" else "macro_f1"
+        parts = precision_left_out(right, ranked) if metric == "map" else f1_left_out(right, said)
+        half = NORMAL_95 * left_out_error(both[metric], parts)
+        low, high = max(both[metric] - half, 0.0), min(both[metric] + half, 1.0)
+        return {"metric": metric, "score": both[metric], "low": low, "high": high, "rows": len(right), **both}
     predicted = model.predict(rows)
     if model.labels:
         truth = [task.labels[i] for i in task.y]

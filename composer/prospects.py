@@ -148,7 +148,7 @@ def _in_history(history: History, modality: str) -> list[float]:
             frozen.setdefault(prior.name.partition("#")[0], []).append(i)
     found = []
     for j, task in enumerate(history.tasks):
-        if task.modality != modality or task.metric not in ("accuracy", "macro_f1", "r2"):
+        if task.modality != modality or task.metric not in ("accuracy", "macro_f1", "map", "r2"):
             continue
         falls = []
         for i, base in adapted:

@@ -52,7 +52,7 @@ def targets_of(task: Task, rows: NDArray[np.int64]) -> Targets:
     if task.kind == "regression":
         found = Targets.of_values(y.astype(np.float64))
     elif task.kind == "multilabel":
-        found = Targets.of_sets(y)
+        found = Targets.of_sets(y, ranked=task.metric == "map")
     else:
         found = Targets.of_classes(y.astype(np.int64), len(task.labels))
     groups = None if task.groups is None else task.groups[rows]

@@ -16,6 +16,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from composer.rank.precision import mean_average_precision, precision_left_out
+
 Array = NDArray[np.float64]
 
 PENALTIES: Array = np.logspace(-3.0, 1.0, 9)
@@ -56,6 +58,8 @@ class Targets:
     labels  (n,) class numbers, or None for a regression and for sets of labels
     mean, spread  what a regression's values were standardized by
     sets    whether a row may have several labels, or none
+    ranked  whether these are judged by how rows are ranked for each label (mean average precision), and not by what is
+            said of each row (macro F1)
     weights (n,) how much each row counts, with mean 1, or None: all the same
     groups  (n,) group number of each row, or None: rows of a group are left out together, as they will not be known
             together either (the sentences of one conversation, the recordings of one person)
@@ -70,6 +74,7 @@ class Targets:
     sets: bool = False
     weights: Array | None = None
     penalty_spread: float = PENALTY_SPREAD
+    ranked: bool = False
 
     @classmethod
     def of_classes(cls, labels: NDArray[np.int64], classes: int) -> Targets:
@@ -84,9 +89,9 @@ class Targets:
         return cls(((values - mean) / spread)[:, None], None, mean, spread)
 
     @classmethod
-    def of_sets(cls, matrix: NDArray[np.integer]) -> Targets:
+    def of_sets(cls, matrix: NDArray[np.integer], *, ranked: bool = False) -> Targets:
         """Targets of rows with any number of labels each: (n, K) 0 or 1."""
-        return cls(matrix.astype(np.float64), None, sets=True)
+        return cls(matrix.astype(np.float64), None, sets=True, ranked=ranked)
 
     def __len__(self) -> int:
         return len(self.matrix)
@@ -169,16 +174,16 @@ class Probe:
 
     @property
     def score(self) -> float:
-        """Leave-one-out accuracy, macro F1 for sets of labels, or R² for a regression."""
+        """Leave-one-out accuracy, macro F1 or mean average precision for sets of labels, or R² for a regression."""
         if self.targets.sets:
-            return macro_f1(self.targets.matrix, self.scores > CUT)
+            return sets_score(self.targets, self.scores)
         return float(self.hits.mean())
 
     @property
     def error(self) -> float:
         """The standard error of `score`; infinite where all rows are of one group."""
         if self.targets.sets:
-            return f1_error(self.targets.matrix, self.scores > CUT, self.targets.groups)
+            return left_out_error(self.score, sets_left_out(self.targets, self.scores))
         error = self.targets.standard_error(self.hits)
         return error if self.targets.is_number else max(error, _least_error(self.score, len(self.hits)))
 
@@ -195,7 +200,7 @@ def score_gap(better: Probe, other: Probe) -> tuple[float, float]:
     targets = better.targets
     gap = better.score - other.score
     if targets.sets:
-        parts = [f1_left_out(targets.matrix, one.scores > CUT, targets.groups) for one in (better, other)]
+        parts = [sets_left_out(targets, one.scores) for one in (better, other)]
         return gap, jackknife_error(parts[0] - parts[1])
     return gap, targets.standard_error(better.hits - other.hits)
 
@@ -316,29 +321,26 @@ def chance(targets: Targets) -> Array:
     return np.asarray(-np.log(mean[targets.labels]))
 
 
+def sets_score(targets: Targets, scores: Array) -> float:
+    """What scores (n, K) of sets of labels are worth: mean average precision where `targets` are ranked, or macro F1 of
+    what they say."""
+    if targets.ranked:
+        return mean_average_precision(targets.matrix, scores)
+    return macro_f1(targets.matrix, scores > CUT)
+
+
+def sets_left_out(targets: Targets, scores: Array) -> Array:
+    """(n,) `sets_score` without each row, or (m,) without each of m groups."""
+    if targets.ranked:
+        return precision_left_out(targets.matrix, scores, targets.groups)
+    return f1_left_out(targets.matrix, scores > CUT, targets.groups)
+
+
 def macro_f1(truth: NDArray[np.generic], said: NDArray[np.generic]) -> float:
     """The mean over labels of F1, for (n, K) 0 or 1; 0 for a label that is neither there nor said."""
     have, given = truth.astype(np.bool_), said.astype(np.bool_)
     both, either = (have & given).sum(axis=0), have.sum(axis=0) + given.sum(axis=0)
     return float((2 * both / np.maximum(either, 1)).mean())
-
-
-def mean_average_precision(truth: NDArray[np.generic], scores: Array) -> float:
-    """The mean over labels of average precision, for (n, K) 0 or 1 and scores; labels that no row has are left out.
-
-    Average precision is the sum over distinct scores of the gain in recall times the precision so far, without
-    interpolation, so that rows of one score count as a whole. NaN where no row has any label.
-    """
-    found = []
-    for have, given in zip(truth.astype(np.bool_).T, scores.T, strict=True):
-        if not have.any():
-            continue
-        order = np.argsort(-given, kind="stable")
-        hits = np.cumsum(have[order])
-        last = np.flatnonzero(np.append(np.diff(given[order]) != 0, True))  # of each run of one score
-        recall, precision = hits[last] / hits[-1], hits[last] / (last + 1)
-        found.append(float((np.diff(recall, prepend=0.0) * precision).sum()))
-    return float(np.mean(found)) if found else float("nan")
 
 
 def f1_left_out(
@@ -370,17 +372,10 @@ def jackknife_error(left_out: Array) -> float:
     return float(np.sqrt((n - 1) / n * np.square(left_out - left_out.mean()).sum()))
 
 
-def f1_error(truth: NDArray[np.generic], said: NDArray[np.generic], groups: NDArray[np.int64] | None = None) -> float:
-    """The standard error of macro F1 by leaving out one row, or group of rows, at a time."""
-    left_out = f1_left_out(truth, said, groups)
+def left_out_error(score: float, left_out: Array) -> float:
+    """The standard error of a score between 0 and 1 from its values without each row, or each group; never 0."""
     error = jackknife_error(left_out)
-    return error if error > _ROUNDED else _least_error(macro_f1(truth, said), len(left_out))
-
-
-def f1_interval(truth: NDArray[np.generic], said: NDArray[np.generic]) -> tuple[float, float]:
-    """The 95 % interval of macro F1 over rows that have nothing to do with each other."""
-    score, half = macro_f1(truth, said), NORMAL_95 * f1_error(truth, said)
-    return max(score - half, 0.0), min(score + half, 1.0)
+    return error if error > _ROUNDED else _least_error(score, len(left_out))
 
 
 def _least_error(score: float, rows: int) -> float:

@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 
-from composer.rank.probe import CUT, Array, Probe, Targets, macro_f1
+from composer.rank.probe import CUT, Array, Probe, Targets, sets_score
 
 NEIGHBOURS = 5
 
@@ -78,7 +78,8 @@ def nleep(features: NDArray[np.floating], targets: Targets, seed: int = 0) -> fl
 
 
 def nearest(kernel: Array, targets: Targets, neighbours: int = NEIGHBOURS) -> float:
-    """Leave-one-out score of the nearest rows by cosine, from a centered Gram matrix (n, n): accuracy, macro F1 or R².
+    """Leave-one-out score of the nearest rows by cosine, from a centered Gram matrix (n, n): accuracy, the score
+    of sets of labels, or R².
 
     Rows of one group are no neighbours of each other. Of classes with equally many votes the nearer counts.
     """
@@ -94,7 +95,7 @@ def nearest(kernel: Array, targets: Targets, neighbours: int = NEIGHBOURS) -> fl
     votes = known * (1.0 + 1e-3 / (1.0 + np.arange(count)))  # (n, k)
     said = np.einsum("nk,nkc->nc", votes, targets.matrix[order]) / np.maximum(votes.sum(axis=1), 1e-9)[:, None]
     if targets.sets:
-        return macro_f1(targets.matrix, said > CUT)
+        return sets_score(targets, said)
     if targets.labels is None:
         return 1.0 - float(np.square(said[:, 0] - targets.matrix[:, 0]).mean())
     return float((said.argmax(axis=1) == targets.labels).mean())

@@ -17,8 +17,8 @@ from hub.boards.submissions import claim
 from hub.catalog.models import Item
 from hub.errors import BadRequest
 
-_NAMES = {"accuracy": "accuracy", "acc": "accuracy", "f1": "macro_f1", "macro_f1": "macro_f1", "r2": "r2",
-          "r_squared": "r2"}  # fmt: skip
+_NAMES = {"accuracy": "accuracy", "acc": "accuracy", "f1": "macro_f1", "macro_f1": "macro_f1", "map": "map",
+          "mean_average_precision": "map", "r2": "r2", "r_squared": "r2"}  # fmt: skip
 _MOST = 1_000
 
 

@@ -134,7 +134,7 @@ def interval(run: Run) -> tuple[float, float, float, float]:
     """What may be seen of a shown run's intervals: 95 % low and high, 90 % low and high, about the shown score."""
     if run.shown is None or run.mean is None:
         raise ValueError(f"{run} is not shown")
-    least = 0.0 if run.metric in ("accuracy", "macro_f1") else -math.inf
+    least = 0.0 if run.metric in ("accuracy", "macro_f1", "map") else -math.inf
     found: list[float] = []
     for low, high in ((run.low, run.high), (run.low90, run.high90)):
         # The wider side: the other may have been cut at 0 or 1, and how far it then lies from `shown` tells the mean.

@@ -24,7 +24,7 @@ _SKEW = timedelta(minutes=5)
 _EXACT = 2e-3
 """How far a score may be from the mean of its rows' parts."""
 _LARGEST = 1e30
-_BOUNDED = frozenset({"accuracy", "macro_f1"})
+_BOUNDED = frozenset({"accuracy", "macro_f1", "map"})
 _MEAN_OF_ROWS = frozenset({"accuracy", "r2"})
 
 

@@ -19,10 +19,17 @@ from priors.errors import BadTask
 
 Modality = Literal["text", "image", "audio", "series", "num", "category", "target", "ignored"]
 Kind = Literal["multiclass", "binary", "multilabel", "regression"]
-Metric = Literal["accuracy", "macro_f1", "r2"]
+Metric = Literal["accuracy", "macro_f1", "map", "r2"]
 
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
 KINDS: tuple[Kind, ...] = get_args(Kind)
+METRICS: Mapping[Kind, tuple[Metric, ...]] = {
+    "multiclass": ("accuracy",),
+    "binary": ("accuracy",),
+    "multilabel": ("macro_f1", "map"),
+    "regression": ("r2",),
+}
+"""What a kind of task may be judged by; the first where nobody says."""
 INPUT_MODALITIES: tuple[Modality, ...] = ("text", "image", "audio", "series", "num", "category")
 MAX_CLASSES = 1000
 UNIT = r"^[^\s,{}=]{1,50}$"
@@ -176,6 +183,9 @@ def _require_consistent(spec: TaskSpec) -> None:
         )
     if classes == 1 or (spec.kind == "binary" and classes != 2):
         raise BadTask(f"task.json: kind {spec.kind!r} with {classes} labels. Use two for binary, more for multiclass.")
+    if spec.metric not in METRICS[spec.kind]:
+        allowed = " or ".join(METRICS[spec.kind])
+        raise BadTask(f"task.json: metric {spec.metric!r} with kind {spec.kind!r}. Use {allowed}.")
     if spec.unit is not None and spec.kind != "regression":
         raise BadTask(f"task.json: unit {spec.unit!r} with kind {spec.kind!r}. Only numbers have a unit.")
     for name, rows in spec.splits.items():

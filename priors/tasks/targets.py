@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from priors.errors import BadTask
 from priors.tasks.columns import as_numbers, as_text
 from priors.tasks.readers import LIST_SEPARATOR, RawTable, list_rows
-from priors.tasks.spec import MAX_CLASSES, Kind, Metric
+from priors.tasks.spec import MAX_CLASSES, METRICS, Kind, Metric
 
 MAX_INTEGER_CLASSES = 20  # whole numbers with more distinct values than this are amounts, not class ids
 
@@ -57,15 +57,13 @@ def read_target(
     if found == "multilabel":
         return _sets(raw, name, as_text(column).to_pylist(), labelled, metric, separator)
     if found == "regression":
-        _require_metric(metric, {"r2"}, found)
-        return Target(found, (), "r2", _numbers(raw, name, column, labelled), labelled)
+        return Target(found, (), _metric(metric, found), _numbers(raw, name, column, labelled), labelled)
     values = as_text(column).combine_chunks()
     labels = _ordered(set(values.to_pylist()))
     _require_classes(raw, name, labels, values, labelled, found)
-    _require_metric(metric, {"accuracy"}, found)
     if kind is None:
         found = "binary" if len(labels) == 2 else "multiclass"
-    return Target(found, labels, "accuracy", values, labelled)
+    return Target(found, labels, _metric(metric, found), values, labelled)
 
 
 def split_labels(cell: str, separator: str = LIST_SEPARATOR) -> list[str]:
@@ -94,9 +92,8 @@ def _sets(
                 f"{raw.source}: label '{label}' of the target '{name}' has {what}. A label needs two rows that have "
                 "it and two that do not: add rows, or take it out."
             )
-    _require_metric(metric, {"macro_f1"}, "multilabel")
     values = [LIST_SEPARATOR.join(label for label in labels if label in one) or LIST_SEPARATOR for one in sets]
-    return Target("multilabel", labels, "macro_f1", pa.array(values, pa.string()), labelled)
+    return Target("multilabel", labels, _metric(metric, "multilabel"), pa.array(values, pa.string()), labelled)
 
 
 def _kind(column: pa.ChunkedArray) -> Kind:
@@ -150,9 +147,10 @@ def _require_classes(
         )
 
 
-def _require_metric(metric: Metric | None, allowed: set[Metric], kind: Kind) -> None:
-    if metric is not None and metric not in allowed:
-        raise BadTask(f"metric='{metric}' does not fit a {kind} target. Use {' or '.join(sorted(allowed))}.")
+def _metric(metric: Metric | None, kind: Kind) -> Metric:
+    if metric is not None and metric not in METRICS[kind]:
+        raise BadTask(f"metric='{metric}' does not fit a {kind} target. Use {' or '.join(METRICS[kind])}.")
+    return metric or METRICS[kind][0]
 
 
 def _ordered(labels: set[str]) -> tuple[str, ...]:

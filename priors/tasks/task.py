@@ -29,7 +29,7 @@ class TaskOptions(TypedDict, total=False):
     """What every way of reading a task takes besides its source and target.
 
     kind        "multiclass", "binary", "multilabel" or "regression" instead of what the target's values say
-    metric      "accuracy", "macro_f1" or "r2"; follows from the kind
+    metric      "accuracy", "macro_f1", "map" or "r2"; follows from the kind, but for "map" of several labels a row
     separator   between the labels of a cell that has several: makes the kind "multilabel"
     unit        of a numeric target: "m", "USD"; predictions carry it
     group       column whose equal values belong together: a person, a conversation; never on both sides of a draw

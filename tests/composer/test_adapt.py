@@ -460,7 +460,7 @@ def test_a_delta_can_stay_as_it_is(library, tmp_path):
 # ---- one adapted branch beside frozen ones
 
 
-def test_one_branch_is_adapted_beside_frozen_ones_and_a_row_may_lack_it(library, tmp_path):
+def test_one_branch_is_adapted_beside_frozen_ones_and_a_row_may_lack_it(library, tmp_path, monkeypatch):
     function_library(tmp_path / "numbers", "standardize")
     (tmp_path / "numbers" / "priorhub" / "standardize").rename(tmp_path / "priors" / "priorhub" / "standardize")
     library = type(library)(tmp_path / "priors")
@@ -473,8 +473,12 @@ def test_one_branch_is_adapted_beside_frozen_ones_and_a_row_may_lack_it(library,
     members = tuple(Member(one, 0.5) for one in offered.candidates if one.ref.name in ("words", "standardize"))
     choice = Choice("both", "set", members, 0.5, 0.4, 0.6, 0.0, False, "named", 0.0)
 
+    dropped = []
+    monkeypatch.setattr("composer.fit.with_dropout", lambda *given, **how: dropped.append(given[3]) or given[0])
     model = fit(task, choice, library=library, cache=tmp_path / "cache", adapt="lora")
 
+    assert [len(set(columns)) for columns in dropped] == [2]
+    monkeypatch.undo()
     trained = {node.attrs["train"]: node.name for node in model.lock.nodes if node.op == "net"}
     assert trained.keys() == {"delta", "frozen"}
     assert model.report["adaptation"]["chosen"] != "frozen" and model.report["gaps"] == {"text": 2}

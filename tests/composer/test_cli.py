@@ -113,6 +113,15 @@ def test_bad_rows_are_one_line_and_leave_nothing_behind(refused, tmp_path, comma
     assert not (tmp_path / "model").exists()
 
 
+def test_a_metric_that_the_target_has_not_is_refused_in_one_line(refused, tmp_path):
+    (tmp_path / "t.csv").write_text("text,label\na,x\nb,x\nc,y\nd,y\n")
+
+    said = refused("fit", "--data", tmp_path / "t.csv", "--target", "label", "--offline", "--metric", "map",
+                   "--out", tmp_path / "model")  # fmt: skip
+
+    assert "metric='map' does not fit a binary target. Use accuracy" in said
+
+
 def test_what_a_hub_says_cannot_drive_the_terminal(capsys):
     from composer._console import emit, printable, table
 

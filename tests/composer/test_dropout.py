@@ -5,8 +5,9 @@ import pytest
 
 from composer.assemble import offer, set_graph
 from composer.check import check
-from composer.choices import Member
+from composer.choices import Choice, Member
 from composer.dropout import RATE, columns_of, with_dropout
+from composer.fit import fit
 from composer.lock import Lock
 from composer.rank.head import ridge
 from composer.rank.probe import Targets
@@ -58,6 +59,53 @@ def test_a_lost_column_costs_less_and_whole_rows_lose_nothing():
     assert right(dropped, None) > right(plain, None) - 0.01
     assert np.mean([right(dropped, lost) for lost in range(3)]) >= np.mean([right(plain, lost) for lost in range(3)])
     assert dropped.probe.hits is plain.probe.hits
+
+
+@pytest.mark.parametrize("kind", ["number", "sets"])
+def test_a_number_and_each_of_several_labels_stay_as_long_as_without_dropout(kind):
+    rng = np.random.default_rng(0)
+    columns = np.repeat([0, 1], 6)
+    said = rng.normal(size=(80, 2))
+    strong, weak = said + 0.3 * rng.normal(size=(80, 2)), said + 0.8 * rng.normal(size=(80, 2))
+    x = np.hstack([2.0 * strong, rng.normal(size=(80, 4)), weak, rng.normal(size=(80, 4))])
+    targets = Targets.of_values(said[:, 0]) if kind == "number" else Targets.of_sets((said > 0).astype(int))
+    known, asked, test = targets.take(np.arange(40)), x[40:], targets.matrix[40:]
+    plain = ridge(x[:40], known)
+    dropped = with_dropout(plain, x[:40], known, columns)
+
+    def error(head, lost):
+        return np.square(
+            ((asked - x[:40].mean(0)) * (columns != lost)) @ head.weight.T + known.matrix.mean(0) - test
+        ).mean()
+
+    assert dropped.probe is plain.probe
+    before, after = ((x[:40] - x[:40].mean(0)) @ head.weight.T for head in (plain, dropped))
+    assert np.allclose((before * after).sum(0), np.square(before).sum(0))
+    assert error(dropped, None) < 1.15 * error(plain, None)
+    assert error(dropped, 0) < 0.98 * error(plain, 0)
+
+
+@pytest.mark.parametrize("kind", ["regression", "multilabel"])
+def test_a_fit_to_numbers_or_sets_of_labels_drops_columns_too(tmp_path, monkeypatch, kind):
+    library = function_library(tmp_path / "priors", "word-ngrams", "standardize")
+    texts, labels = sentences(24, classes=2)
+    y = [float(label == "food") + 0.01 * i for i, label in enumerate(labels)] if kind == "regression" else [
+        [label, "even"] if i % 4 < 2 else [label] for i, label in enumerate(labels)
+    ]  # fmt: skip
+    task = Task.from_table(
+        {"text": texts, "n": [float(label == "food") for label in labels], "y": y}, "y", modalities={"text": "text"}
+    )
+    members = [Member(one, 0.5) for one in offer(task, library.entries()).candidates]
+    choice = Choice("both", "set", tuple(members), 0.5, 0.4, 0.6, 0.0, False, "named", 0.0)
+    seen = []
+    monkeypatch.setattr("composer.heads.with_dropout", lambda *given: seen.append(given) or with_dropout(*given))
+
+    model = fit(task, choice, library=library, cache=tmp_path / "cache")
+
+    [(_, _, targets, columns)] = seen
+    assert targets.is_number == (kind == "regression") and len(set(columns)) == 2
+    chances = model.predict({"text": ["", texts[0]], "n": [1.0, None]})
+    assert len(chances) == 2
 
 
 def test_columns_are_told_apart_where_blocks_with_gaps_of_several_stand_side_by_side(tmp_path):

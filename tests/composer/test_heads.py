@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
+from composer.benchmark import benchmark
 from composer.calibrate import Calibration, calibrate, calibration_error, reliability
 from composer.composition import Composition
 from composer.errors import BadGraph
@@ -15,7 +16,8 @@ from composer.fit import fit
 from composer.graph import Graph
 from composer.predictions import score, write_predictions
 from composer.rank.head import ridge_at
-from composer.rank.probe import Targets, f1_interval, gram, macro_f1, mean_average_precision, press, probe
+from composer.rank.precision import mean_average_precision, precision_left_out
+from composer.rank.probe import Probe, Targets, gram, macro_f1, press, probe, score_gap
 from composer.recommend import recommend
 from priors.errors import BadTask
 from priors.tasks import Task, read_table
@@ -112,6 +114,12 @@ def test_weighted_leave_one_out_is_refitting_without_the_row_or_its_group():
             np.testing.assert_allclose(found[row], (x[row] - mean) @ beta + base, atol=1e-8)
 
 
+def test_rows_without_one_label_have_no_class_weights(tmp_path, library):
+    for task in (several(), table_task()):
+        with pytest.raises(BadTask, match="class_weights='balanced' weighs rows by their one label"):
+            fit(task, library=library, cache=tmp_path / "c", class_weights="balanced")
+
+
 def test_balanced_weights_find_more_of_the_rare_class(library, tmp_path):
     (x, labels), (new, truth) = skewed(300, 0), skewed(2_000, 1)
     rows = {f"x{i}": x[:, i] for i in range(4)}
@@ -201,11 +209,44 @@ def test_mean_average_precision_is_scikit_learns_also_where_scores_are_equal():
     assert np.isnan(mean_average_precision(np.zeros((3, 2)), np.zeros((3, 2))))
 
 
+def test_average_precision_without_a_row_is_that_of_the_other_rows():
+    rng = np.random.default_rng(1)
+    truth, scores = rng.random((25, 3)) < [0.5, 0.2, 0.04], rng.normal(size=(25, 3)).round(1)
+    truth[:, 2] = np.arange(25) == 7  # without the only row that has it a label does not count
+    others = [np.arange(25) != row for row in range(25)]
+
+    found = precision_left_out(truth, scores)
+
+    assert found == pytest.approx([mean_average_precision(truth[rest], scores[rest]) for rest in others])
+    assert precision_left_out(truth, scores, np.arange(25)) == pytest.approx(found)
+    assert len(precision_left_out(truth, scores, np.arange(25) // 5)) == 5
+    assert len({*found.round(6)}) > 10
+
+
+def test_a_task_may_be_judged_by_mean_average_precision(library, tmp_path):
+    task, unseen = (Task.from_table(one.rows, "topics", name="sets", modalities={"text": "text"}, metric="map",
+                                    separator="|") for one in (several(), several(200, seed=1)))  # fmt: skip
+    ranking = recommend(task, library=library, cache=tmp_path / "c")
+    model = fit(task, ranking.best, library=library, cache=tmp_path / "c")
+    found = score(model, Task.from_dir(unseen.save(tmp_path / "unseen")))
+    table = benchmark(task, library=library, cache=tmp_path / "c", labels_per_class=6, draws=2, curve=(6,))
+
+    assert ranking.metric == model.report["metric"] == found["metric"] == table.metric == "map"
+    assert model.report["expected"] == model.report["map"] != model.report["macro_f1"]
+    assert found["low"] < found["score"] == found["map"] < found["high"]
+    assert abs(model.report["expected"] - found["score"]) < 0.15
+    assert table.row("none").accuracy < table.row("recommended").accuracy <= 1
+    gap, error = score_gap(*(probe(gram(np.eye(60) + part * task.y @ task.y.T),
+                                   Targets.of_sets(task.y, ranked=True)) for part in (1.0, 0.0)))  # fmt: skip
+    assert gap > 2 * error > 0
+
+
 def test_macro_f1_and_its_interval_by_hand():
     truth = np.array([[1, 0], [1, 1], [0, 1], [0, 0]])
     said = np.array([[1, 0], [1, 0], [1, 1], [0, 0]])
     assert macro_f1(truth, said) == pytest.approx((0.8 + 2 / 3) / 2)
-    low, high = f1_interval(np.tile(truth, (50, 1)), np.tile(said, (50, 1)))
+    many, scores = Targets.of_sets(np.tile(truth, (50, 1))), np.tile(said, (50, 1)).astype(float)
+    low, high = Probe(many, 1.0, 1.0, scores, np.zeros(200), np.zeros(200)).interval
     assert low < (0.8 + 2 / 3) / 2 < high
     assert high - low < 0.15
 

@@ -9,6 +9,7 @@ import pytest
 
 from priors.errors import BadTable, BadTask
 from priors.tasks import Task
+from priors.tasks.spec import parse_task
 
 TEXTS = ["a b", "b c", "c d", "d e", "e f", "f g", "g h", "h i"]
 SETS = [["red"], ["red", "big"], ["big"], [], ["red", "odd"], ["odd"], ["big", "odd", "red"], ["big"]]
@@ -38,6 +39,21 @@ def test_lists_and_separated_cells_are_the_same_task_however_they_came(task, tmp
     saved = Task.from_dir(task.save(tmp_path / "saved"))
     assert saved.y.tolist() == WANTED
     assert saved.fingerprint == task.fingerprint
+
+
+@pytest.mark.parametrize("metric", ["macro_f1", "map"])
+def test_several_labels_may_be_judged_either_way_and_nothing_else_by_ranking(tmp_path, metric):
+    task = Task.from_table({"x": TEXTS, "y": SETS}, "y", metric=metric)
+    other = Task.from_table({"x": TEXTS, "y": SETS}, "y", metric="macro_f1" if metric == "map" else "map")
+
+    assert Task.from_dir(task.save(tmp_path / "saved")).metric == task.metric == metric
+    assert task.fingerprint != other.fingerprint
+    with pytest.raises(BadTask, match="metric='accuracy' does not fit a multilabel target"):
+        Task.from_table({"x": TEXTS, "y": SETS}, "y", metric="accuracy")
+    with pytest.raises(BadTask, match="metric='map' does not fit a multiclass target"):
+        Task.from_table({"x": TEXTS, "y": list("abcabcab")}, "y", metric="map")
+    with pytest.raises(BadTask, match="metric 'r2' with kind 'multilabel'"):
+        parse_task(task.spec.to_json().replace(f'"{metric}"', '"r2"'))
 
 
 def test_a_missing_cell_is_unlabelled_and_a_lone_separator_says_none(tmp_path):

@@ -77,7 +77,7 @@ def interval(row: Any, name: str = "accuracy") -> str:
 @register.filter
 def metric_name(name: str) -> str:
     """How a metric is written: `Accuracy`, `R²`."""
-    return {"accuracy": "Accuracy", "macro_f1": "Macro F1", "r2": "R²"}.get(name, name)
+    return {"accuracy": "Accuracy", "macro_f1": "Macro F1", "map": "Mean average precision", "r2": "R²"}.get(name, name)
 
 
 @register.filter
