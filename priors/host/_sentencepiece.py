@@ -7,18 +7,23 @@ from dataclasses import dataclass, field
 
 MAX_BYTES = 64 << 20
 MAX_PIECES = 2_000_000
-CONTROL, USER_DEFINED = 3, 4
+NORMAL, CONTROL, USER_DEFINED = 1, 3, 4
 
 
 @dataclass
 class SentencePiece:
-    """sentencepiece_model.proto: `pieces` are (text, score, type); `kind` 1 is unigram, 2 byte-pair encoding."""
+    """sentencepiece_model.proto: `pieces` are (text, score, type); `kind` 1 is unigram, 2 byte-pair encoding.
+
+    prefix    whether a text begins with a space that was not there;  squeezes  whether spaces in a row become one
+    """
 
     pieces: list[tuple[str, float, int]] = field(default_factory=list)
     kind: int = 1
     unknown: int = 0
     byte_fallback: bool = False
     charsmap: bytes = b""
+    prefix: bool = True
+    squeezes: bool = True
 
 
 def read_sentencepiece(content: bytes) -> SentencePiece:
@@ -39,7 +44,9 @@ def read_sentencepiece(content: bytes) -> SentencePiece:
                 found.kind, found.unknown = _int(trainer.get(3, 1)), _int(trainer.get(40, 0))
                 found.byte_fallback = bool(trainer.get(35, 0))
             elif number == 3 and isinstance(value, bytes):
-                found.charsmap = _bytes(dict(_fields(value)).get(2, b""))
+                normalizer = dict(_fields(value))
+                found.charsmap = _bytes(normalizer.get(2, b""))
+                found.prefix, found.squeezes = bool(normalizer.get(3, 1)), bool(normalizer.get(4, 1))
     except (KeyError, IndexError, struct.error, UnicodeDecodeError) as err:
         raise ValueError(f"it is no model of SentencePiece ({err!r:.60})") from err
     if not found.pieces:

@@ -13,9 +13,10 @@ from typing import Literal
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import BPE, Unigram, WordPiece
 
+from priors.host._pairs import sentencepiece_pairs
 from priors.host._sentencepiece import CONTROL, MAX_BYTES, MAX_PIECES, USER_DEFINED, SentencePiece, read_sentencepiece
 
-Form = Literal["bert", "mpnet", "roberta", "gpt2", "qwen2", "xlm-roberta", "t5", "deberta-v2"]
+Form = Literal["bert", "mpnet", "roberta", "gpt2", "qwen2", "xlm-roberta", "t5", "deberta-v2", "llama"]
 
 _QWEN2 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -34,7 +35,24 @@ def tokenizer_of(
         return _wordpiece(vocabulary, form == "mpnet", lowercase=lowercase, accents=accents, chinese=chinese)
     if form in ("roberta", "gpt2", "qwen2"):
         return _byte_pairs(form, vocabulary, merges)
+    if form == "llama":
+        return sentencepiece_pairs(read_sentencepiece(vocabulary))
     return _unigram(form, read_sentencepiece(vocabulary), lowercase=lowercase)
+
+
+def add_tokens(made: Tokenizer, added: Sequence[tuple[int, AddedToken]]) -> None:
+    """Tokens that came to a vocabulary later, under the numbers its network knows them by.
+
+    Raises ValueError where a number is another token's, or leaves a gap behind the vocabulary.
+    """
+    for number, token in sorted(added, key=lambda one: one[0]):
+        size = made.get_vocab_size(with_added_tokens=True)
+        there = made.id_to_token(number) if number < size else token.content
+        if there != token.content or number > size or (number == size and made.token_to_id(token.content) is not None):
+            raise ValueError(
+                f"token {token.content!r} is added as number {number}, which is {there!r} or beyond {size}"
+            )
+        (made.add_special_tokens if token.special else made.add_tokens)([token])
 
 
 def _wordpiece(vocabulary: bytes, mpnet: bool, *, lowercase: bool, accents: bool | None, chinese: bool) -> Tokenizer:

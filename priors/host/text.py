@@ -11,11 +11,11 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
 
 from priors.errors import BadManifest, BadText
 from priors.host._config import Encoder, HostConfig, read_host
-from priors.host._vocabularies import Form, tokenizer_of
+from priors.host._vocabularies import Form, add_tokens, tokenizer_of
 
 MAX_CHARACTERS = 100_000
 """A text is read up to here. Tasks refuse longer ones; the cut keeps time and memory bounded for any caller."""
@@ -24,12 +24,25 @@ MAX_CHARACTERS = 100_000
 _File = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$")]
 
 
+class AddedConfig(HostConfig):
+    """A token that a vocabulary got later: its number, and how texts are cut around it."""
+
+    id: Annotated[int, Field(ge=0, lt=2_000_000)]
+    content: Annotated[str, Field(min_length=1, max_length=200)]
+    special: bool = False
+    single_word: bool = False
+    lstrip: bool = False
+    rstrip: bool = False
+    normalized: bool = True
+
+
 class TextConfig(HostConfig):
     """`file` in the prior's folder; `max_tokens` a text is cut to, special tokens included; `pad_id` after its end.
 
     form       what the file is, where it is no tokenizer.json: the vocabulary of a model type (`_vocabularies`)
     merges     the second file of byte-pair forms
     lowercase, accents, chinese   what WordPiece forms and deberta's do to letters: as tokenizer_config.json says
+    added      tokens that came to the form's vocabulary later
     """
 
     encoder: Literal["tokenizer"]
@@ -39,6 +52,7 @@ class TextConfig(HostConfig):
     lowercase: bool = False
     accents: bool | None = None
     chinese: bool = True
+    added: Annotated[list[AddedConfig], Field(default_factory=list, max_length=1_000)]
     max_tokens: Annotated[int, Field(ge=4, le=8_192)]
     pad_id: Annotated[int, Field(ge=0)] | None = None
 
@@ -82,12 +96,13 @@ class TextEncoder(Encoder):
             config.form, content, merges,
             lowercase=config.lowercase, accents=config.accents, chinese=config.chinese,
         )  # fmt: skip
+        add_tokens(tokenizer, [(one.id, AddedToken(**one.model_dump(exclude={"id"}))) for one in config.added])
         both = hashlib.sha256(hashlib.sha256(content).digest() + hashlib.sha256(merges).digest())
         return cls(tokenizer, config, content=tokenizer.to_str().encode(), sha256=both.hexdigest())
 
     def as_json(self) -> tuple[bytes, dict[str, Any]]:
         """This tokenizer as the content of a tokenizer.json, and the `spec` of an encoder that reads that."""
-        spec = {key: value for key, value in self.spec.items() if key not in _OF_FORMS}
+        spec = {key: value for key, value in self.spec.items() if key not in (*_OF_FORMS, "added")}
         return self._content, {**spec, "sha256": hashlib.sha256(self._content).hexdigest()}
 
     @property
@@ -101,6 +116,7 @@ class TextEncoder(Encoder):
             "pad_id": self._pad_id,
             "padding": "end, to the longest of the batch",
             **({} if self.config.form is None else self.config.model_dump(include=_OF_FORMS)),
+            **({"added": [one.model_dump() for one in self.config.added]} if self.config.added else {}),
         }
 
     def arrays(self, values: Sequence[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

@@ -68,11 +68,15 @@ def describe(
 
 
 def _host(model_type: str, files: Mapping[str, FileInfo], tokenizer: Config) -> dict[str, Any] | None:
-    """Which files its texts are read by. Without tokenizer.json there may be no tokens but those of the form."""
+    """Which files its texts are read by. Without tokenizer.json tokenizer_config.json has to say under which numbers
+    tokens beside those of the form were added."""
     if TOKENIZER in files:
         return {"file": TOKENIZER}
     form, *names = _FORMS.get(model_type, ("",))
-    if not names or not files.keys() >= set(names) or "added_tokens.json" in files:
+    added = _added(tokenizer)
+    if not names or not files.keys() >= set(names) or added is None:
+        return None
+    if "added_tokens.json" in files and "added_tokens_decoder" not in tokenizer:
         return None
     host: dict[str, Any] = {"file": names[0], "form": form, **({"merges": names[1]} if names[1:] else {})}
     if form in ("bert", "mpnet", "deberta-v2"):
@@ -84,15 +88,52 @@ def _host(model_type: str, files: Mapping[str, FileInfo], tokenizer: Config) -> 
         host["accents"], host["chinese"] = tokenizer.get("strip_accents"), tokenizer.get("tokenize_chinese_chars", True)
         if host["accents"] not in (None, True, False) or host["chinese"] not in (True, False):
             return None
-    added = tokenizer.get("added_tokens_decoder") or {}
-    named = [str(one.get("content")) for one in added.values()] if isinstance(added, dict) else [""]
-    own = [str(tokenizer[key]) for key in _SPECIAL_KEYS if isinstance(tokenizer.get(key), str)]
-    more = tokenizer.get("additional_special_tokens") or []
-    if tokenizer.get("add_prefix_space") or not all(_SPECIAL.fullmatch(str(one)) for one in (*named, *own, *more)):
+    if form == "llama":
+        plain: dict[str, tuple[object, ...]] = {"add_bos_token": (None, True), "add_eos_token": (None, False)}
+        plain["tokenizer_class"] = (None, "LlamaTokenizer", "LlamaTokenizerFast")
+        if not all(tokenizer.get(key) in allowed for key, allowed in plain.items()):
+            return None
+    if tokenizer.get("add_prefix_space") not in ((None, True) if form == "llama" else (None, False)):
         return None
-    return host
+    others, own = {str(one["content"]) for one in added}, _named(tokenizer)
+    # Around pairs of bytes no token is put, so it does not matter what those of the start and the end are called.
+    allowed = others if form in ("gpt2", "qwen2") else set()
+    more = tokenizer.get("additional_special_tokens") or []
+    if not isinstance(more, list) or not all(_SPECIAL.fullmatch(name) or name in allowed for name in own):
+        return None
+    if not all(_SPECIAL.fullmatch(name) or name in others for name in map(_content, more)):
+        return None
+    return host | ({"added": added} if added else {})
 
 
+def _added(tokenizer: Config) -> list[dict[str, Any]] | None:
+    """Tokens beside those of the form, as the host's `added` has them; None where that cannot be told."""
+    said = tokenizer.get("added_tokens_decoder") or {}
+    if not isinstance(said, dict) or len(said) > _MOST_ADDED:
+        return None
+    found = []
+    for number, one in said.items():
+        if not str(number).isdecimal() or not isinstance(one, dict) or not isinstance(one.get("content"), str):
+            return None
+        flags = {key: one[key] for key in _FLAGS if key in one}
+        if not all(isinstance(flag, bool) for flag in flags.values()):
+            return None
+        if not _SPECIAL.fullmatch(one["content"]):
+            found.append({"id": int(number), "content": one["content"], **flags})
+    return sorted(found, key=lambda one: int(one["id"]))
+
+
+def _named(tokenizer: Config) -> set[str]:
+    """The tokens it has for the start, the end, and so on."""
+    return {_content(tokenizer[key]) for key in _SPECIAL_KEYS if tokenizer.get(key)}
+
+
+def _content(token: object) -> str:
+    return str(token.get("content")) if isinstance(token, dict) else str(token)
+
+
+_MOST_ADDED = 1_000
+_FLAGS = ("special", "single_word", "lstrip", "rstrip", "normalized")
 _SPECIAL = re.compile(r"\[(PAD|UNK|CLS|SEP|MASK)\]|</?s>|<(pad|unk|mask)>|<\|endoftext\|>|<extra_id_\d\d?>")
 _SPECIAL_KEYS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 """Of tokenizer_config.json: where one is another than the form's, its tokens mean something else."""
@@ -205,6 +246,6 @@ _FORMS = {
     "xlm-roberta": ("xlm-roberta", "sentencepiece.bpe.model"),
     "t5": ("t5", "spiece.model"),
     "deberta-v2": ("deberta-v2", "spm.model"),
+    "llama": ("llama", "tokenizer.model"),
 }
-"""Model type -> the form of its vocabulary (`priors.host._vocabularies`) and its files. Llama's is of pairs: it needs
-tokenizer.json."""
+"""Model type -> the form of its vocabulary (`priors.host._vocabularies`) and its files."""

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from priors.errors import BadManifest
+from priors.host._sentencepiece import read_sentencepiece
 from priors.host.text import TextEncoder
 from priors.load import load
 from priors.manifest import FileInfo
@@ -89,6 +90,19 @@ def sentencepiece(form: str, kind: int = 1) -> bytes:
     return content + field(2, field(3, kind) + field(40, at))
 
 
+def pairs(*, prefix: bool = True, squeezes: bool = False, more: bytes = b"") -> bytes:
+    """A model of pairs as llama has it: three controls, a piece a byte, then letters and what they become."""
+    content = b"".join(field(1, field(1, text.encode()) + field(3, kind)) for text, kind in
+                       [("<unk>", 2), ("<s>", 3), ("</s>", 3)])  # fmt: skip
+    content += b"".join(field(1, field(1, f"<0x{i:02X}>".encode()) + field(3, 6)) for i in range(256))
+    words = ["\u2581l", "er", "\u2581lo", "\u2581low", "\u2581\u2581", "lo", "low", "He", "ll", "Hell", "\u2581w",
+             "or", "wor", "\u2581", "e", "r", "l", "o", "w", "H", "d", ",", "!", "n", "a", "t"]  # fmt: skip
+    for i, word in enumerate(words):
+        content += field(1, field(1, word.encode()) + b"\x15" + struct.pack("<f", -float(i)))
+    switches = field(3, int(prefix)) + field(4, int(squeezes))
+    return content + more + field(2, field(3, 2) + field(35, 1)) + field(3, switches)
+
+
 @pytest.mark.parametrize("form", ["xlm-roberta", "t5", "deberta-v2"])
 def test_pieces_from_a_file_of_sentencepiece(form: str, tmp_path: Path) -> None:
     # Not `from transformers import …`: transformers has a function of the module's name, which wins once loaded.
@@ -122,7 +136,14 @@ def test_pieces_from_a_file_of_sentencepiece(form: str, tmp_path: Path) -> None:
         ({"form": "bert"}, b"one\ntwo\n", r"no \[UNK\]"),
         ({"form": "gpt2", "merges": "file"}, b"[1]", "no table"),
         ({"form": "gpt2", "merges": "file"}, b"{\"a\": -1}", "no table"),
-        ({"form": "llama"}, b"", "form"),
+        ({"form": "llama"}, b"", "no pieces"),
+        ({"form": "llama"}, sentencepiece("t5"), "not one of pairs"),
+        ({"form": "llama"}, sentencepiece("t5", kind=2), "symbols of its own"),
+        ({"form": "llama"}, pairs(squeezes=True, more=field(1, field(1, b"<x>") + field(3, 4))), "symbols of its own"),
+        ({"form": "llama"}, pairs(more=field(1, field(1, b"lo"))), "there twice"),
+        ({"form": "llama"}, pairs(more=field(1, field(1, b"l" * 4_000_001))), "letters together"),
+        ({"form": "chinchilla"}, b"", "form"),
+        ({"form": "gpt2", "merges": "file", "added": [{"id": 1}]}, b"", "added"),
         ({"form": "bert", "merges": "../x"}, b"", "merges"),
     ],
 )  # fmt: skip
@@ -144,6 +165,64 @@ def test_a_file_over_which_the_library_panics_is_an_error_like_any_other(tmp_pat
             one.arrays(["low"])
 
 
+def test_llamas_pairs_from_tokenizer_model_are_transformers_ids(tmp_path: Path) -> None:
+    import transformers
+
+    (tmp_path / "tokenizer.model").write_bytes(pairs())
+    read = read_sentencepiece(pairs())
+    vocab = {text: i for i, (text, _, _) in enumerate(read.pieces)}
+    merges = importlib.import_module("transformers.convert_slow_tokenizer").generate_merges(
+        vocab, {text: score for text, score, kind in read.pieces if kind == 1}
+    )
+    expected = transformers.LlamaTokenizer(vocab=vocab, merges=merges, add_bos_token=True)(TEXTS)["input_ids"]
+    found = ids(tmp_path, form="llama", file="tokenizer.model")
+
+    assert found[:4] == expected[:4]  # behind a special token within a text the library adds no space
+    assert found[0][0] == 1 and vocab["\u2581low"] in found[1] and vocab["<0xE4>"] in found[3]
+
+
+def test_pairs_are_cut_as_sentencepiece_cuts_them_also_where_a_text_begins_with_spaces(tmp_path: Path) -> None:
+    def said(text: str, **switches: bool) -> list[str]:
+        (tmp_path / "model").write_bytes(pairs(**switches))
+        host = {"encoder": "tokenizer", "max_tokens": 64, "form": "llama", "file": "model"}
+        encoder = TextEncoder.from_host(host, tmp_path)
+        assert encoder.decode(encoder.arrays([text])[0])[0].strip() == " ".join(text.split())
+        return [encoder._tokenizer.id_to_token(one) for one in encoder.arrays([text])[0][0]]
+
+    assert said("  low") == ["<s>", "\u2581\u2581", "\u2581low"]
+    assert said("  low", squeezes=True) == ["<s>", "\u2581low"]
+    assert said("low lower", prefix=False) == ["<s>", "low", "\u2581low", "er"]
+
+
+def test_tokens_that_were_added_later_keep_their_numbers_and_their_ways(tmp_path: Path) -> None:
+    import transformers
+    from tokenizers import AddedToken
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    vocab = {token: i for i, token in enumerate(["<|endoftext|>", *sorted(ByteLevel.alphabet()), "lo", "low"])}
+    merges = [("l", "o"), ("lo", "w")]
+    (tmp_path / "vocab.json").write_text(json.dumps(vocab))
+    (tmp_path / "merges.txt").write_text("".join(f"{a} {b}\n" for a, b in merges))
+    added: list[dict[str, Any]] = [
+        {"id": len(vocab), "content": "<|im_start|>", "special": True, "normalized": False},
+        {"id": len(vocab) + 1, "content": "Lowest", "lstrip": True},
+        {"id": vocab["low"], "content": "low"},
+    ]
+    reference = transformers.Qwen2Tokenizer(vocab=vocab, merges=merges)
+    for one in sorted(added, key=lambda one: one["id"]):
+        reference.add_tokens(AddedToken(**{key: value for key, value in one.items() if key != "id"}))
+    expected = reference([*TEXTS, "<|im_start|>low"])["input_ids"]
+    host = {"form": "qwen2", "file": "vocab.json", "merges": "merges.txt", "added": added}
+
+    assert ids(tmp_path, **host) == expected[: len(TEXTS)]
+    encoder = TextEncoder.from_host({"encoder": "tokenizer", "max_tokens": 64, **host}, tmp_path)
+    assert encoder.arrays(["<|im_start|>low"])[0][0].tolist() == expected[-1] == [len(vocab), vocab["low"]]
+    for wrong in ({"id": len(vocab) + 1, "content": "gap"}, {"id": 5, "content": "taken"},
+                  {"id": len(vocab), "content": "low"}):  # fmt: skip
+        with pytest.raises(BadManifest, match="is added as number"):
+            TextEncoder.from_host({"encoder": "tokenizer", "max_tokens": 64, **host, "added": [wrong]}, tmp_path)
+
+
 def test_a_plain_repository_says_how_its_vocabulary_is_read() -> None:
     def host(model: str, *names: str, **said: Any) -> dict[str, Any] | None:
         return _host(model, dict.fromkeys(names, FileInfo("a" * 64, 1)), said)
@@ -154,11 +233,22 @@ def test_a_plain_repository_says_how_its_vocabulary_is_read() -> None:
     assert host("gpt2", "vocab.json", "merges.txt") == {"file": "vocab.json", "form": "gpt2", "merges": "merges.txt"}
     assert host("t5", "spiece.model") == {"file": "spiece.model", "form": "t5"}
     assert host("bert", "vocab.txt") is None  # nothing says whether letters are made small
-    assert host("bert", "vocab.txt", "added_tokens.json", do_lower_case=True) is None
+    assert host("bert", "vocab.txt", "added_tokens.json", do_lower_case=True) is None  # nothing says how they are cut
     assert host("bert", "vocab.txt", do_lower_case=True, sep_token="|") is None
     assert host("gpt2", "vocab.json") is None
-    assert host("llama", "tokenizer.model") is None
-    assert host("qwen2", "vocab.json", "merges.txt", added_tokens_decoder={"5": {"content": "<|im_start|>"}}) is None
+    assert host("llama", "tokenizer.model") == {"file": "tokenizer.model", "form": "llama"}
+    assert host("llama", "tokenizer.model", bos_token={"content": "<s>"}) is not None
+    for other in ({"add_eos_token": True}, {"add_prefix_space": False}, {"bos_token": "<|begin|>"},
+                  {"tokenizer_class": "GPT2Tokenizer"}, {"additional_special_tokens": ["<|x|>"]}):  # fmt: skip
+        assert host("llama", "tokenizer.model", **other) is None, other
+    start = {"content": "<|im_start|>", "special": True, "normalized": False}
+    qwen = "qwen2", "vocab.json", "merges.txt"
+    found = host(*qwen, added_tokens_decoder={"6": start, "5": {"content": "<|endoftext|>"}}, bos_token="<|im_start|>")
+    assert found is not None and found["added"] == [{"id": 6, **start}]
+    assert host(*qwen, "added_tokens.json", added_tokens_decoder={"6": start}) == found
+    for wrong in ({"x": start}, {"6": {"content": 5}}, {"6": {**start, "special": "yes"}}, [start]):
+        assert host(*qwen, added_tokens_decoder=wrong) is None, wrong
+    assert host(*qwen, additional_special_tokens=["<|im_end|>"], added_tokens_decoder={"6": start}) is None
 
 
 def test_a_plain_repository_without_tokenizer_json_gives_features(tmp_path: Path) -> None:
