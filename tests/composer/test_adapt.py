@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -474,7 +475,8 @@ def test_one_branch_is_adapted_beside_frozen_ones_and_a_row_may_lack_it(library,
     choice = Choice("both", "set", members, 0.5, 0.4, 0.6, 0.0, False, "named", 0.0)
 
     dropped = []
-    monkeypatch.setattr("composer.fit.with_dropout", lambda *given, **how: dropped.append(given[3]) or given[0])
+    fitting = import_module("composer.fit")  # by a string the function of that name would be found
+    monkeypatch.setattr(fitting, "with_dropout", lambda *given, **how: dropped.append(given[3]) or given[0])
     model = fit(task, choice, library=library, cache=tmp_path / "cache", adapt="lora")
 
     assert [len(set(columns)) for columns in dropped] == [2]
