@@ -23,9 +23,11 @@ RATE = 0.5
 """How often a row lacks a column. Measured at 16 labels a class, 5 draws, against 0: digits beside sentences 99.7 and
 99.4 with both, 70.9 and 66.3 without the digit, 97.4 and 96.9 without the sentence (heads fitted on the other column
 alone: 74.2 and 98.1); films 31.2 and 30.8 whole, 23.6 and 22.9 without numbers, 27.6 and 27.8 without the title. 0.1
-and 0.25 lie between. Ratings of films from title, distributor and numbers, 64 and 256 rows, R² times 100: 17.8 and 17.6,
+and 0.25 lie between. Ratings of films from title, distributor, numbers, 64 and 256 rows, R² times 100: 17.8 and 17.6,
 29.7 and 29.9 whole; -5.7 and -6.0, 0.6 and 0.1 without numbers; 18.2 and 18.0, 28.6 twice without the title: beyond
-two standard errors are, with 256 rows, what whole rows lose and rows without numbers gain."""
+two standard errors are, with 256 rows, what whole rows lose and rows without numbers gain. Five labels of the same
+films, mean average precision: 53.4 and 53.3, 60.3 twice whole; 39.6 and 39.4, 48.2 and 47.7 without numbers; 53.0 and
+52.8, 56.1 twice without the title."""
 
 
 MOST_STRETCH = 4.0
