@@ -200,11 +200,11 @@ def outcome_of(run: Mapping[str, Any]) -> Outcome:
     return Outcome(**{**kept, "members": tuple(run["members"])})
 
 
-def write(results: Path, target: Path) -> int:
-    """The Parquet that the hub's seed imports; gives how many outcomes it holds."""
+def write(results: Path, target: Path, beside: Sequence[Outcome] = ()) -> int:
+    """The Parquet that the hub's seed imports, of all runs and those `beside`; gives how many outcomes it holds."""
     runs, cards, _ = read_runs(results)
     outcomes = sorted(
-        (outcome_of(run) for run in runs),
+        (*(outcome_of(run) for run in runs), *beside),
         key=lambda one: (one.task, one.labels, one.draw, one.arm, len(one.members), set_name(one.members)),
     )
     with whole(target) as part:

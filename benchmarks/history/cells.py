@@ -15,7 +15,7 @@ from benchmarks.history.problems import Problem
 from composer.assemble import TRIED, Offer
 from composer.baseline import Plain
 from composer.blocks import Blocks
-from composer.choices import Candidate
+from composer.choices import Candidate, Choice
 from composer.rank.history import Arm, Outcome
 from composer.rank.probe import Array, Probe, Targets, gram, hits_of, probe, solve
 from composer.rank.sets import GIVEN_RATIOS, GIVEN_TEMPER, JOINING, Scored, average, mix
@@ -84,8 +84,7 @@ class Judge:
         """The arm's score on the rows that were not drawn, with its 95 % interval over those rows."""
         started = time.process_time()
         found = found or probe(grams.known, self.targets)
-        dual, intercept = solve(grams.known, self.targets.matrix, found.penalty)
-        tested, said = self.tested(grams.asked @ dual + intercept, found)
+        tested, said = self.tested(self.scores(grams, found), found)
         low, high = tested.interval
         seconds = time.process_time() - started
         outcome = Outcome(
@@ -100,6 +99,12 @@ class Judge:
             seconds=round(seconds, 3),
         )
         return Ran(outcome, found, said)
+
+    def scores(self, grams: Grams, found: Probe | None = None) -> Array:
+        """(m, C) what the head says of the rows that were not drawn."""
+        found = found or probe(grams.known, self.targets)
+        dual, intercept = solve(grams.known, self.targets.matrix, found.penalty)
+        return grams.asked @ dual + intercept
 
     def tested(self, scores: Array, found: Probe) -> tuple[Probe, NDArray[np.float16]]:
         """The predictions judged like left-out rows, and as probabilities, or values in the target's own units."""
@@ -210,6 +215,14 @@ def mixed(units: Mapping[str, Grams], weights: Mapping[str, float]) -> Grams:
     return Grams(
         mix({name: one.known for name, one in units.items()}, weights),
         mix({name: one.asked for name, one in units.items()}, weights),
+    )
+
+
+def weighed(choice: Choice, grams: Mapping[Candidate, Grams]) -> Grams:
+    """A choice of the product, side by side by weight."""
+    return Grams(
+        np.asarray(sum(member.weight * grams[member.candidate].known for member in choice.members)),
+        np.asarray(sum(member.weight * grams[member.candidate].asked for member in choice.members)),
     )
 
 

@@ -1,6 +1,8 @@
 """What the product's ranker chooses from the drawn rows of every cell, and what that scores on the others.
 
-The history holds every set of up to three units on the same rows, so a choice can be held against all of them.
+The history holds every set of up to three units on the first draws, so a choice can be held against all of them; what
+its members score alone is kept beside the choice, so that more draws than those can be asked about. The ranker is given
+the starter history as the product gives it, without any task of the source that it is asked about.
 """
 
 from __future__ import annotations
@@ -16,16 +18,19 @@ import numpy as np
 
 from benchmarks._starter import library
 from benchmarks.history.build import DRAWS, LABELS, Say, Stopped, result_path, sources, stoppable, whole
-from benchmarks.history.cells import MOST_IN_SETS, Grams, Judge, candidate_name, unit_names
+from benchmarks.history.cells import MOST_IN_SETS, Grams, Judge, candidate_name, joined, unit_names, weighed
 from benchmarks.history.problems import Problem, Source
 from composer.assemble import Offer, offer
 from composer.baseline import Plain
 from composer.blocks import Blocks
 from composer.cache import FeatureCache
-from composer.choices import Ranking
-from composer.rank.probe import gram
+from composer.choices import Candidate, Ranking
+from composer.past import Past
+from composer.rank.probe import probe
+from composer.rank.starter import starter_scores
 from composer.recommend import rank
 from priors.errors import BadTask, UserError
+from priors.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,10 @@ class Chosen:
     units      what it takes, as a history names it; empty for "no prior"
     single     its best single block by leave-one-out
     expected, low, high, gain, supported   what it says to expect, with a 95 % interval
-    score      on the rows that were not drawn
+    clear      by how many standard errors the set is above that single: in loss, and in hits
+    score      on the rows that were not drawn; error: half the 95 % interval of it over these rows
+    alone      what each of the units scores there by itself, in their order; single_score: what the single does
+    bare       the score without the history, where that led to another choice
     """
 
     task: str
@@ -49,7 +57,12 @@ class Chosen:
     high: float
     gain: float
     supported: bool
+    clear: tuple[float, float]
     score: float
+    error: float
+    alone: tuple[float, ...]
+    single_score: float
+    bare: float
     seconds: float
 
 
@@ -101,7 +114,7 @@ def _read(path: Path) -> dict[tuple[int, int], Chosen | None]:
     rows: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))
     return {
         (row["cell"][0], row["cell"][1]): row["chosen"]
-        and Chosen(**{**row["chosen"], "units": tuple(row["chosen"]["units"])})
+        and Chosen(**{key: tuple(value) if isinstance(value, list) else value for key, value in row["chosen"].items()})
         for row in rows
     }
 
@@ -122,7 +135,8 @@ def _choose(
     cells: Sequence[tuple[int, int]],
     stopped: Callable[[], bool],
 ) -> dict[tuple[int, int], Chosen | None]:
-    task, plain, names = source.task_of(problem), Plain(source.task), unit_names(offered)
+    task, plain = source.task_of(problem), Plain(source.task)
+    past = Past(starter_scores(without=source.name), task, offered.units, offered.manifests)
     found: dict[tuple[int, int], Chosen | None] = dict.fromkeys(cells)
     for labels, number in cells:
         if stopped():
@@ -138,53 +152,75 @@ def _choose(
         rows = np.concatenate([train, problem.rows[drawn.test]])
         grams = {c: Grams.of(block, n) for c, block in blocks.fitted(train, rows).items()}
         known, asked = plain.fitted(train, rows[n:])
-        started = time.process_time()
-        ranking = rank(
-            task.subset(drawn.train),
-            offered,
-            {c: one.known for c, one in grams.items()},
-            judge.targets,
-            gram(known),
-        )
-        seconds = time.process_time() - started
-        if ranking.answer == "none":
-            taken = Grams.of(np.concatenate([known, asked]), n)
-        else:
-            members = ranking.best.members
-            taken = Grams(
-                np.asarray(sum(m.weight * grams[m.candidate].known for m in members)),
-                np.asarray(sum(m.weight * grams[m.candidate].asked for m in members)),
-            )
-        score = judge.run((), "set", taken).outcome.score
-        found[labels, number] = _chosen(problem, labels, number, ranking, offered, names, score, seconds)
+        bare = Grams.of(np.concatenate([known, asked]), n)
+        found[labels, number] = _Asked(task.subset(drawn.train), judge, offered, grams, bare).choose(past)
     return found
 
 
-def _chosen(
-    problem: Problem,
-    labels: int,
-    number: int,
-    ranking: Ranking,
-    offered: Offer,
-    names: Mapping[str, str],
-    score: float,
-    seconds: float,
-) -> Chosen:
-    best = ranking.best
-    taken = {member.candidate for member in best.members} if ranking.answer != "none" else set()
-    units = [names[unit.name] for unit in offered.units if taken & set(unit.candidates)]
-    return Chosen(
-        task=problem.name,
-        labels=labels,
-        draw=number,
-        answer=ranking.answer,
-        units=tuple(sorted(units)),
-        single=candidate_name(ranking.singles[0].members[0].candidate),
-        expected=best.expected,
-        low=best.low,
-        high=best.high,
-        gain=best.gain,
-        supported=best.supported,
-        score=score,
-        seconds=round(seconds, 3),
-    )
+@dataclass(frozen=True)
+class _Asked:
+    """One draw, about to be ranked: the Gram matrices of every block, and those of no prior."""
+
+    task: Task
+    judge: Judge
+    offered: Offer
+    grams: Mapping[Candidate, Grams]
+    bare: Grams
+
+    def choose(self, past: Past) -> Chosen:
+        started = time.process_time()
+        ranking = self.rank(past)
+        seconds = time.process_time() - started
+        tested = self.judge.run((), "set", self.taken(ranking)).outcome
+        best, alone = ranking.best, ranking.singles[0].members[0].candidate
+        taken = {member.candidate for member in best.members} if ranking.answer != "none" else set()
+        names = unit_names(self.offered)
+        units = sorted((names[unit.name], unit) for unit in self.offered.units if taken & set(unit.candidates))
+        return Chosen(
+            task=self.judge.problem.name,
+            labels=self.judge.labels,
+            draw=self.judge.draw,
+            answer=ranking.answer,
+            units=tuple(name for name, _ in units),
+            single=candidate_name(alone),
+            expected=best.expected,
+            low=best.low,
+            high=best.high,
+            gain=best.gain,
+            supported=best.supported,
+            clear=self.clear(ranking, alone),
+            score=tested.score,
+            error=round((tested.high - tested.low) / 2, 4),
+            alone=tuple(self.score(joined([self.grams[c] for c in unit.candidates])) for _, unit in units),
+            single_score=self.score(self.grams[alone]),
+            bare=self.score(self.taken(self.rank(None))) if self.is_led(past) else tested.score,
+            seconds=round(seconds, 3),
+        )
+
+    def rank(self, past: Past | None) -> Ranking:
+        kernels = {candidate: one.known for candidate, one in self.grams.items()}
+        return rank(self.task, self.offered, kernels, self.judge.targets, self.bare.known, past=past)
+
+    def is_led(self, past: Past) -> bool:
+        """Whether the history leaves a start out, all that it can do to a choice among few priors."""
+        trusted = {
+            unit.name: probe(joined([self.grams[c] for c in unit.candidates]).known, self.judge.targets)
+            for unit in self.offered.units
+            if unit.trusted
+        }
+        return len(trusted) > 1 and len(past.leaders(list(trusted), trusted)) < len(trusted)
+
+    def taken(self, ranking: Ranking) -> Grams:
+        """What is recommended, side by side by weight."""
+        return self.bare if ranking.answer == "none" else weighed(ranking.best, self.grams)
+
+    def clear(self, ranking: Ranking, alone: Candidate) -> tuple[float, float]:
+        """How far what is recommended is above the best single one on the labelled rows, in standard errors."""
+        targets = self.judge.targets
+        ours, single = probe(self.taken(ranking).known, targets), probe(self.grams[alone].known, targets)
+        gaps = (single.losses - ours.losses, ours.hits - single.hits)
+        less, more = (float(gap.mean()) / max(targets.standard_error(gap), 1e-9) for gap in gaps)
+        return round(less, 3), round(more, 3)
+
+    def score(self, grams: Grams) -> float:
+        return self.judge.run((), "single", grams).outcome.score

@@ -2,6 +2,11 @@
 
 Plain ways that use other tasks never see one of the same source: problems of one source share rows. Scores are points
 of a hundred (accuracy, or R²), means over draws; intervals are bootstraps over sources.
+
+Regret is over the draws on which every set was fitted. What a choice is over its own members is over all draws that the
+ranker was asked on: the best member is picked on the other draws of the cell, for on the draw that judges it would be
+the luckiest. How many tasks would be under by chance, if every set scored as its best member does, says what of the
+rest is the ranker's doing: the gaps' own spread over the draws, about nothing.
 """
 
 from __future__ import annotations
@@ -9,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -24,6 +30,7 @@ RESAMPLED = 2_000
 UNDER = 0.5
 """Points below its best member from which a set counts as worse than it."""
 
+SURE = 2.0
 TO_90 = 1.645 / 1.96
 WANTED = {"regret": 0.7, "under": 0.05, "idle": 0.10, "covered": (0.85, 0.95)}
 
@@ -47,7 +54,9 @@ class Evaluation:
 
     regret    way of choosing -> points under the best set of up to three units, which was picked on the test rows
     by_labels the same for the ranker's choice alone, by labels a class (0: all)
-    under     part of tasks in which the chosen set is more than UNDER points under its best member
+    over      points of the chosen set over its best member
+    under     part of tasks in which it is over UNDER points under it; by_chance: what that would be if it scored the
+              same; surely: part of tasks where it is so by two standard errors
     idle      part of "supported" claims where the set does not beat the best single by leave-one-out
     covered   part of 90 % intervals of the expected score that hold the score, which has an error of its own from the
               rows that judge; measured: without that error
@@ -60,7 +69,10 @@ class Evaluation:
     regret: dict[str, Figure]
     by_labels: dict[str, Figure]
     by_modality: dict[str, Figure]
+    over: Figure
     under: Figure
+    by_chance: Figure
+    surely: Figure
     worst: list[tuple[str, float]]
     idle: tuple[int, int]
     covered: Figure
@@ -166,7 +178,8 @@ def evaluate(
     for one in choices:
         chosen.setdefault((one.task, one.labels), []).append(one)
     cells = [cell for cell in scores.cells if cell in chosen]
-    draws = {cell: [one.draw for one in chosen[cell]] for cell in cells}
+    judged = {cell: [one for one in chosen[cell] if one.draw in scores.draws(cell)] for cell in cells}
+    draws = {cell: [one.draw for one in judged[cell]] for cell in cells}
 
     def listed(cell: Cell, largest: int) -> float:
         members = scores.static(cell, largest)
@@ -174,7 +187,10 @@ def evaluate(
 
     best = {cell: scores.score(cell, scores.best(cell), draws[cell]) for cell in cells}
     ways = {
-        "chosen": {cell: float(np.mean([100 * one.score for one in chosen[cell]])) for cell in cells},
+        "chosen": {cell: float(np.mean([100 * one.score for one in judged[cell]])) for cell in cells},
+        "chosen without the history": {
+            cell: float(np.mean([100 * one.bare for one in judged[cell]])) for cell in cells
+        },
         "best single by leave-one-out": {cell: scores.best_single(cell, draws[cell]) for cell in cells},
         "static list, one": {cell: listed(cell, 1) for cell in cells},
         "static list, sets": {cell: listed(cell, 3) for cell in cells},
@@ -183,18 +199,15 @@ def evaluate(
         "no prior": {cell: scores.arm(cell, "no_prior", draws[cell]) for cell in cells},
     }
     regret = {way: {cell: best[cell] - found[cell] for cell in cells} for way, found in ways.items()}
+    asked = [one for cell in cells for one in chosen[cell]]
     gaps = {
-        task: gap
-        for task in dict.fromkeys(task for task, _ in cells)
-        if (gap := _to_best_member(scores, chosen, task)) is not None
+        task: Gaps.of([one for one in asked if one.task == task]) for task in dict.fromkeys(one.task for one in asked)
     }
-    claims = [one for cell in cells for one in chosen[cell] if one.supported and one.answer == "set"]
-    idle = sum(one.score <= scores.draw((one.task, one.labels), one.draw)[one.single,]["score"] for one in claims)
-    held = {(cell, one.draw): _holds(scores, cell, one) for cell in cells for one in chosen[cell]}
+    claims = [one for one in asked if one.supported and one.answer == "set"]
+    held = {((one.task, one.labels), one.draw): _holds(one) for one in asked}
     answers: dict[str, int] = {}
-    for cell in cells:
-        for one in chosen[cell]:
-            answers[one.answer] = answers.get(one.answer, 0) + 1
+    for one in asked:
+        answers[one.answer] = answers.get(one.answer, 0) + 1
     return Evaluation(
         tasks=len({task for task, _ in cells}),
         cells=len(cells),
@@ -211,9 +224,16 @@ def evaluate(
             )
             for modality in sorted({scores.cards[task].modality for task, _ in cells})
         },
-        under=_figure({((task, 0), 0): float(gap < -UNDER) for task, gap in gaps.items()}, seed),
-        worst=sorted(((task, round(gap, 2)) for task, gap in gaps.items() if gap < -UNDER), key=lambda one: one[1]),
-        idle=(idle, len(claims)),
+        over=_figure({((task, 0), 0): one.mean for task, one in gaps.items()}, seed),
+        under=_figure({((task, 0), 0): float(one.mean < -UNDER) for task, one in gaps.items()}, seed),
+        by_chance=_figure({((task, 0), 0): one.by_chance for task, one in gaps.items()}, seed),
+        surely=_figure(
+            {((task, 0), 0): float(one.mean + SURE * one.error < -UNDER) for task, one in gaps.items()}, seed
+        ),
+        worst=sorted(
+            ((task, round(one.mean, 2)) for task, one in gaps.items() if one.mean < -UNDER), key=lambda one: one[1]
+        ),
+        idle=(sum(one.score <= one.single_score for one in claims), len(claims)),
         covered=_figure({key: both for key, (_, both) in held.items()}, seed),
         measured=_figure({key: alone for key, (alone, _) in held.items()}, seed),
         spearman=_figure(
@@ -223,30 +243,49 @@ def evaluate(
     )
 
 
-def _holds(scores: Scores, cell: Cell, one: Chosen) -> tuple[float, float]:
+@dataclass(frozen=True)
+class Gaps:
+    """Points of the sets chosen on a task over their best members: the mean over cells and draws, its standard error
+    from what differs between the draws of a cell, and how probable a mean under -UNDER is by that error alone."""
+
+    mean: float
+    error: float
+    by_chance: float
+
+    @classmethod
+    def of(cls, asked: Sequence[Chosen]) -> Gaps:
+        found: list[float] = []
+        variance = 0.0
+        for labels in dict.fromkeys(one.labels for one in asked):
+            cell = [one for one in asked if one.labels == labels]
+            gaps = [_over_best_member(one, [other for other in cell if other is not one]) for one in cell]
+            found += gaps
+            variance += float(np.var(gaps, ddof=1)) * len(gaps) if len(gaps) > 1 else 0.0
+        error = variance**0.5 / len(found)
+        chance = NormalDist().cdf(-UNDER / error) if error > 0 else 0.0
+        return cls(float(np.mean(found)), error, chance)
+
+
+def _over_best_member(one: Chosen, others: Sequence[Chosen]) -> float:
+    """Points of a chosen set over the member that was best on the other draws; where no other draw chose it, nothing is
+    known of it there, and its score on this one counts."""
+    if len(one.units) < 2:
+        return 0.0
+    here = dict(zip(one.units, one.alone, strict=True))
+    elsewhere: dict[str, list[float]] = {}
+    for other in others:
+        for unit, score in zip(other.units, other.alone, strict=True):
+            elsewhere.setdefault(unit, []).append(score)
+    best = max(one.units, key=lambda unit: float(np.mean(elsewhere.get(unit, [here[unit]]))))
+    return 100 * (one.score - here[best])
+
+
+def _holds(one: Chosen) -> tuple[float, float]:
     """Whether the 90 % interval holds the measured score, and whether it does with the error of the rows that judge."""
     sides = (one.expected - one.low, one.high - one.expected)
-    run = scores.draw(cell, one.draw)[one.single,]
-    judging = TO_90 * (run["high"] - run["low"]) / 2
     gap = one.score - one.expected
     side = TO_90 * sides[gap > 0]
-    return float(abs(gap) <= side), float(abs(gap) <= np.hypot(side, judging))
-
-
-def _to_best_member(scores: Scores, chosen: Mapping[Cell, Sequence[Chosen]], task: str) -> float | None:
-    """Points of the chosen set over its best member, that with the best mean over draws; the mean over the task's
-    cells. None where nothing was chosen."""
-    gaps = []
-    for cell in scores.cells:
-        if cell[0] != task:
-            continue
-        for one in chosen.get(cell, ()):
-            if len(one.units) > 1:
-                leader = max(one.units, key=lambda unit: scores.means[cell][unit,])
-                gaps.append(100 * (one.score - scores.draw(cell, one.draw)[leader,]["score"]))
-            else:
-                gaps.append(0.0)
-    return float(np.mean(gaps)) if gaps else None
+    return float(abs(gap) <= side), float(abs(gap) <= np.hypot(side, TO_90 * one.error))
 
 
 def _gain_spearman(scores: Scores, cell: Cell) -> float | None:
@@ -290,7 +329,9 @@ def text(found: Evaluation) -> str:
     part = f"{idle / claims:.0%}" if claims else "none made"
     lines += [
         "",
-        f"tasks whose chosen set is over {UNDER} points under its best member: {found.under.mean:.1%} (wanted 5 %): "
+        f"the chosen set over its best member, which was picked on other draws: {found.over} points",
+        f"tasks where it is over {UNDER} points under it: {found.under.mean:.1%} (wanted 5 %; "
+        f"{found.by_chance.mean:.1%} by chance if it always scored the same, {found.surely.mean:.1%} surely): "
         + (", ".join(f"{task} {gap:+.1f}" for task, gap in found.worst) or "none"),
         f"supported sets that do not beat the best single by leave-one-out: {idle} of {claims}, {part} (wanted 10 %)",
         f"90 % intervals that hold the score, with the error of the rows that judge: {found.covered.mean:.1%} "

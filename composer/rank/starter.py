@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from composer.rank.history import Outcome, TaskCard, read_outcomes
+from composer.rank.history import History, Outcome, TaskCard, read_outcomes
 
 STARTER_HISTORY = Path(__file__).parent / "starter.parquet"
 
@@ -31,3 +31,12 @@ def starter_priors() -> frozenset[str]:
     for task, members in zip(table.column("task").to_pylist(), table.column("members").to_pylist(), strict=True):
         tasks.setdefault(members[0].partition("#")[0], set()).add(task)
     return frozenset(name for name, found in tasks.items() if len(found) >= LEAST_TASKS)
+
+
+@cache
+def starter_scores(*, without: str = "") -> History:
+    """What the starter priors scored, as rankers ask for it; `without` the tasks of one source (`source/task`), which
+    share rows."""
+    outcomes, cards = starter_history()
+    kept = [card for card in cards if not without or card.name.partition("/")[0] != without]
+    return History.of_outcomes(outcomes, kept)

@@ -3,7 +3,7 @@
 from collections import Counter
 
 from composer.rank.history import PLACEBOS, History
-from composer.rank.starter import STARTER_HISTORY, starter_history, starter_priors
+from composer.rank.starter import STARTER_HISTORY, starter_history, starter_priors, starter_scores
 
 
 def test_it_is_small_and_holds_what_a_history_must():
@@ -37,3 +37,11 @@ def test_priors_that_were_run_on_several_tasks_are_known_and_become_a_matrix():
     texts = History.of_outcomes(outcomes, cards, labels=16).of_modality("text")
     assert "priorhub/all-minilm-l6-v2#*" in {prior.name for prior in texts.priors}
     assert len(texts.tasks) >= 12
+
+
+def test_scores_are_there_without_the_tasks_of_a_source():
+    every, part = starter_scores(), starter_scores(without="snippets")
+
+    left = {task.name for task in every.tasks} - {task.name for task in part.tasks}
+    assert left == {task.name for task in every.tasks if task.name.startswith("snippets/")} and len(left) > 3
+    assert "priorhub/all-minilm-l6-v2#*" in {prior.name for prior in part.priors}

@@ -8,7 +8,7 @@ import pytest
 from benchmarks.history.build import outcome_of, read_runs, result_path, stoppable, write
 from benchmarks.history.cells import Grams, Judge, Weigher
 from benchmarks.history.choices import Chosen
-from benchmarks.history.evaluate import evaluate, text
+from benchmarks.history.evaluate import Gaps, evaluate, text
 from benchmarks.history.labels import most_worth
 from benchmarks.history.problems import MOST_LABELLED, Problem, Source
 from composer.rank.history import ALL_LABELS, Outcome, TaskCard, read_outcomes
@@ -115,9 +115,10 @@ def runs(task, a, b, both):
 def choice(task, units, score, **options):
     given = {
         "answer": "set", "single": "a", "expected": score, "low": score - 0.1, "high": score + 0.1, "gain": 0.1,
-        "supported": True, "seconds": 0.0, **options,
+        "supported": True, "clear": (3.0, 3.0), "error": 0.1, "single_score": 0.7, "bare": score, "draw": 0,
+        "alone": tuple({"a": 0.7, "b": 0.6}[one] for one in units), "seconds": 0.0, **options,
     }  # fmt: skip
-    return Chosen(task=task, labels=16, draw=0, units=units, score=score, **given)
+    return Chosen(task=task, labels=16, units=units, score=score, **given)
 
 
 CARDS = [TaskCard("one/x", "text"), TaskCard("two/x", "text")]
@@ -145,9 +146,32 @@ class TestEvaluation:
         found = evaluate(runs("one/x", 0.7, 0.6, 0.8), CARDS[:1], [sure])
 
         assert found.worst == [("one/x", -5.0)]
-        assert found.under.mean == 1.0
+        assert (found.under.mean, found.over.mean) == (1.0, -5.0)
         assert found.idle == (1, 1)
         assert found.covered.mean == 0.0
+
+    def test_the_best_member_is_picked_on_the_other_draws(self):
+        lucky = [(0.70, (0.75, 0.6)), (0.70, (0.6, 0.75)), (0.70, (0.68, 0.60))]
+        asked = [choice("one/x", ("a", "b"), score, alone=alone, draw=i) for i, (score, alone) in enumerate(lucky)]
+        found = Gaps.of(asked)
+
+        assert found.mean == pytest.approx((10 + 10 + 2) / 3)  # by the luckier one of each draw it were -8 / 3
+        assert found.error == pytest.approx(np.std([10, 10, 2], ddof=1) / 3**0.5)
+
+    def test_how_many_tasks_would_be_under_by_chance_is_told_from_how_the_draws_differ(self):
+        def asked(scores):
+            return [choice("one/x", ("a", "b"), score, alone=(0.7, 0.6), draw=i) for i, score in enumerate(scores)]
+
+        assert Gaps.of(asked([0.7, 0.7, 0.7])).by_chance == 0.0
+        assert 0.3 < Gaps.of(asked([0.6, 0.7, 0.8])).by_chance < 0.5
+        assert Gaps.of(asked([0.68] * 10)).mean == pytest.approx(-2.0)
+
+    def test_more_draws_than_sets_were_fitted_on_count_for_what_a_choice_is_over_its_members(self):
+        more = [choice("one/x", ("a", "b"), 0.79, draw=draw) for draw in range(4)]
+        found = evaluate(runs("one/x", 0.7, 0.6, 0.8), CARDS[:1], more)
+
+        assert found.regret["chosen"].mean == pytest.approx(1.0)
+        assert (found.idle, found.over.mean) == ((0, 4), pytest.approx(9.0))
 
 
 def test_what_was_kept_becomes_a_file_of_outcomes(tmp_path):
