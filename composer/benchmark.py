@@ -28,7 +28,7 @@ from composer.choices import Cancelled, Member, Report, never, silent, within
 from composer.errors import Cancelled as Stopped
 from composer.rank.precision import mean_average_precision
 from composer.rank.probe import Array, Probe, gram, macro_f1, probe, solve
-from composer.recommend import find_sets, members_of, open_library, unit_kernel
+from composer.recommend import find_sets, members_of, open_library
 from composer.suspect import suspicions
 from composer.targets import targets_of
 from priors.errors import BadTask
@@ -269,9 +269,9 @@ class Arena:
             every = [Member(c, 1 / len(made)) for c in self.offered.candidates]
             score("everything concatenated", "all", every, perf_counter())
         started = perf_counter()
-        kernels: Mapping[str, Array] = {name: unit_kernel(unit, train) for name, unit in self.units.items()}
-        chosen = find_sets(self.offered, kernels, targets).chosen
-        score("recommended set", "recommended", members_of(chosen.weights, self.units), started)
+        offered, _, found = find_sets(self.offered, train, targets)
+        units = {unit.name: unit for unit in offered.units}
+        score("recommended set", "recommended", members_of(found.chosen.weights, units), started)
         return scores
 
     def said(self, scores: Array, found: Probe) -> NDArray[Any]:

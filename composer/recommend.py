@@ -43,6 +43,7 @@ from composer.rank.rows import sample
 from composer.rank.sets import Scored, Search, Weights, mix, search
 from composer.rank.starter import starter_priors
 from composer.suspect import suspicions
+from composer.taps import at_clear_taps, other_taps
 from composer.targets import read_targets, to_learn_from
 from priors.library import Library
 
@@ -137,9 +138,9 @@ def rank(
     base = judged("no prior", "none", plain_members(offered), baseline, best_single, what, 0.0)
 
     started = perf_counter()
+    probes = {candidate: found for candidate, found, _ in singles}
+    offered, by_unit, found = find_sets(offered, kernels, targets, probes, past, report)
     units = {unit.name: unit for unit in offered.units}
-    by_unit = {name: unit_kernel(unit, kernels) for name, unit in units.items()}
-    found = find_sets(offered, by_unit, targets, past, report)
     seconds = perf_counter() - started
 
     guess = chance(targets)
@@ -178,17 +179,39 @@ def rank(
 
 
 def find_sets(
-    offered: Offer, by_unit: Mapping[str, Array], targets: Targets, past: Past | None = None, report: Report = silent
-) -> Search:
-    """The sets of units that the evidence speaks for, given the Gram matrix (n, n) of every unit, with what is known of
-    units before a row is seen."""
+    offered: Offer,
+    kernels: Mapping[Candidate, Array],
+    targets: Targets,
+    probes: Mapping[Candidate, Probe] | None = None,
+    past: Past | None = None,
+    report: Report = silent,
+) -> tuple[Offer, dict[str, Array], Search]:
+    """The sets of units that the evidence speaks for, with what is known of units before a row is seen: the offer that
+    their units are of (see `composer.taps`), the Gram matrix (n, n) of each, and what the search found.
+
+    probes  of single blocks, where they are known
+    """
+    by_unit, found = _search(offered, kernels, targets, past, report)
+    taps = {tap for some in other_taps(offered).values() for tap in some}
+    known = probes or {tap: probe(kernels[tap], targets) for tap in taps}
+    placed = at_clear_taps(offered, known, found.chosen.probe)
+    if placed is None:
+        return offered, by_unit, found
+    return (placed, *_search(placed, kernels, targets, past, report))
+
+
+def _search(
+    offered: Offer, kernels: Mapping[Candidate, Array], targets: Targets, past: Past | None, report: Report
+) -> tuple[dict[str, Array], Search]:
+    by_unit = {unit.name: unit_kernel(unit, kernels) for unit in offered.units}
     trusted = [unit.name for unit in offered.units if unit.trusted]
     if past is not None:
         trusted = past.leaders(trusted, {name: probe(by_unit[name], targets) for name in trusted})
-    return search(
+    found = search(
         by_unit, targets, trusted=trusted, followers=followers(offered), unproven=unproven(offered, past),
         known=known_of(offered.units, offered), progress=report,
     )  # fmt: skip
+    return by_unit, found
 
 
 def unproven(offered: Offer, past: Past | None = None) -> list[str]:

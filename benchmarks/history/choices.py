@@ -18,18 +18,19 @@ import numpy as np
 
 from benchmarks._starter import library
 from benchmarks.history.build import DRAWS, LABELS, Say, Stopped, result_path, sources, stoppable, whole
-from benchmarks.history.cells import MOST_IN_SETS, Grams, Judge, candidate_name, joined, unit_names, weighed
+from benchmarks.history.cells import MOST_IN_SETS, Grams, Judge, candidate_name, joined, weighed
 from benchmarks.history.problems import Problem, Source
 from composer.assemble import Offer, offer
 from composer.baseline import Plain
 from composer.blocks import Blocks
 from composer.cache import FeatureCache
-from composer.choices import Candidate, Ranking
+from composer.choices import Candidate, Choice, Ranking
 from composer.past import Past
 from composer.rank.probe import probe
 from composer.rank.starter import starter_scores
 from composer.recommend import rank
 from priors.errors import BadTask, UserError
+from priors.manifest import PriorRef
 from priors.tasks import Task
 
 
@@ -173,15 +174,13 @@ class _Asked:
         seconds = time.process_time() - started
         tested = self.judge.run((), "set", self.taken(ranking)).outcome
         best, alone = ranking.best, ranking.singles[0].members[0].candidate
-        taken = {member.candidate for member in best.members} if ranking.answer != "none" else set()
-        names = unit_names(self.offered)
-        units = sorted((names[unit.name], unit) for unit in self.offered.units if taken & set(unit.candidates))
+        units = {} if ranking.answer == "none" else self.units(best)
         return Chosen(
             task=self.judge.problem.name,
             labels=self.judge.labels,
             draw=self.judge.draw,
             answer=ranking.answer,
-            units=tuple(name for name, _ in units),
+            units=tuple(units),
             single=candidate_name(alone),
             expected=best.expected,
             low=best.low,
@@ -191,11 +190,22 @@ class _Asked:
             clear=self.clear(ranking, alone),
             score=tested.score,
             error=round((tested.high - tested.low) / 2, 4),
-            alone=tuple(self.score(joined([self.grams[c] for c in unit.candidates])) for _, unit in units),
+            alone=tuple(self.score(joined([self.grams[c] for c in taps])) for taps in units.values()),
             single_score=self.score(self.grams[alone]),
             bare=self.score(self.taken(self.rank(None))) if self.is_led(past) else tested.score,
             seconds=round(seconds, 3),
         )
+
+    def units(self, best: Choice) -> dict[str, list[Candidate]]:
+        """What a set is made of, by the names of a history: of each prior the taps that are in it."""
+        taps: dict[PriorRef, list[Candidate]] = {}
+        for member in best.members:
+            taps.setdefault(member.candidate.ref, []).append(member.candidate)
+        found = {
+            f"{ref.namespace}/{ref.name}#*" if len(some) > 1 else candidate_name(some[0]): some
+            for ref, some in taps.items()
+        }
+        return dict(sorted(found.items()))
 
     def rank(self, past: Past | None) -> Ranking:
         kernels = {candidate: one.known for candidate, one in self.grams.items()}

@@ -1,0 +1,63 @@
+"""A network stands in sets for the tap that the rows clearly speak for, and else for its own."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from composer.assemble import Offer, Unit
+from composer.choices import Candidate
+from composer.rank.probe import Targets, gram, probe
+from composer.taps import at_clear_taps, other_taps
+from priors.manifest import PriorRef
+
+NET, WORDS = PriorRef("lab", "net"), PriorRef("lab", "words")
+LAST, MIDDLE, OTHER = (Candidate(NET, tap, "text") for tap in ("last", "middle", "other"))
+COUNTS = Candidate(WORDS, "out", "text")
+
+
+def offered(taken=(LAST,), kind="network"):
+    manifests = dict.fromkeys((LAST, MIDDLE, OTHER), SimpleNamespace(kind=kind))
+    manifests[COUNTS] = SimpleNamespace(kind="function")
+    units = (Unit("net", taken, True), Unit("words", (COUNTS,), False))
+    return Offer((LAST, MIDDLE, OTHER, COUNTS), units, manifests)
+
+
+def probes(rows=60, **told):
+    """How well each tap tells two classes; `told` are distances between them."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(rows) % 2
+    targets = Targets.of_classes(labels, 2)
+    blocks = {
+        tap: rng.normal(size=(rows, 8)) + told.get(tap.tap, 0.0) * labels[:, None] for tap in (LAST, MIDDLE, OTHER)
+    }
+    return {tap: probe(gram(block), targets) for tap, block in blocks.items()}
+
+
+@pytest.mark.parametrize(
+    ("told", "stands"),
+    [({"middle": 3.0}, MIDDLE), ({"last": 3.0}, LAST), ({}, LAST), ({"last": 1.0, "middle": 1.1}, LAST)],
+)
+def test_only_a_tap_that_is_clearly_better_takes_the_place_of_the_default(told, stands):
+    known = probes(**told)
+    found = at_clear_taps(offered(), known, known[LAST])
+
+    assert (found is None) == (stands == LAST)
+    if found is not None:
+        assert [unit.candidates for unit in found.units] == [(stands,), (COUNTS,)]
+        assert [(unit.name, unit.trusted) for unit in found.units] == [("net", True), ("words", False)]
+
+
+def test_a_better_tap_that_is_not_clearly_above_the_chosen_set_changes_nothing():
+    known = probes(middle=2.0)
+
+    assert at_clear_taps(offered(), known, known[MIDDLE]) is None
+
+
+def test_averaged_taps_and_functions_stay_as_they_are():
+    averaged = offered(taken=(LAST, MIDDLE))
+
+    assert other_taps(averaged) == {} == other_taps(offered(kind="function"))
+    known = probes(other=3.0)
+    assert at_clear_taps(averaged, known, known[LAST]) is None
+    assert other_taps(offered()) == {"net": [LAST, MIDDLE, OTHER]}
