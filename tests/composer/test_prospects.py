@@ -8,7 +8,7 @@ import pytest
 
 from composer.assemble import Offer, Unit
 from composer.choices import Candidate, Choice, Limits
-from composer.prospects import MEASURED, gain_of, prospects
+from composer.prospects import MEASURED, falls, gain_of, prospects
 from composer.rank.history import History, PriorCard, TaskCard
 from composer.rank.probe import Targets, gram, probe
 from priors.manifest import PriorRef
@@ -72,7 +72,7 @@ def test_frozen_adapted_sets_and_ensembles_are_weighed_with_intervals_that_hold_
 def test_an_adapted_network_takes_away_the_part_of_its_errors_that_was_measured():
     best, chosen, offered, kernels = world(1)
     frozen = probe(kernels["network-0"], TARGETS).score
-    mean = np.mean([(after - before) / (1 - before) for before, after in MEASURED["full"]])
+    mean = np.mean(falls(MEASURED["text"]["full"]))
 
     adapted = next(one for one in ways(best, chosen, offered, kernels) if (one.kind, one.how) == ("adapted", "full"))
 
@@ -139,3 +139,13 @@ def test_a_history_of_adapted_runs_is_believed_before_the_table():
     wider = gain_of("full", "text", Targets.of_values(np.arange(9.0)), None)
     assert wider.spread == pytest.approx(2 * gain_of("full", "text", TARGETS, None).spread)
     assert replace(wider, spread=0).mean == wider.mean
+
+
+def test_images_and_sounds_have_measurements_of_their_own_and_the_way_that_was_not_run_is_less_sure():
+    image, audio, text = (gain_of("full", modality, TARGETS, None) for modality in ("image", "audio", "text"))
+
+    assert image.mean == pytest.approx(np.mean(falls(MEASURED["image"]["full"])))
+    assert audio.mean < text.mean  # adapting the starter's encoder of voices gained nothing
+    assert "on images" in image.source and "on sounds" in audio.source
+    light = gain_of("lora", "image", TARGETS, None)
+    assert (light.mean, light.spread) == (image.mean, pytest.approx(2 * image.spread)) and "in full" in light.source
