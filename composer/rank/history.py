@@ -177,8 +177,8 @@ class History:
             ]
             centers = [float(np.mean(list(level.values()))) for level in levels]
             gaps: dict[str, list[float]] = {}
-            for level, center in zip(levels, centers, strict=True):
-                for name, score in level.items():
+            for means, center in zip(levels, centers, strict=True):
+                for name, score in means.items():
                     gaps.setdefault(name, []).append(score - center)
             for name, found in gaps.items():
                 scores[row[name], j] = float(np.mean(centers)) + float(np.mean(found))
