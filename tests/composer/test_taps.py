@@ -8,6 +8,7 @@ import pytest
 from composer.assemble import Offer, Unit
 from composer.choices import Candidate
 from composer.rank.probe import Targets, gram, probe
+from composer.recommend import find_sets
 from composer.taps import at_clear_taps, other_taps
 from priors.manifest import PriorRef
 
@@ -17,21 +18,26 @@ COUNTS = Candidate(WORDS, "out", "text")
 
 
 def offered(taken=(LAST,), kind="network"):
-    manifests = dict.fromkeys((LAST, MIDDLE, OTHER), SimpleNamespace(kind=kind))
-    manifests[COUNTS] = SimpleNamespace(kind="function")
+    manifests = dict.fromkeys((LAST, MIDDLE, OTHER), SimpleNamespace(kind=kind, function=None, modality="text"))
+    manifests[COUNTS] = SimpleNamespace(kind="function", function=None, modality="text")
     units = (Unit("net", taken, True), Unit("words", (COUNTS,), False))
     return Offer((LAST, MIDDLE, OTHER, COUNTS), units, manifests)
 
 
-def probes(rows=60, **told):
-    """How well each tap tells two classes; `told` are distances between them."""
+ROWS = 60
+TARGETS = Targets.of_classes(np.arange(ROWS) % 2, 2)
+
+
+def kernels(**told):
+    """The Gram matrix of every block, which tell two classes; `told` are distances between them."""
     rng = np.random.default_rng(0)
-    labels = np.arange(rows) % 2
-    targets = Targets.of_classes(labels, 2)
-    blocks = {
-        tap: rng.normal(size=(rows, 8)) + told.get(tap.tap, 0.0) * labels[:, None] for tap in (LAST, MIDDLE, OTHER)
-    }
-    return {tap: probe(gram(block), targets) for tap, block in blocks.items()}
+    told = {tap.tap: told.get(tap.tap, 0.0) for tap in (LAST, MIDDLE, OTHER, COUNTS)}
+    apart = (np.arange(ROWS) % 2)[:, None]
+    return {tap: gram(rng.normal(size=(ROWS, 8)) + told[tap.tap] * apart) for tap in (LAST, MIDDLE, OTHER, COUNTS)}
+
+
+def probes(**told):
+    return {tap: probe(kernel, TARGETS) for tap, kernel in kernels(**told).items()}
 
 
 @pytest.mark.parametrize(
@@ -61,3 +67,11 @@ def test_averaged_taps_and_functions_stay_as_they_are():
     known = probes(other=3.0)
     assert at_clear_taps(averaged, known, known[LAST]) is None
     assert other_taps(offered()) == {"net": [LAST, MIDDLE, OTHER]}
+
+
+def test_sets_are_searched_again_with_the_better_tap_and_only_then():
+    better, _, found = find_sets(offered(), kernels(middle=3.0, last=0.5), TARGETS)
+    same, _, _ = find_sets(offered(), kernels(middle=3.0, last=3.0), TARGETS)
+
+    assert better.units[0].candidates == (MIDDLE,) and same == offered()
+    assert found.chosen.probe.loss <= probes(middle=3.0, last=0.5)[MIDDLE].loss + 0.02
