@@ -113,6 +113,7 @@ def verify(
     *,
     name: str,
     library: Library,
+    rivals: Library | None = None,
     cache: FeatureCache | Path | str | None,
     folder: Path,
     labels: int,
@@ -125,6 +126,8 @@ def verify(
 ) -> Verified:
     """Judges `graph` and what it must beat on one draw of `labels` rows a class for each of `seeds`.
 
+    rivals         what the best single prior is looked for in, and what is put side by side: reports name the former;
+                   None: the library
     curve          other numbers of labels at which it is held against no prior; those the task has too few rows for are
                    left out
 
@@ -136,7 +139,8 @@ def verify(
     cache = FeatureCache.of(cache)
     lock = Lock.of(check(graph, resolver(library)))
     draws = [task.draw(labels, seed, test_rows) for seed in seeds]
-    judge = _Judge(task, library, cache, report=within(report, 0, len(draws)), cancelled=cancelled)
+    rivals = library if rivals is None else rivals
+    judge = _Judge(task, rivals, cache, report=within(report, 0, len(draws)), cancelled=cancelled)
     own = members_of(lock)
     score = _Table(len(task))
     placebo, why_not = None, ""

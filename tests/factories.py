@@ -13,7 +13,7 @@ from django.utils import timezone
 from hub.accounts import organisations
 from hub.accounts import services as accounts
 from hub.accounts.models import ApiToken, User
-from hub.boards import hidden, lines
+from hub.boards import hidden, lines, versions
 from hub.boards.editions import edition_of
 from hub.boards.models import Board, Outcome, Run
 from hub.repos import commits
@@ -100,14 +100,14 @@ def function_manifest(name: str = "char-ngrams", **changes: Any) -> dict[str, An
 
 
 def make_prior(
-    owner: User, name: str = "char-ngrams", *, private: bool = False, card: str = "", **changes: Any
+    owner: User | Namespace, name: str = "char-ngrams", *, private: bool = False, card: str = "", **changes: Any
 ) -> Commit:
     """A published function prior."""
     repository = make_repository(owner, name, kind=Repository.Kind.PRIOR, private=private)
     files = {"prior.json": json.dumps(function_manifest(name, **changes)).encode()}
     if card:
         files["README.md"] = card.encode()
-    return make_commit(repository, files, by=owner)
+    return make_commit(repository, files, by=owner if isinstance(owner, User) else None)
 
 
 GRAPH = (
@@ -148,7 +148,9 @@ def make_run(board: Board, name: str, score: float, by: User, *, address: str = 
         **{
             "board": board, "owner": by, "owner_name": by.username, "account": by.pk,
             "network": lines.digest_of(address), "namespace": name.partition("/")[0], "trusted": by.is_superuser,
-            "submission": name, "kind": "prior", "commit": "0" * 40, "content": f"of {name} {Run.objects.count()}",
+            "submission": name, "kind": "prior",
+            "repository": Repository.objects.named(name.partition("#")[0]).first(),
+            "commit": "0" * 40, "content": f"of {name} {Run.objects.count()}",
             "task_commit": head.oid, "edition": edition_of(board, head, hidden.of(board)), "labels": board.labels,
             "draws": 2, "state": "scored", "metric": "accuracy", "mean": score, "low": score - 0.1,
             "high": score + 0.1, "low90": score - 0.1, "high90": score + 0.1, "error": 0.02, "step": 0.0,
@@ -161,4 +163,5 @@ def make_run(board: Board, name: str, score: float, by: User, *, address: str = 
                 draw=draw, score=score, low=score - 0.1, high=score + 0.1)
         for draw in range(2)
     )  # fmt: skip
+    versions.changed()
     return run

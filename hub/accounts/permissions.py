@@ -55,8 +55,8 @@ def can(actor: Actor, action: Action, obj: Model) -> bool:
             return acts(actor, Role.WRITE) and (obj.owner_id == actor.pk or administers(actor))
         case "withdraw", Run():
             mine = obj.owner_id == actor.pk or administers(actor)
-            named = Repository.objects.named(obj.submission.partition("#")[0])
-            return acts(actor, Role.WRITE) and (mine or named.filter(reaches(actor, Role.ADMIN)).exists())
+            made = obj.repository is not None and _among(obj.repository, reaches(actor, Role.ADMIN))
+            return acts(actor, Role.WRITE) and (mine or made)
         case "delete", ApiToken():
             return acts(actor, Role.WRITE) and obj.user_id == actor.pk
     return False

@@ -35,14 +35,14 @@ class BoardOut(BaseModel):
     labels: int = Field(description="labelled rows a class to learn from")
     draws: int
     test_rows: int
-    budget: int = Field(description="answers a week for an account, its network, and a namespace")
+    budget: int = Field(description="answers a week for an account, its network, and a namespace's people")
     hidden_rows: int | None = Field(description="how many rows judge that nobody gets; null: rows of the task judge")
     created_at: datetime
 
     @classmethod
     def from_row(cls, board: Board, rows: HiddenRows | None) -> BoardOut:
         return cls(
-            task=board.task.full_name, labels=board.labels, draws=board.draws, test_rows=board.test_rows,
+            task=board.live_task.full_name, labels=board.labels, draws=board.draws, test_rows=board.test_rows,
             budget=board.budget, hidden_rows=rows.rows if rows else None, created_at=board.created_at,
         )  # fmt: skip
 
@@ -67,7 +67,9 @@ class AgainstOut(BaseModel):
 class RunOut(BaseModel):
     id: UUID
     task: str
-    submission: str
+    task_deleted: bool = Field(description="its numbers stay; the task, its board and its rows are gone")
+    submission: str = Field(description="as it was called when it was submitted")
+    called: str = Field(description="as it is called now, if it is there and everybody may see it")
     kind: str
     commit: str
     owner: str
@@ -106,7 +108,8 @@ class RunOut(BaseModel):
                 "finished_at")  # fmt: skip
         return cls(
             **{name: getattr(run, name) for name in same},
-            task=run.board.task.full_name, owner=run.owner_name, job=run.job_id, score=run.shown,
+            task=run.board.task_called, task_deleted=run.board.task_id is None, called=run.called,
+            owner=run.owner_name, job=run.job_id, score=run.shown,
             interval95=bounds[:2] if bounds else None, interval90=bounds[2:] if bounds else None,
             against=[AgainstOut(**vars(each)) for each in ranking.against(run)] if shown else [],
             structure=str(run.lock.get("structure", "")), versions=run.facts.get("versions", {}),
@@ -250,7 +253,7 @@ def open_board(request: Any, ns: str, name: str, payload: RulesIn) -> BoardOut:
 )
 def hide(request: Any, ns: str, name: str, file: str = "rows.csv") -> HiddenOut:
     board = _board(request, ns, name)
-    require(request.auth, "admin", board.task)
+    require(request.auth, "admin", board.live_task)
     rates.charge(request, "upload", request.auth)
     rows = hidden.keep(board=board, name=file, content=_whole(request), by=request.auth)
     return HiddenOut(rows=rows.rows, seal=rows.seal)
@@ -292,7 +295,8 @@ def _board(request: Any, ns: str, name: str) -> Board:
 
 
 def _run(request: Any, run_id: UUID) -> Run:
-    found = Run.objects.visible_to(request.auth).select_related("board__task__namespace").filter(pk=run_id).first()
+    related = ("board__task__namespace", "repository__namespace")
+    found = Run.objects.visible_to(request.auth).select_related(*related).filter(pk=run_id).first()
     if found is None:
         raise NotFound("There is no such run, or it is not yours to see.")
     return found

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ from ninja import Router
 from pydantic import BaseModel, Field
 
 from hub.api.auth import Anyone
-from hub.boards.history import Past, past
+from hub.boards.history import Past, told
 from hub.errors import BadRequest
 
 router = Router(tags=["boards"])
@@ -71,23 +71,22 @@ def history(
         raise BadRequest(f"limit={limit} is not between 1 and {MAX_ITEMS}. Ask for fewer, and follow `next`.")
     if cursor and not (cursor.isascii() and cursor.isdecimal() and len(cursor) < 9):
         raise BadRequest("The cursor is not one of this hub. Hand back `next` as it came.")
-    found = past()
-    content = found.to_dict()
-    mark = '"' + hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32] + '"'
+    found = told()
+    mark = f'"{found.mark[:32]}"'
     response: HttpResponse
     if mark in (each.strip() for each in request.headers.get("If-None-Match", "").split(",")):
         response = HttpResponseNotModified()
     elif format == "parquet":
-        response = HttpResponse(_parquet(found), content_type="application/vnd.apache.parquet")
+        response = HttpResponse(_parquet(found.past), content_type="application/vnd.apache.parquet")
         response["Content-Disposition"] = 'attachment; filename="history.parquet"'
     else:
-        response = HttpResponse(_page(content, int(cursor or 0), limit), content_type="application/json")
+        response = HttpResponse(_page(found.content, int(cursor or 0), limit), content_type="application/json")
     response["ETag"] = mark
     patch_cache_control(response, private=True, no_cache=True)
     return response
 
 
-def _page(content: dict[str, Any], start: int, limit: int) -> str:
+def _page(content: Mapping[str, Any], start: int, limit: int) -> str:
     items = content["outcomes"][start : start + limit]
     more = start + limit < len(content["outcomes"])
     first = start == 0

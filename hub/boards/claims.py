@@ -33,7 +33,7 @@ class Said:
 
 def read_cards() -> int:
     """Brings the claims of all boards in line with the cards. How many there are."""
-    boards = {board.task.full_name.lower(): board for board in Board.objects.for_cards()}
+    boards = {board.live_task.full_name.lower(): board for board in Board.objects.exclude(task=None).for_cards()}
     if not boards:
         return 0
     kept = []

@@ -24,7 +24,7 @@ def edition_of(board: Board, commit: Commit, hidden: HiddenRows | None) -> str:
     """
     files = sorted((entry.path, entry.sha256) for entry in repos.files(commit) if entry.path not in _WORDS)
     said = [PROTOCOL, files, hidden.seal if hidden else "", board.labels, board.draws, board.test_rows]
-    said += ["private"] * board.task.private
+    said += ["private"] * board.live_task.private
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 

@@ -46,8 +46,8 @@ def keep(*, board: Board, name: str, content: bytes, by: User) -> HiddenRows:
     Raises BadRequest, TooLarge, BadTable or BadTask for a file that is no table of the task's columns and labels, and
     for rows that stand in the open table too.
     """
-    if board.task.kind != Repository.Kind.TASK:
-        raise BadSpec(f"{board.task} is a {board.task.kind}, and has no rows to hide others of.")
+    if board.live_task.kind != Repository.Kind.TASK:
+        raise BadSpec(f"{board.live_task} is a {board.live_task.kind}, and has no rows to hide others of.")
     suffix = Path(name).suffix.lower()
     if suffix not in _SUFFIXES:
         raise BadRequest(f"{name[:100]!r} is no table. Send a file that ends in {', '.join(_SUFFIXES)}.")
@@ -65,7 +65,9 @@ def keep(*, board: Board, name: str, content: bytes, by: User) -> HiddenRows:
         )  # fmt: skip
         if not is_new:  # the same rows again: they are in use from now on, and runs that wait for them keep them
             HiddenRows.objects.filter(pk=made.pk).update(created_at=timezone.now())
-        audit.record("board.hidden-rows", by=by, subject=board.task, namespace=board.task.namespace, rows=rows)
+        audit.record(
+            "board.hidden-rows", by=by, subject=board.live_task, namespace=board.live_task.namespace, rows=rows
+        )
     return made
 
 
@@ -94,10 +96,10 @@ def read(rows: HiddenRows, task: Task, folder: Path) -> Task:
         content = base64.b64decode(unseal(_purpose(board, rows.seal), bytes(rows.sealed).decode()))
     except NotSealed as error:
         raise AppError(
-            f"The hidden rows of {board.task} were sealed with another SECRET_KEY. Its owner has to send them again."
+            f"The hidden rows of {task.name} were sealed with another SECRET_KEY. Its owner has to send them again."
         ) from error
     if seal_of(board, content) != rows.seal:
-        raise AppError(f"The hidden rows of {board.task} are not those of their seal.")
+        raise AppError(f"The hidden rows of {task.name} are not those of their seal.")
     return _read(task, rows.name, content, folder)
 
 
@@ -105,10 +107,10 @@ def _checked(board: Board, name: str, content: bytes) -> int:
     """How many rows there are, once read as a worker will read them."""
     from priors.tasks import Task, held_out  # pyarrow, for whoever sends rows
 
-    if board.task.head is None:
-        raise NotFound(f"{board.task} has no rows yet. Push the task first.")
+    if board.live_task.head is None:
+        raise NotFound(f"{board.live_task} has no rows yet. Push the task first.")
     with _folder() as folder:
-        task = Task.from_dir(repos.materialise(board.task.head, folder / "task"))
+        task = Task.from_dir(repos.materialise(board.live_task.head, folder / "task"))
         rows = _read(task, name, content, folder / "hidden")
         both = held_out.shared(held_out.marks(rows), held_out.marks(task))
         if both > held_out.allowed(rows):

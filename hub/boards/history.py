@@ -11,6 +11,8 @@ likes, no downloads, no claimed scores, no benchmark whose draws somebody chose.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,15 +22,17 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
-from django.db.models import Count, Max, Q
+from django.db.models import Q
 
 from hub.accounts.models import Membership
+from hub.boards import versions
 from hub.boards.ladder import rough, rounded
 from hub.boards.models import Run
 from hub.boards.submissions import content_of
 from hub.catalog.models import Item, Revision
 from hub.repos import services as repos
 from hub.repos.models import Repository
+from hub.repos.retired import moved_to
 from priors.errors import UserError
 from priors.tasks.spec import TaskSpec, modality_of, parse_task
 
@@ -72,30 +76,38 @@ class Past:
                 "priors": list(self.priors)}  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Told:
+    """The history as it is told: as values of JSON, with a hash of them all."""
+
+    past: Past
+    content: Mapping[str, Any]
+    mark: str
+
+
 def past() -> Past:
     """What counts now. Read again only after a run or a repository changed."""
+    return told().past
+
+
+def told() -> Told:
+    """The same, ready to be sent. Put together and hashed once for each state of the hub, not once a request."""
     global _kept
-    state = _state()
+    state = settings.PRIORHUB_HOME, versions.now(), Revision.objects.values_list("epoch", "value").first()
     with _lock:
         if _kept is not None and _kept[0] == state:
             return _kept[1]
     found = _measured()
+    content = found.to_dict()
+    mark = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    made = Told(found, content, mark)
     with _lock:
-        _kept = (state, found)
-    return found
+        _kept = (state, made)
+    return made
 
 
 _lock = threading.Lock()
-_kept: tuple[Any, Past] | None = None
-
-
-def _state() -> Any:
-    """What is another once anything changes that the history is made of; read before it."""
-    runs = Run.objects.aggregate(
-        Count("pk"), Count("shown"), Count("withdrawn_at"), Max("finished_at"), Max("withdrawn_at"),
-        hidden=Count("pk", filter=Q(private=True)),
-    )  # fmt: skip
-    return settings.PRIORHUB_HOME, tuple(runs.values()), Revision.objects.values_list("epoch", "value").first()
+_kept: tuple[Any, Told] | None = None
 
 
 def _measured() -> Past:
@@ -110,9 +122,9 @@ def _measured() -> Past:
     )
     called = _names(_repositories(runs))
     kept = _within_influence(runs, called)
-    tasks = {run.board.task.full_name: run.board.task for run in kept}
+    tasks = {run.board.live_task.full_name: run.board.live_task for run in kept}
     cards = {name: card for name, task in tasks.items() if (card := _task_card(name, task)) is not None}
-    outcomes = [said for run in kept if run.board.task.full_name in cards for said in _said(run, called)]
+    outcomes = [said for run in kept if run.board.live_task.full_name in cards for said in _said(run, called)]
     known, known_cards = _starter()
     members = dict.fromkeys(member for one in (*known, *outcomes) for member in one.members)
     return Past(
@@ -198,7 +210,7 @@ def _said_once(run: Run, called: Mapping[str, str]) -> tuple[str, tuple[str, ...
 
 def _owners(runs: Iterable[Run]) -> dict[int, set[int]]:
     """Namespace -> accounts whose own it is: its owner, or everybody in the organisation."""
-    namespaces = {run.board.task.namespace_id: run.board.task.namespace.owner_id for run in runs}
+    namespaces = {run.board.live_task.namespace_id: run.board.live_task.namespace.owner_id for run in runs}
     owners = {pk: {owner} if owner is not None else set() for pk, owner in namespaces.items()}
     for pk, user in Membership.objects.filter(organisation__in=namespaces).values_list("organisation", "user"):
         owners[pk].add(user)
@@ -214,13 +226,13 @@ def _voices(run: Run) -> set[str]:
 
 def _is_own(run: Run, owners: Mapping[int, set[int]]) -> bool:
     """Whether the task is of who submitted, of an organisation of theirs, or of the namespace of what was."""
-    namespace = run.board.task.namespace
+    namespace = run.board.live_task.namespace
     return run.account in owners[namespace.pk] or namespace.name == run.namespace
 
 
 def _said(run: Run, called: Mapping[str, str]) -> Iterable[Said]:
     """A run's outcomes. On hidden rows one a way, rounded: draws would tell what the ladder keeps."""
-    task = run.board.task.full_name
+    task = run.board.live_task.full_name
     if run.hidden_id is None and not run.step:
         for one in run.outcomes.all():
             yield Said(task, _called(one.members, called), one.arm, one.labels, one.draw, one.score, one.low, one.high,
@@ -247,6 +259,7 @@ def _names(repositories: Iterable[str]) -> dict[str, str]:
     identities: dict[str, tuple[str, str]] = {}
     for name in repositories:
         found = Repository.objects.named(name).select_related("namespace").first()
+        found = found or moved_to(name, actor=AnonymousUser(), type=Repository.Type.MODEL)
         if found is None:
             continue
         try:

@@ -33,7 +33,7 @@ ARMS: dict[str, str] = {
 
 
 MOST, MOST_FAILED = 1_000, 50
-"""Runs that a board looks at, and failed ones; the newest. All are kept, and each has its page."""
+"""Runs that a board ranks, or shows beside its ranking, and failed ones; the newest. All are kept and have a page."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,11 @@ class Line:
         return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
 
     @property
+    def gain(self) -> float | None:
+        """How much better than no prior it is on the same draws and rows."""
+        return next((each.gain for each in self.against if each.arm == "no_prior"), None)
+
+    @property
     def not_above(self) -> tuple[str, ...]:
         """What it is not above by its interval."""
         return tuple(each.name for each in self.against if each.above is False)
@@ -105,15 +110,21 @@ class Standing:
 
 
 def standing(board: Board, *, actor: Actor) -> Standing:
-    """The board now. Runs of earlier editions, withdrawn and failed ones are all there, beside the ranking."""
+    """The board now. Runs of earlier editions, withdrawn and failed ones are all there, beside the ranking.
+
+    The ranking is of all runs of the edition, and the same for everybody: one that some may not see, of the time when
+    the task was private, is of another edition. Raises NotFound for the board of a deleted task.
+    """
     rows = hidden.of(board)
-    head = board.task.head
+    head = board.live_task.head
     edition = editions.edition_of(board, head, rows) if head is not None else ""
-    found = Run.objects.visible_to(actor).filter(board=board).select_related("board__task__namespace").defer("lock")
-    runs = [*found.exclude(state=Run.State.FAILED)[:MOST], *found.filter(state=Run.State.FAILED)[:MOST_FAILED]]
-    now = [run for run in runs if run.edition == edition]
-    ranked = [run for run in now if run.state == Run.State.SCORED and run.withdrawn_at is None]
+    related = ("board__task__namespace", "repository__namespace")
+    measured = Run.objects.ranked().filter(board=board, edition=edition, private=board.live_task.private)
+    ranked = list(measured.select_related(*related).defer("lock")[:MOST]) if edition else []
     lines = _lines([run for run in ranked if run.shown is not None])
+    rest = Run.objects.visible_to(actor).filter(board=board).exclude(pk__in=[run.pk for run in ranked])
+    rest = rest.select_related(*related).defer("lock", "hits")
+    others = [*rest.exclude(state=Run.State.FAILED)[:MOST], *rest.filter(state=Run.State.FAILED)[:MOST_FAILED]]
     claims = Claim.objects.filter(along("repository__", readable(actor)), board=board)
     return Standing(
         board=board,
@@ -122,10 +133,10 @@ def standing(board: Board, *, actor: Actor) -> Standing:
         lines=tuple(lines),
         placebos=tuple(_placebos(lines)),
         unplaced=tuple(run for run in ranked if run.shown is None),
-        waiting=tuple(run for run in now if run.state == Run.State.WAITING),
-        withdrawn=tuple(run for run in runs if run.withdrawn_at is not None),
-        failed=tuple(run for run in runs if run.state == Run.State.FAILED and run.withdrawn_at is None),
-        earlier=tuple(run for run in runs if run.edition != edition and _counts(run)),
+        waiting=tuple(run for run in others if run.state == Run.State.WAITING and run.withdrawn_at is None),
+        withdrawn=tuple(run for run in others if run.withdrawn_at is not None),
+        failed=tuple(run for run in others if run.state == Run.State.FAILED and run.withdrawn_at is None),
+        earlier=tuple(run for run in others if run.state == Run.State.SCORED and run.withdrawn_at is None),
         claims=tuple(claims.select_related("repository__namespace")[:100]),
     )
 
@@ -181,10 +192,6 @@ def ways(run: Run) -> dict[str, list[Outcome]]:
     for one in run.outcomes.filter(labels=run.labels).order_by("-submitted", "arm", "draw"):
         found["submission" if one.submitted else one.arm].append(one)
     return dict(found)
-
-
-def _counts(run: Run) -> bool:
-    return run.state == Run.State.SCORED and run.withdrawn_at is None
 
 
 def _lines(runs: Sequence[Run]) -> list[Line]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from django.utils import timezone
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hub.boards import attest, ladder
+from hub.boards import attest, ladder, versions
 from hub.boards.attest import ResultRefused
 from hub.boards.intervals import error_of, normal, paired, proportion_error, span
 from hub.boards.lines import same_line
@@ -74,7 +74,7 @@ def record(*, job_id: Any, fence: int, sent: Mapping[str, Any] | None) -> dict[s
     """Fills in the run of this job and gives what its owner may know. Raises ResultRefused for what cannot be so."""
     run = Run.objects.select_for_update(of=("self",)).select_related("hidden", "job").filter(job=job_id).first()
     if run is None:
-        raise NotFound("The run of this job is gone: its task was deleted.")
+        raise NotFound("The run of this job is gone.")
     Board.objects.select_for_update().get(pk=run.board_id)  # answers of a board one after the other
     told = _read(attest.opened(attest.token_of(job_id, fence), sent))
     _belongs(run, told)
@@ -94,6 +94,7 @@ def record(*, job_id: Any, fence: int, sent: Mapping[str, Any] | None) -> dict[s
     run.shown, run.step, needed = _shown(run, hits)
     run.facts = {**told.facts, "needed": needed, "against": [_against(own, hits, way) for way in told.ways[1:]]}
     run.save()
+    versions.changed()
     Outcome.objects.bulk_create(
         Outcome(
             run=run, arm=way.arm, name=way.name, members=sorted(way.members), submitted=way.submitted,

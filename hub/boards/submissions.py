@@ -13,7 +13,7 @@ from django.utils import timezone
 from hub.accounts import audit
 from hub.accounts.models import User
 from hub.accounts.permissions import can, require
-from hub.boards import editions, hidden, lines
+from hub.boards import editions, hidden, lines, versions
 from hub.boards.models import Board, Claim, Run
 from hub.catalog.models import Item
 from hub.errors import BadRequest, BadSpec
@@ -72,34 +72,34 @@ def submit(*, board: Board, name: str, by: User, address: str) -> Run:
     Raises NotFound, NotAllowed, BadSpec, TooManyRequests.
     """
     repo, _, tap = name.partition("#")
-    task = board.task
     require(by, "create", Job(owner=by))
-    require(by, "read_files", task)
-    if task.head is None:
-        raise NotFound(f"{task} has no rows yet. Push the task first.")
+    require(by, "read_files", board.live_task)
     found = _submitted(repo, by)
     if found.head is None:
         raise NotFound(f"{found} has no files yet. Push it first.")
-    if found.private and not task.private:
-        raise NotAllowed(
-            f"{found} is private, and the board of {task} is not: whoever reads the board could not look at what "
-            "stands on it. Make it public first."
-        )
     content = content_of(found, tap)
     network = lines.digest_of(address)
     with transaction.atomic():
-        board = Board.objects.select_for_update(of=("self",)).select_related("task__namespace").get(pk=board.pk)
-        rows = hidden.of(board)
+        board = Board.objects.select_for_update(of=("self",)).for_cards().get(pk=board.pk)
+        task, rows = board.live_task, hidden.of(board)
+        if task.head is None:
+            raise NotFound(f"{task} has no rows yet. Push the task first.")
+        if found.private and not task.private:
+            raise NotAllowed(
+                f"{found} is private, and the board of {task} is not: whoever reads the board could not look at what "
+                "stands on it. Make it public first."
+            )
         edition = editions.edition_of(board, task.head, rows)
-        same = board.runs.filter(edition=edition, content=content).exclude(state=Run.State.FAILED).first()
+        same = _same(board, edition=edition, content=content, by=by)
         if same is not None:
-            return _back(same, found, by)
-        lines.charge(board, user=by, network=network, namespace=found.namespace.name)
+            return same
+        speaks = lines.speaks_for(by, found.namespace)
+        lines.charge(board, user=by, network=network, namespace=found.namespace.name if speaks else "")
         run = Run.objects.create(
             board=board, owner=by, owner_name=by.username, account=by.pk, network=network, private=task.private,
-            namespace=found.namespace.name, trusted=by.is_superuser, submission=name[:300], kind=found.kind,
-            commit=found.head.oid, content=content, edition=edition, task_commit=task.head.oid, hidden=rows,
-            labels=board.labels, draws=board.draws,
+            namespace=found.namespace.name, speaks=speaks, trusted=by.is_superuser, submission=name[:300],
+            repository=found, kind=found.kind, commit=found.head.oid, content=content, edition=edition,
+            task_commit=task.head.oid, hidden=rows, labels=board.labels, draws=board.draws,
         )  # fmt: skip
         spec = {"run": str(run.pk), "task": f"{task.full_name}@{task.head.oid}", "submission": name}
         run.job = jobs.start(kind=Job.Kind.VERIFY, spec=spec, owner=by)
@@ -107,15 +107,24 @@ def submit(*, board: Board, name: str, by: User, address: str) -> Run:
     return run
 
 
-def _back(run: Run, submitted: Repository, by: User) -> Run:
-    """The run of the same content. A withdrawn one ranks again for whoever may withdraw it or change what they submit:
-    else anybody could keep a prior off a board for good, by submitting and withdrawing it first."""
-    if run.withdrawn_at is not None and (can(by, "withdraw", run) or can(by, "write", submitted)):
-        run.withdrawn_at, run.withdrawn_why = None, ""
-        run.save(update_fields=["withdrawn_at", "withdrawn_why"])
-        task = run.board.task
-        audit.record("run.restored", by=by, subject=run.submission, namespace=task.namespace, board=str(task))
-    return run
+def _same(board: Board, *, edition: str, content: str, by: User) -> Run | None:
+    """The run of the same content that stands; else a withdrawn one that `by` may withdraw, which ranks again.
+
+    To have a copy of what was withdrawn is no right to bring that run back. Who has one gets a run of their own, or
+    anybody could keep a prior off a board for good, by submitting and withdrawing it first.
+    """
+    runs = board.runs.filter(edition=edition, content=content).exclude(state=Run.State.FAILED)
+    standing = runs.filter(withdrawn_at=None).first()
+    if standing is not None:
+        return standing
+    for run in runs:
+        if can(by, "withdraw", run):
+            run.withdrawn_at, run.withdrawn_why = None, ""
+            run.save(update_fields=["withdrawn_at", "withdrawn_why"])
+            versions.changed()
+            _audit("run.restored", run, by)
+            return run
+    return None
 
 
 def withdraw(run: Run, *, by: User, why: str = "") -> Run:
@@ -127,9 +136,15 @@ def withdraw(run: Run, *, by: User, why: str = "") -> Run:
         if locked.withdrawn_at is None:
             locked.withdrawn_at, locked.withdrawn_why = timezone.now(), why[:500]
             locked.save(update_fields=["withdrawn_at", "withdrawn_why"])
-            task = locked.board.task
-            audit.record("run.withdrawn", by=by, subject=locked.submission, namespace=task.namespace, board=str(task))
+            versions.changed()
+            _audit("run.withdrawn", locked, by)
     return locked
+
+
+def _audit(action: str, run: Run, by: User) -> None:
+    board = run.board
+    owner = board.task.namespace if board.task is not None else board.task_owner or ""
+    audit.record(action, by=by, subject=run.submission, namespace=owner, board=board.task_called)
 
 
 def claim(

@@ -8,6 +8,8 @@ import uuid
 from functools import cached_property
 from pathlib import Path
 
+from django.db.models import Q
+
 from hub.accounts.access import Actor
 from hub.catalog.models import Item
 from hub.home import prior_cache
@@ -23,10 +25,13 @@ class HubStorage:
     """Every prior whose files `actor` may have, as it was when first asked: a job sees one catalogue to its end.
 
     published  only those that everybody may see, for work whose result everybody reads: reports name what was tried
+    beside     with `published`, also the private ones beside this private task, of the same namespace: whoever reads
+               what was measured on it reads those
     """
 
-    def __init__(self, actor: Actor, *, published: bool = False) -> None:
+    def __init__(self, actor: Actor, *, published: bool = False, beside: Repository | None = None) -> None:
         self._actor, self._published = actor, published
+        self._beside = beside.namespace_id if beside is not None and beside.private else None
 
     def entries(self) -> list[Entry]:
         """All of them, by namespace and name."""
@@ -41,7 +46,7 @@ class HubStorage:
         """A read-only folder with the newest commit of a composition. Raises UnknownPrior."""
         usable = Repository.objects.open_to(self._actor).filter(kind=Repository.Kind.COMPOSITION, name=ref.name)
         if self._published:
-            usable = usable.filter(private=False)
+            usable = usable.filter(Q(private=False) | Q(namespace=self._beside))
         found = usable.select_related("head").filter(namespace__name=ref.namespace or "", head__isnull=False).first()
         if found is None or found.head is None or found.pk in held_repositories([found]):
             raise UnknownPrior(f"no composition is called {ref.repo!r} here, or it is not yours to use.")
@@ -51,7 +56,7 @@ class HubStorage:
     def _rows(self) -> dict[str, tuple[Entry, Commit]]:
         found = Item.objects.open_to(self._actor).priors().for_cards()
         if self._published:
-            found = found.filter(repository__private=False)
+            found = found.filter(Q(repository__private=False) | Q(repository__namespace=self._beside))
         held = held_repositories([item.repository for item in found])
         return {
             item.repository.full_name: (Entry(PriorRef.parse(item.ref), parse_manifest(item.manifest)), item.commit)

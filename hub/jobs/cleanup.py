@@ -13,6 +13,7 @@ from django.db.models import Q
 
 from hub.accounts import audit
 from hub.accounts.access import Actor
+from hub.boards import kept
 from hub.home import scratch
 from hub.jobs.models import Job
 from hub.jobs.services import request_cancel
@@ -26,7 +27,7 @@ _OF_A_JOB = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-\d+\Z")
 def delete_repository(repository: Repository, *, by: Actor | None = None) -> None:
     """Removes a repository, cancels the jobs that read it, and removes their files: predictions repeat their rows.
 
-    Its bytes go at once, except those that something else still uses.
+    Its bytes go at once, except those that something else still uses. What was measured on it stays, as numbers.
     """
     former = repository.former_names.values_list("key", flat=True)
     names = {repository.full_name, *(key.partition("/")[2] for key in former)}
@@ -41,6 +42,7 @@ def delete_repository(repository: Repository, *, by: Actor | None = None) -> Non
                     hashes.add(job.output_id)
                     Job.objects.filter(pk=job.pk).update(output=None)
         name, namespace = repository.prefixed_name, repository.namespace
+        kept.task_deleted(repository)
         repos.delete_repository(repository)
         audit.record("repository.deleted", by=by, subject=name, namespace=namespace)
     drop_unused(hashes)

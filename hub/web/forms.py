@@ -45,6 +45,34 @@ class PredictForm(UploadForm):
     """Rows to predict: the columns the model was fitted on, a target column is not needed."""
 
 
+class LimitsForm(forms.Form):
+    """What a recommendation may cost. A field that is left empty is no limit."""
+
+    budget_mb = forms.FloatField(
+        label="Size, at most", required=False, min_value=0, help_text="Megabytes of a prior's files.",
+        widget=forms.NumberInput(attrs={"step": "any", "inputmode": "decimal"}),
+    )  # fmt: skip
+    license = forms.ChoiceField(
+        label="License", required=False,
+        choices=[("", "any"), ("sell", "only what lets the model be sold")],
+        help_text="Priors whose license is not known to permit it are left out.",
+    )  # fmt: skip
+    minutes = forms.FloatField(
+        label="Time to adapt, at most", required=False, min_value=0,
+        help_text="Minutes. Ways of adapting that take longer are marked.",
+        widget=forms.NumberInput(attrs={"step": "any", "inputmode": "decimal"}),
+    )  # fmt: skip
+    memory_mb = forms.FloatField(
+        label="Memory to adapt, at most", required=False, min_value=0,
+        help_text="Megabytes. Ways that need more are marked.",
+        widget=forms.NumberInput(attrs={"step": "any", "inputmode": "decimal"}),
+    )  # fmt: skip
+
+    def limits(self) -> dict[str, Any]:
+        """The limits of a recommend job, of a valid form."""
+        return {key: value for key, value in self.cleaned_data.items() if value not in (None, "")}
+
+
 class TargetForm(forms.Form):
     """Step two: which of the detected columns to learn."""
 

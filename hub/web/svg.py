@@ -18,6 +18,7 @@ __all__ = ["graph_svg", "interval_plot", "label_curve"]
 
 _ROW = 42  # height of one row of the interval plot: a line of text, then the interval
 _LEAST_SPAN = 0.02  # of an axis, also when all values are equal
+_KINDS = {"recommended": "recommended", "best_single": "single", "none": "none"}
 _SERIES = (("recommended", "recommended"), ("best_single", "best single prior"), ("none", "no prior"))
 
 
@@ -63,13 +64,15 @@ def label_curve(
 ) -> str:
     """The score against labels a class, one line each for the recommended set, the best single prior and no prior.
 
-    curve    rows with `labels` and scores `recommended`, `best_single`, `none` (any may be null)
+    curve    rows with `labels` and scores `recommended`, `best_single`, `none` (any may be null), and perhaps
+             `recommended_low`, `recommended_high` and so on: the interval of each, drawn as a bar behind its point
     series   which of these lines are drawn, and what they are called
     saved    `labels`, `single_needs`, `text`: drawn as the horizontal way from the one curve to the other
     return   "" with fewer than two points
     """
     points = sorted((row for row in curve if _number(row.get("labels"))), key=lambda row: float(row["labels"]))
-    values = [float(row[key]) for row in points for key, _ in series if _number(row.get(key))]
+    drawn = [each for key, _ in series for each in (key, f"{key}_low", f"{key}_high")]
+    values = [float(row[key]) for row in points for key in drawn if _number(row.get(key))]
     if len(points) < 2 or not values:
         return ""
     ticks = _ticks(min(values), max(values), (0.0, 1.0) if percent else None)
@@ -94,6 +97,11 @@ def label_curve(
     ends: list[tuple[float, str, str]] = []
     for key, name in reversed(series):  # the recommended set is drawn last, on top
         known = [(x(row["labels"]), y(float(row[key]))) for row in points if _number(row.get(key))]
+        for row in points:
+            low, high = row.get(f"{key}_low"), row.get(f"{key}_high")
+            if _number(low) and _number(high):
+                at = x(row["labels"])
+                parts.append(line(at, y(low), at, y(high), COLORS[_KINDS[key]], f"mark mark-{_KINDS[key]}", 5, 0.35))
         if known:
             parts.append(_polyline(known, key))
             ends.append((known[-1][1], key, name))
@@ -172,7 +180,7 @@ def _dotted(start: float, end: float, y: float) -> str:
 
 
 def _polyline(points: Sequence[tuple[float, float]], key: str) -> str:
-    kind = {"recommended": "recommended", "best_single": "single", "none": "none"}[key]
+    kind = _KINDS[key]
     path = "M" + "L".join(f"{px:.1f} {py:.1f}" for px, py in points)
     shape = tag(
         "path", d=path, fill="none", stroke=COLORS[kind], stroke_width=3 if key == "recommended" else 2,
@@ -189,11 +197,10 @@ def _end_labels(ends: list[tuple[float, str, str]], at: float, bottom: float) ->
         previous = max(height, previous + 17)
         placed.append((previous, key, name))
     overflow = max(0.0, placed[-1][0] - bottom) if placed else 0.0
-    kinds = {"recommended": "recommended", "best_single": "single", "none": "none"}
     return [
         text(
             at, height - overflow + 4, name, size=12, weight=600 if key == "recommended" else 400,
-            fill=COLORS[kinds[key]], class_=f"dot-{kinds[key]}",
+            fill=COLORS[_KINDS[key]], class_=f"dot-{_KINDS[key]}",
         )
         for height, key, name in placed
     ]  # fmt: skip

@@ -52,6 +52,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     at("results/<int:result_id>.json", results.as_json, "result-json"),
     at("results/<int:result_id>.csv", results.as_csv, "result-csv"),
     at("boards", boards.index, "boards"),
+    at("boards/deleted/<int:board_id>", boards.of_deleted, "board-deleted"),
     at("boards/runs/<uuid:run_id>", boards.run, "run"),
     at("boards/runs/<uuid:run_id>/withdraw", boards.withdraw, "run-withdraw"),
     at("jobs", jobs.index, "jobs"),

@@ -233,6 +233,7 @@ GET     results/{result:state}                                page         200
 GET     results/{result:state}.json                           page         200
 GET     results/{result:state}.csv                            page         200
 GET     boards                                                site         200
+GET     boards/deleted/{gone:state}                           page         200
 GET     boards/runs/{run:state}                               page         200
 POST    boards/runs/{run:state}/withdraw                      admin's_page 302  why=wrong
 GET     lab/{state}/board                                     page         200

@@ -73,11 +73,14 @@ class World:
         self.invitation = organisations.invite(organisation=lab, user=people["stranger"], role="read", by=self.boss)
         self.job, self.ended, *measured = (self._job(number) for number in range(2 + len(STATES)))
         jobs.request_cancel(self.ended)
-        self.ids, self.holds, self.yanks, self.results, self.runs = {}, {}, {}, {}, {}
+        self.ids, self.holds, self.yanks, self.results, self.runs, self.gone = {}, {}, {}, {}, {}, {}
         for state, job in zip(STATES, measured, strict=True):
             made = self._repository(lab, state, root)
             self.ids[state] = str(made.pk)
-            self.runs[state] = self._run(made)
+            self.runs[state] = self._run(Board.objects.create(task=made), made)
+            gone = Board.objects.create(task_name=f"lab/{state}-gone", task_owner=lab, task_private=state == "private")
+            self._run(gone, made)
+            self.gone[state] = gone.pk
             self.results[state] = Result.objects.create(job=job, task=made, commit="0" * 40, report={"rows": []}).pk
         fine = [f"read:lab/{state}" for state in STATES]
         tokens = {
@@ -111,11 +114,11 @@ class World:
         self.holds[state], self.yanks[state] = hold.pk, yank.pk
         return repository
 
-    def _run(self, made: Repository) -> str:
+    def _run(self, board: Board, made: Repository) -> str:
         """A run on a board of the repository, of the repository: what may be seen of it is what may be seen of that."""
         run = Run.objects.create(
-            board=Board.objects.create(task=made), owner=self.boss, owner_name="boss", account=self.boss.pk,
-            namespace="lab", submission=made.full_name, kind="prior", commit="0" * 40, content="x", edition="x",
+            board=board, owner=self.boss, owner_name="boss", account=self.boss.pk, namespace="lab",
+            submission=made.full_name, repository=made, kind="prior", commit="0" * 40, content="x", edition="x",
             task_commit="0" * 40, labels=4, draws=2, state="scored", mean=0.5, low=0.4, high=0.6, low90=0.4,
             high90=0.6, shown=0.5, step=0.0, metric="accuracy",
         )  # fmt: skip
@@ -136,6 +139,7 @@ class World:
             "{job}": str(self.job.pk), "{ended}": str(self.ended.pk), "{id}": self.ids[state],
             "{token}": str(self.token.pk), "{invitation}": str(self.invitation.pk),
             "{result:state}": str(self.results[state] if repository is None else 999_999),
+            "{gone:state}": str(self.gone[state] if repository is None else 999_999),
             "{run:state}": self.runs[state] if repository is None else str(uuid.UUID(int=7)),
         }  # fmt: skip
         path, body = filled(row.path, put), filled(row.body, put)

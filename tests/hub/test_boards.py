@@ -12,18 +12,23 @@ import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.test import Client
 
-from hub.accounts.models import User
+from hub.accounts import services as accounts
+from hub.accounts.models import Membership, User
 from hub.boards import hidden, lines, ranking, submissions
-from hub.boards.models import Board, Claim, Outcome, Run
+from hub.boards.history import past
+from hub.boards.models import Board, Claim, Outcome, Result, Run
 from hub.boards.submissions import Rules
 from hub.errors import BadSpec, TooManyRequests
 from hub.home import scratch
 from hub.jobs import services as jobs
 from hub.jobs import tasks
+from hub.jobs.cleanup import delete_repository
+from hub.repos import services as repos
 from hub.repos.commits import commit_folder
 from hub.repos.models import Blob, Repository
+from hub.web.boards import verified
 from priors.errors import BadTask, NotAllowed
-from tests.factories import bearer, make_prior, make_repository, make_user
+from tests.factories import bearer, make_organisation, make_prior, make_repository, make_run, make_user
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -220,15 +225,20 @@ def test_hidden_rows_that_stand_in_the_open_table_are_refused(board: Board, ann:
         hidden.keep(board=board, name="rows.csv", content=table([("new words", "")]), by=ann)
 
 
-def test_what_was_fitted_on_the_hidden_rows_is_refused_and_named(board: Board, ann: User, tmp_path: Path) -> None:
+def leak(owner: User, folder: Path, *, private: bool = False) -> Repository:
+    """A task that holds the hidden rows."""
     from priors.tasks import Task
 
+    (folder / "leak.csv").write_bytes(HIDDEN)
+    made = Task.from_csv(folder / "leak.csv", target="label").save(folder / "leak", portable=True)
+    repository = make_repository(owner, "leak", kind=Repository.Kind.TASK, private=private)
+    commit_folder(repository=repository, folder=made, message="Rows", by=owner)
+    return repository
+
+
+def test_what_was_fitted_on_the_hidden_rows_is_refused_and_named(board: Board, ann: User, tmp_path: Path) -> None:
     hidden.keep(board=board, name="rows.csv", content=HIDDEN, by=ann)
-    (tmp_path / "leak.csv").write_bytes(HIDDEN)
-    folder = Task.from_csv(tmp_path / "leak.csv", target="label").save(tmp_path / "leak", portable=True)
-    commit_folder(
-        repository=make_repository(ann, "leak", kind=Repository.Kind.TASK), folder=folder, message="Rows", by=ann
-    )
+    taught = leak(ann, tmp_path)
     fitted = jobs.submit(kind="fit", spec={"task": "ann/leak", "push_to": "ann/cheat"}, owner=ann)
     tasks.run_job(str(fitted.pk))
 
@@ -239,11 +249,137 @@ def test_what_was_fitted_on_the_hidden_rows_is_refused_and_named(board: Board, a
     assert run.state == "failed" and "ann/leak, which holds hidden rows" in run.problem
     assert lines.budget_of(board, user=ann, network="").left == board.budget
 
+    repos.move_repository(Repository.objects.get(pk=taught.pk), "ann/other", by=ann)
+    repos.move_repository(Repository.objects.get(name="cheat"), "ann/clean", by=ann)
+    assert "ann/other, which holds" in refused(board, "ann/clean", ann)  # other names make them nothing else
+    delete_repository(Repository.objects.get(pk=taught.pk), by=ann)
+    assert "deleted by now" in refused(board, "ann/clean", ann)
 
-def test_the_budget_is_of_an_account_its_network_and_a_namespace(board: Board, ann: User) -> None:
+
+def refused(board: Board, name: str, by: User) -> str:
+    """Why a worker did not measure it; empty when it did."""
+    run = submissions.submit(board=board, name=name, by=by, address=HERE)
+    tasks.run_job(str(run.job_id))
+    run.refresh_from_db()
+    return run.problem
+
+
+def test_training_data_in_a_manifest_asks_nothing_about_tasks_of_others(
+    board: Board, ann: User, tmp_path: Path
+) -> None:
+    eve = make_user("eve")
+    hidden.keep(board=board, name="rows.csv", content=HIDDEN, by=ann)
+    secret = leak(ann, tmp_path, private=True)
+    for name, said in (("asks", ["ann/leak"]), ("absent", ["ann/none"])):
+        make_prior(eve, name, training_data=said, function={"id": "char_ngrams", "config": {"n": [2, len(name)]}})
+    many = [f"eve/none-{number}" for number in range(60)]
+    make_prior(
+        ann, "honest", training_data=[*many, "ann/leak"], function={"id": "char_ngrams", "config": {"n": [3, 3]}}
+    )
+
+    assert refused(board, "eve/asks", eve) == refused(board, "eve/absent", eve) == ""
+    assert "ann/leak, which holds hidden rows" in refused(board, "ann/honest", ann)  # after sixty others, too
+    Repository.objects.filter(pk=secret.pk).update(private=False)
+    make_prior(eve, "open", training_data=["ann/leak"], function={"id": "char_ngrams", "config": {"n": [2, 2]}})
+    assert "ann/leak, which holds" in refused(board, "eve/open", eve)
+
+
+def test_a_private_board_names_only_priors_that_all_its_readers_see(ann: User, tmp_path: Path) -> None:
+    lab, bob = make_organisation("lab", admin=ann), make_user("bob")
+    Membership.objects.create(organisation=lab, user=bob)
+    task = Repository.objects.for_cards().get(name="rows")
+    repos.change_settings(task, by=ann, private=True)
+    repos.move_repository(task, "lab/rows", by=ann)
+    Repository.objects.filter(name__in=("char-ngrams", "word-ngrams")).update(private=True)
+    make_prior(lab, "ours", private=True, function={"id": "char_ngrams", "config": {"n": [2, 2]}})
+    board = submissions.open_board(task=Repository.objects.for_cards().get(pk=task.pk), by=ann,
+                                   rules=Rules(labels=4, draws=2, test_rows=60))  # fmt: skip
+
+    run = measured(board, "ann/word-ngrams", ann)
+
+    named = {each.arm: set(each.members) for each in ranking.against(run)}
+    assert named["single"] == {"lab/ours#out"}  # ann's own, which bob does not see, were not even tried
+
+
+def test_what_was_measured_outlives_its_task_and_its_job_without_the_rows(board: Board, ann: User) -> None:
+    eve = make_user("eve")
+    hidden.keep(board=board, name="rows.csv", content=HIDDEN, by=ann)
+    run = make_run(
+        board, "ann/word-ngrams", 0.8, ann, step=0.05, hidden=hidden.of(board), lock={"structure": "sha256:1"}
+    )
+    other = make_run(board, "ann/char-ngrams", 0.7, ann, private=True)
+    waiting = submissions.submit(board=board, name="ann/char-ngrams", by=ann, address=HERE)
+    job = jobs.submit(kind="benchmark", spec={"task": "ann/rows"}, owner=eve)
+    result = Result.objects.create(job=job, task=board.task, commit="0" * 40, report={"rows": []})
+
+    delete_repository(Repository.objects.get(pk=board.task_id), by=ann)
+    accounts.delete_account(eve, by=eve)
+
+    waiting.refresh_from_db()
+    kept, told = Run.objects.get(pk=run.pk), Result.objects.get(pk=result.pk)
+    assert (kept.mean, kept.lock, kept.outcomes.count()) == (0.8, {"structure": "sha256:1"}, 2)
+    assert waiting.state == "failed" and kept.board.task is None and told.job is None
+    assert kept.board.task_called == told.task_called == "ann/rows"
+    assert [bytes(rows.sealed) for rows in kept.board.hidden.all()] == [b""]
+    everybody = Run.objects.visible_to(AnonymousUser())
+    assert kept in everybody and other not in everybody and other in Run.objects.visible_to(ann)
+    shown = Client().get(f"/api/v1/boards/runs/{run.pk}").json()
+    assert (shown["task"], shown["task_deleted"], shown["score"]) == ("ann/rows", True, 0.8)
+    assert submissions.withdraw(kept, by=ann).withdrawn_at is not None
+    assert not past().outcomes
+
+
+def test_what_was_measured_on_a_private_task_is_nobodys_when_it_is_deleted(board: Board, ann: User) -> None:
+    bob, root = make_user("bob"), make_user("root", admin=True)
+    run = make_run(board, "ann/word-ngrams", 0.8, ann)  # of the time before it was private
+    result = Result.objects.create(task=board.task, commit="0" * 40, report={"rows": []})
+    Repository.objects.filter(pk=board.task_id).update(private=True)
+
+    delete_repository(Repository.objects.get(pk=board.task_id), by=ann)
+
+    for rows, row in ((Run.objects, run), (Result.objects, result)):
+        assert [row in rows.visible_to(who) for who in (AnonymousUser(), bob, ann, root)] == [False, False, True, True]
+    assert Client().get(f"/boards/deleted/{board.pk}").status_code == 404
+    assert not Board.objects.gone(bob).exists()
+
+
+def test_a_run_is_of_its_repository_whatever_that_is_called_now(board: Board, ann: User) -> None:
+    run = make_run(board, "ann/word-ngrams", 0.8, ann)
+    repository = Repository.objects.get(name="word-ngrams")
+
+    repos.move_repository(repository, "ann/words", by=ann)
+
+    run = Run.objects.get(pk=run.pk)
+    assert (run.submission, run.called) == ("ann/word-ngrams", "ann/words")
+    assert [each.run.pk for each in verified(repository, actor=AnonymousUser())] == [run.pk]
+    assert {member for one in past().outcomes for member in one.members} <= {"ann/words#out"}
+    Repository.objects.filter(pk=repository.pk).update(private=True)
+    assert Run.objects.get(pk=run.pk).called == "ann/word-ngrams"  # the new name of what is private is nobody else's
+
+
+def test_everybody_sees_the_same_ranks_on_a_board_that_was_private_once(board: Board, ann: User) -> None:
+    Repository.objects.filter(pk=board.task_id).update(private=True)
+    make_run(Board.objects.for_cards().get(pk=board.pk), "ann/char-ngrams", 0.9, ann, private=True)
+    Repository.objects.filter(pk=board.task_id).update(private=False)
+    board = Board.objects.for_cards().get(pk=board.pk)
+    make_run(board, "ann/word-ngrams", 0.8, ann)
+    make_run(board, "ann/char-ngrams", 0.6, ann, content="left from a time when editions did not tell", private=True)
+
+    ranks = [[(line.ranks, line.run.submission) for line in ranking.standing(board, actor=who).lines]
+             for who in (AnonymousUser(), make_user("bob"), ann)]  # fmt: skip
+
+    assert ranks[0] == ranks[1] == ranks[2] == [("1", "ann/word-ngrams")]
+    assert len(ranking.standing(board, actor=ann).earlier) == 2  # those who saw them see them beside it
+
+
+def test_the_budget_is_of_an_account_its_network_and_a_namespaces_people(board: Board, ann: User) -> None:
     board = submissions.open_board(task=board.task, by=ann, rules=Rules(budget=1))
-    bob = make_user("bob")
+    bob, cid, lab = make_user("bob"), make_user("cid"), make_organisation("lab", admin=ann)
+    for user in (bob, cid):
+        Membership.objects.create(organisation=lab, user=user)
     make_prior(bob, "pairs", function={"id": "char_ngrams", "config": {"n": [2, 2]}})
+    for name, n in (("threes", 3), ("fours", 4)):
+        make_prior(lab, name, function={"id": "char_ngrams", "config": {"n": [n, n]}})
 
     submissions.submit(board=board, name="ann/word-ngrams", by=ann, address=HERE)
 
@@ -251,9 +387,52 @@ def test_the_budget_is_of_an_account_its_network_and_a_namespace(board: Board, a
         submissions.submit(board=board, name="ann/char-ngrams", by=ann, address=THERE)
     with pytest.raises(TooManyRequests):
         submissions.submit(board=board, name="bob/pairs", by=bob, address=HERE)  # another account, the same network
+    submissions.submit(board=board, name="lab/threes", by=bob, address=THERE)
     with pytest.raises(TooManyRequests):
-        submissions.submit(board=board, name="ann/char-ngrams", by=bob, address=THERE)  # for the same namespace
-    submissions.submit(board=board, name="bob/pairs", by=bob, address=THERE)
+        submissions.submit(board=board, name="lab/fours", by=cid, address="192.0.2.1")  # for the same organisation
+    submissions.submit(board=board, name="bob/pairs", by=cid, address="192.0.2.1")  # for nobody but cid
+
+
+def test_nobody_uses_up_the_budget_of_those_whose_public_priors_they_submit(board: Board, ann: User) -> None:
+    board = submissions.open_board(task=board.task, by=ann, rules=Rules(budget=1))
+    eve = make_user("eve")
+
+    run = submissions.submit(board=board, name="ann/char-ngrams", by=eve, address=THERE)
+
+    assert not run.speaks
+    assert submissions.submit(board=board, name="ann/word-ngrams", by=ann, address=HERE).speaks
+    with pytest.raises(TooManyRequests):
+        submissions.submit(board=board, name="ann/word-ngrams#out", by=eve, address=THERE)
+
+
+def test_of_one_content_under_fifty_names_and_accounts_there_is_one_answer(board: Board, ann: User) -> None:
+    first = submissions.submit(board=board, name="ann/word-ngrams", by=ann, address=HERE)
+    for number in range(3):
+        user = make_user(f"puppet{number}")
+        make_prior(user, "mine", function={"id": "word_ngrams", "config": {}})
+        again = submissions.submit(board=board, name=f"{user}/mine", by=user, address=f"192.0.2.{number}")
+        assert again.pk == first.pk
+
+    assert board.runs.count() == 1
+
+
+def test_who_has_a_copy_neither_restores_a_withdrawn_run_nor_is_kept_off_the_board_by_it(
+    board: Board, ann: User
+) -> None:
+    eve = make_user("eve")
+    make_prior(eve, "copy", function={"id": "word_ngrams", "config": {}})
+    theirs = submissions.submit(board=board, name="eve/copy", by=eve, address=THERE)
+    submissions.withdraw(theirs, by=eve, why="a bug")
+
+    mine = submissions.submit(board=board, name="ann/word-ngrams", by=ann, address=HERE)
+
+    theirs.refresh_from_db()
+    assert mine.pk != theirs.pk and theirs.withdrawn_why == "a bug"
+    assert submissions.submit(board=board, name="eve/copy", by=eve, address=THERE).pk == mine.pk  # one stands at a time
+    submissions.withdraw(mine, by=ann)
+    assert submissions.submit(board=board, name="eve/copy", by=eve, address=THERE).pk == theirs.pk
+    theirs.refresh_from_db()
+    assert theirs.withdrawn_at is None and theirs.withdrawn_why == ""
 
 
 def test_a_clock_that_goes_back_gives_no_second_budget(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -17,7 +18,7 @@ from composer.past import history_of
 from composer.rank.cold import Cold
 from composer.rank.history import TaskCard
 from hub.accounts.models import User
-from hub.boards import attest, claims, ranking, recording, submissions
+from hub.boards import attest, claims, history, ranking, recording, submissions, versions
 from hub.boards.attest import ResultRefused
 from hub.boards.history import ALONE, past
 from hub.boards.models import Board, Claim, Outcome, Run
@@ -189,14 +190,35 @@ def test_a_withdrawn_and_a_private_run_are_no_history(honest: list[User]) -> Non
 
     submissions.withdraw(run, by=User.objects.get(pk=run.account))
     Run.objects.exclude(pk=run.pk).filter(submission="ann/fair").update(private=True)
+    versions.changed()
 
     # Two draws each of ann/good on two tasks; on ann's own it counts no more, with so few of others beside it.
     assert (before, len(past().outcomes)) == (16, 4)
 
 
+def test_the_history_is_put_together_and_hashed_once_for_each_state_of_the_hub(
+    honest: list[User], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    measure, dumps = history._measured, json.dumps
+    monkeypatch.setattr(history, "_measured", lambda: made.append("read") or measure())
+    told = SimpleNamespace(dumps=lambda *args, **options: made.append("said") or dumps(*args, **options))
+    monkeypatch.setattr(history, "json", told)
+    client, run = Client(), Run.objects.filter(submission="ann/good").first()
+    assert run is not None
+
+    before = {client.get(f"/api/v1/history?limit={limit}")["ETag"] for limit in (1, 2, 3)}
+    submissions.withdraw(run, by=User.objects.get(pk=run.account))
+    after = {client.get(f"/api/v1/history?limit={limit}")["ETag"] for limit in (1, 2)}
+
+    assert made == ["read", "said"] * 2
+    assert len(before) == len(after) == 1 and before != after
+
+
 def test_of_hidden_rows_the_history_says_one_rounded_number_a_way(honest: list[User]) -> None:
     Run.objects.filter(submission="ann/good").update(step=0.05, shown=0.8)
     Outcome.objects.filter(run__submission="ann/good").update(low=0.7123, high=0.8377)
+    versions.changed()
 
     said = [one for one in past().outcomes if one.members == ("ann/good#out",)]
 

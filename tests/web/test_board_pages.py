@@ -45,10 +45,30 @@ def test_a_board_shows_ranks_placebos_and_apart_from_them_what_is_only_claimed(c
 
     ranking, rest = html.split('id="placebos"')
     assert "0.999" not in ranking and "Claimed, not verified" in rest and "0.999" in rest
-    assert "Not above no prior." in ranking and "Above everything it was held against" in ranking
+    assert (
+        "Not above no prior." in ranking
+        and "why-not" in ranking
+        and "+30.0 points" in ranking
+        and "Above everything it was held against" in ranking
+    )
     assert "not tried: no network" in rest
     assert html.count('<svg xmlns="http://www.w3.org/2000/svg" class="plot" role="img"') == 1
     assert "sign in" in rest
+
+
+@pytest.mark.django_db
+def test_the_runs_of_a_deleted_task_are_shown_as_that(client: Client, signed_in: Client, board: Board) -> None:
+    run = Run.objects.get()
+
+    signed_in.post("/ada/judged/delete", {"name": "ada/judged"})
+
+    listed, shown, html = (
+        body(Client().get(path)) for path in ("/boards", f"/boards/deleted/{board.pk}", f"/boards/runs/{run.pk}")
+    )
+    assert f"/boards/deleted/{board.pk}" in listed
+    assert "The task was deleted" in shown and "80.0" in shown and f"/boards/runs/{run.pk}" in shown
+    assert "The task was deleted" in html and "Held against" in html and "/ada/char-ngrams" in html
+    assert "ada/judged" in body(Client().get("/ada/char-ngrams"))
 
 
 @pytest.mark.django_db
@@ -115,6 +135,8 @@ def test_a_priors_page_says_what_it_is_worth_in_labels(client: Client, board: Bo
     section = html.split('id="verified"')[1].split("</section>")[0]
     assert "2 labels a class with this prior are worth 20 without a prior" in section
     assert "with this prior</text>" in section and "80.0" in section
+    assert section.count("mark mark-none") > 3  # its line, and an interval at each number of labels
+    assert "2 labels a class with this prior are worth" in body(client.get("/ada/judged/board"))
     assert 'id="verified"' not in body(client.get("/ada/word-ngrams"))
 
 

@@ -143,6 +143,19 @@ def test_a_task_runs_from_its_page(signed_in: Client, ada: User, kind: str) -> N
     assert (job.kind, job.owner, job.status) == (kind, ada, "queued")
 
 
+def test_what_a_recommendation_may_cost_is_asked_on_the_tasks_page(signed_in: Client, ada: User) -> None:
+    make_task(ada)
+    given = {"kind": "recommend", "budget_mb": "50", "license": "sell", "minutes": "", "memory_mb": "2000.5"}
+
+    signed_in.post("/ada/topics/run", given)
+    wrong = signed_in.post("/ada/topics/run", given | {"minutes": "-7"})
+
+    assert Job.objects.get().spec["limits"] == {"budget_mb": 50.0, "license": "sell", "memory_mb": 2000.5}
+    html = body(wrong)
+    assert wrong.status_code == 422 and "greater than or equal to 0" in html
+    assert " open><summary>What it may cost" in html and 'value="-7"' in html and 'aria-invalid="true"' in html
+
+
 def test_an_unknown_kind_of_job_is_explained(signed_in: Client, ada: User) -> None:
     make_task(ada)
 

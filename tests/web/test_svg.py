@@ -103,6 +103,16 @@ def test_a_curve_with_gaps_is_drawn_where_it_is_known() -> None:
     assert label_curve(CURVE[:1]) == ""
 
 
+def test_a_curves_intervals_are_bars_behind_its_points() -> None:
+    known = [{**row, "none_low": row["none"] - 0.05, "none_high": row["none"] + 0.2} for row in CURVE]
+
+    root = ElementTree.fromstring(label_curve(known))
+    bars = [each.attrib for each in root.iter(f"{SVG}line") if each.attrib["class"] == "mark mark-none"]
+
+    assert len(bars) == len(CURVE) and all(float(bar["y1"]) > float(bar["y2"]) for bar in bars)
+    assert all(0 < float(bar[end]) < 300.1 for bar in bars for end in ("y1", "y2"))  # inside of the axes
+
+
 def test_names_at_the_ends_of_lines_do_not_overlap() -> None:
     close = [{"labels": n, "none": 0.70, "best_single": 0.701, "recommended": 0.702} for n in (4, 64)]
 

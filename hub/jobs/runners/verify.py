@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterable
+import shutil
 from dataclasses import replace
+from functools import reduce
 from importlib.metadata import PackageNotFoundError, version
+from operator import or_
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from django.conf import settings
+from django.db.models import Q
 
 from composer.cache import FeatureCache
 from composer.composition import read_folder
@@ -27,14 +30,14 @@ from hub.jobs.models import Job
 from hub.jobs.runners import Work
 from hub.jobs.runners.inputs import repository_folder
 from hub.jobs.services import Outcome
-from hub.repos.models import Repository
+from hub.repos.models import Commit, Repository
 from hub.repos.services import materialise, resolve
 from hub.safety.holds import held_repositories
 from priors.errors import NotFound, UserError
 from priors.tasks import Task, held_out
 
 _LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "safetensors", "tokenizers")
-_MOST_SOURCES = 20
+_MOST_SOURCES = 500
 
 CURVE = (4, 16, 64, 256)
 """Labels a class of the label curve, beside the board's own number."""
@@ -46,11 +49,21 @@ class TestRowsSeen(BadSpec):
     code = "test-rows-seen"
 
 
+class Unknowable(BadSpec):
+    """Whether what was submitted was made from rows that judge it cannot be told."""
+
+    code = "sources-unknown"
+
+
 def run(work: Work) -> Outcome:
     """The run's id; what was measured goes to the board alone, sealed for this claim."""
-    row = Run.objects.select_related("board__task__namespace", "hidden", "owner").filter(pk=work.spec["run"]).first()
+    row = (
+        Run.objects.select_related("board__task__namespace", "repository__namespace", "hidden", "owner")
+        .filter(pk=work.spec["run"])
+        .first()
+    )
     if row is None or row.owner is None:
-        raise NotFound("The run of this job is gone: its task or its account was deleted.")
+        raise NotFound("The run of this job is gone: its account was deleted.")
     task = Task.from_dir(repository_folder(work, work.spec["task"], "task"))
     name = row.submission
     if row.hidden is not None:
@@ -58,6 +71,7 @@ def run(work: Work) -> Outcome:
         _refuse_seen(work, row, rows)
         task = held_out.beside(task, rows)
     library = HubStorage(work.owner, published=not row.private)
+    beside = row.board.live_task if row.private else None
     if row.kind == Repository.Kind.COMPOSITION:
         graph, lock = read_folder(repository_folder(work, f"{name}@{row.commit}", "submission"))
         if lock.structure != row.content:
@@ -66,11 +80,12 @@ def run(work: Work) -> Outcome:
         graph = graph_of(task, name, library)
     seeds = editions.seeds_of(row.board, row.edition)
     found = verify(
-        task, graph, name=name, library=library, cache=FeatureCache(feature_cache()), folder=work.folder / "placebos",
-        labels=row.labels, seeds=seeds, test_rows=row.board.test_rows, curve=CURVE,
-        adapt_seconds=settings.BOARD_ADAPT_SECONDS, report=work.report, cancelled=work.cancelled,
+        task, graph, name=name, library=library, rivals=HubStorage(work.owner, published=True, beside=beside),
+        cache=FeatureCache(feature_cache()), folder=work.folder / "placebos", labels=row.labels, seeds=seeds,
+        test_rows=row.board.test_rows, curve=CURVE, adapt_seconds=settings.BOARD_ADAPT_SECONDS, report=work.report,
+        cancelled=work.cancelled,
     )  # fmt: skip
-    return Outcome({"board": row.board.task.full_name}, measured=work.seal(_measured(row, task, found, seeds)))
+    return Outcome({"board": row.board.live_task.full_name}, measured=work.seal(_measured(row, task, found, seeds)))
 
 
 def _measured(row: Run, task: Task, found: Verified, seeds: list[int]) -> dict[str, Any]:
@@ -122,34 +137,73 @@ def _processor() -> str:
 
 
 def _refuse_seen(work: Work, row: Run, rows: Task) -> None:
-    """Raises TestRowsSeen when what this hub knows the submission was made from holds rows that judge it."""
+    """Raises TestRowsSeen when what this hub knows the submission was made from holds rows that judge it.
+
+    Only what the asker may read is named, and of what they may not nothing is looked at that somebody wrote into a
+    manifest: else a name in it would ask whether such a task is there and has these rows.
+    """
     name, own, most = row.submission, held_out.marks(rows), held_out.allowed(rows)
-    for at, rev in enumerate(_sources(work, row)):
-        full_name, _, commit = rev.partition("@")
-        found = Repository.objects.named(full_name).select_related("head").first()
-        if found is None or found.head is None or found.pk in held_repositories([found]):
+    for at, commit in enumerate(_sources(work, row)):
+        source = commit.repository
+        if source.pk in held_repositories([source]):
             continue
+        folder = work.folder / f"made-from-{at}"
         try:
-            folder = materialise(resolve(found, commit or "main"), work.folder / f"made-from-{at}")
-            taught = Task.from_dir(folder)
+            taught = Task.from_dir(materialise(commit, folder))
+            both = held_out.shared(own, held_out.marks(taught))
         except UserError:
-            continue  # not a task any more, or a commit that is gone
-        if held_out.shared(own, held_out.marks(taught)) > most:
+            continue  # no task
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        if both > most:
+            readable = Repository.objects.open_to(work.owner).filter(pk=source.pk).exists()
+            called = source.full_name if readable else "a task"
             # How many is not said: whoever guesses at rows must not learn how many were right.
-            raise TestRowsSeen(f"{name} was made from {full_name}, which holds hidden rows. It is not judged by them.")
+            raise TestRowsSeen(f"{name} was made from {called}, which holds hidden rows. It is not judged by them.")
 
 
-def _sources(work: Work, row: Run) -> Iterable[str]:
-    """The tasks that fits of this hub made the submission from, and those that its priors say they were trained on."""
+def _sources(work: Work, row: Run) -> list[Commit]:
+    """The tasks, as they were, that fits of this hub made the submission from, and those that its priors say they were
+    trained on, as far as the asker may read them.
+
+    Raises Unknowable when they cannot all be looked at: what cannot be told apart from cheating is not judged.
+    """
     repo = row.submission.partition("#")[0]
-    fits = Job.objects.filter(kind=Job.Kind.FIT, status=Job.Status.DONE, result__repo=repo)
-    found = [job.spec["task"] for job in fits.order_by("-pk")[:_MOST_SOURCES]]
     names = {repo}
-    submitted = Repository.objects.named(repo).filter(kind=Repository.Kind.COMPOSITION).first()
+    submitted = row.repository or Repository.objects.named(repo).first()
+    known = {repo}
     if submitted is not None:
+        former = submitted.former_names.values_list("key", flat=True)
+        known |= {submitted.full_name, *(key.partition("/")[2] for key in former)}
+    called = reduce(or_, (Q(result__repo__iexact=each) for each in sorted(known)))
+    fits = Job.objects.filter(called, kind=Job.Kind.FIT, status=Job.Status.DONE)
+    found: dict[str, Commit | None] = {}
+    for task in fits.order_by("-pk").values_list("spec__task", flat=True):
+        oid = str(task).partition("@")[2]
+        if oid not in found:  # by its commit: a task that was renamed is the same one
+            found[oid] = Commit.objects.filter(oid=oid).select_related("repository__namespace").first()
+    if None in found.values():
+        raise Unknowable(
+            f"{row.submission} was fitted on a state of a task that is deleted by now: whether it held hidden rows "
+            "cannot be told any more. Fit it on one that is here, and submit that."
+        )
+    if row.kind == Repository.Kind.COMPOSITION and submitted is not None:
         _, lock = read_folder(materialise(resolve(submitted, row.commit), work.folder / "made-of"))
         names |= {ref.repo for ref in lock.priors.values()}
+    open_tasks = Repository.objects.open_to(work.owner).select_related("head__repository__namespace")
     for one in sorted(names):
         item = Item.objects.filter(repository__in=Repository.objects.named(one)).first()
-        found += [str(each) for each in ((item.manifest if item else None) or {}).get("training_data", ())]
-    return dict.fromkeys(found[: 2 * _MOST_SOURCES])
+        for said in ((item.manifest if item else None) or {}).get("training_data", ()):
+            full_name, _, rev = str(said).partition("@")
+            for task in open_tasks.filter(kind=Repository.Kind.TASK, head__isnull=False).named(full_name):
+                try:
+                    commit = resolve(task, rev) if rev else task.head
+                except UserError:
+                    continue
+                found.setdefault(commit.oid if commit else "", commit)
+    if len(found) > _MOST_SOURCES:
+        raise Unknowable(
+            f"{row.submission} was made from {len(found)} tasks of this hub; {_MOST_SOURCES} are the most that are "
+            "looked through for hidden rows."
+        )
+    return [commit for commit in found.values() if commit is not None]

@@ -15,11 +15,12 @@ from django.views.decorators.http import require_POST, require_safe
 from hub.accounts import rates
 from hub.accounts.permissions import can, require
 from hub.boards import hidden, lines, ranking, submissions
+from hub.boards.intervals import Span
 from hub.boards.models import Board, Run
 from hub.boards.submissions import LIMITS, Rules
 from hub.errors import BadRequest, TooLarge
 from hub.repos.models import Repository
-from hub.web.boards import board_view, run_plot
+from hub.web.boards import board_view, labels_saved, run_plot
 from hub.web.pages import find_repository, page, repository_bar
 from priors.errors import NotFound
 
@@ -32,7 +33,21 @@ def index(request: HttpRequest) -> HttpResponse:
     found = Paginator(Board.objects.visible_to(request.user).for_cards(), _PAGE).get_page(request.GET.get("page"))
     rows = hidden.of_all(found)
     boards = [(board, rows.get(board.pk)) for board in found]
-    return page(request, "boards/boards.html", {"found": found, "boards": boards}, section="boards")
+    deleted = Board.objects.gone(request.user)[:_PAGE]
+    context = {"found": found, "boards": boards, "deleted": deleted}
+    return page(request, "boards/boards.html", context, section="boards")
+
+
+@require_safe
+def of_deleted(request: HttpRequest, board_id: int) -> HttpResponse:
+    """What was measured on a task that is deleted: nothing ranks there any more, and nothing is lost."""
+    board = Board.objects.gone(request.user).filter(pk=board_id).first()
+    if board is None:
+        raise NotFound("There is no such board, or it is not yours to see.")
+    runs = Paginator(Run.objects.visible_to(request.user).filter(board=board).for_cards(), _PAGE)
+    found = runs.get_page(request.GET.get("page"))
+    shown = [(run, Span(run.shown, *ranking.interval(run)[:2]) if run.shown is not None else None) for run in found]
+    return page(request, "boards/deleted.html", {"board": board, "found": found, "runs": shown}, section="boards")
 
 
 @require_safe
@@ -45,10 +60,10 @@ def show(request: HttpRequest, owner: str, name: str) -> HttpResponse:
         network = lines.digest_of(rates.address_of(request))
         budget = lines.budget_of(board, user=request.user, network=network)
     context = {
-        "repository": board.task, "board": board, "standing": found, "view": board_view(found), "budget": budget,
+        "repository": board.live_task, "board": board, "standing": found, "view": board_view(found), "budget": budget,
         "limits": LIMITS, "most_bytes": settings.HIDDEN_MAX_BYTES,
     }  # fmt: skip
-    bar = repository_bar(request.user, board.task, "board")
+    bar = repository_bar(request.user, board.live_task, "board")
     return page(request, "boards/board.html", context | bar, section="boards")
 
 
@@ -58,13 +73,17 @@ def run(request: HttpRequest, run_id: UUID) -> HttpResponse:
     found = _run(request, run_id)
     against = ranking.against(found) if found.shown is not None else ()
     bounds = ranking.interval(found) if found.shown is not None else None
+    worth, curve = labels_saved(found, list(found.outcomes.all())) if bounds else ("", "")
     context = {
         "run": found,
         "against": against,
         "bounds": bounds,
         "plot": run_plot(found, bounds[0], bounds[1], against) if bounds else "",
         "ways": ranking.ways(found),
+        "worth": worth,
+        "curve": curve,
         "may_withdraw": found.withdrawn_at is None and can(request.user, "withdraw", found),
+        "submitted": found.repository if found.repository and can(request.user, "read", found.repository) else None,
     }
     return page(request, "boards/run.html", context, section="boards")
 
@@ -100,7 +119,7 @@ def rules(request: HttpRequest, owner: str, name: str) -> HttpResponse:
 def hide(request: HttpRequest, owner: str, name: str) -> HttpResponse:
     """Takes rows that judge and that nobody gets."""
     board = _board(request, owner, name)
-    require(request.user, "admin", board.task)
+    require(request.user, "admin", board.live_task)
     upload = request.FILES.get("rows")
     if upload is None:
         raise BadRequest("No file came with the form. Choose the table with the hidden rows.")
@@ -135,9 +154,8 @@ def _board(request: HttpRequest, owner: str, name: str) -> Board:
 
 
 def _run(request: HttpRequest, run_id: UUID) -> Run:
-    found = (
-        Run.objects.visible_to(request.user).select_related("board__task__namespace", "job").filter(pk=run_id).first()
-    )
+    related = ("board__task__namespace", "repository__namespace", "job")
+    found = Run.objects.visible_to(request.user).select_related(*related).filter(pk=run_id).first()
     if found is None:
         raise NotFound("There is no such run, or it is not yours to see.")
     return found

@@ -14,7 +14,7 @@ from django.shortcuts import redirect
 from django.views.decorators.http import require_POST, require_safe
 
 from hub.accounts.permissions import can, require
-from hub.boards.models import Result
+from hub.boards.models import Result, Run
 from hub.catalog import lineage
 from hub.catalog.facts import MAX_CARD
 from hub.catalog.frontmatter import split
@@ -30,7 +30,7 @@ from hub.safety.status import findings
 from hub.web.boards import verified
 from hub.web.compositions import composition_context
 from hub.web.fitting import adaptation_of, calibration_of, joins_of
-from hub.web.forms import PredictForm
+from hub.web.forms import LimitsForm, PredictForm
 from hub.web.own import predict_file
 from hub.web.pages import find_repository, page, repository_bar
 from hub.web.present import facts_of, find_ranking, ranking_view, short_report
@@ -44,7 +44,13 @@ Kind = Repository.Kind
 @require_safe
 def show(request: HttpRequest, owner: str, name: str, rev: str = "", type: str = "") -> HttpResponse:
     """The repository at its newest commit, or at `rev`."""
-    repository = find_repository(request, owner, name, type)
+    return _shown(request, find_repository(request, owner, name, type), rev)
+
+
+def _shown(
+    request: HttpRequest, repository: Repository, rev: str = "", *, status: int = 200, **more: Any
+) -> HttpResponse:
+    """Its page; `more` takes the place of what the page has by itself."""
     bar = repository_bar(request.user, repository, "overview")
     if repository.head is None:
         return page(request, "repos/empty.html", {"repository": repository} | bar)
@@ -66,8 +72,9 @@ def show(request: HttpRequest, owner: str, name: str, rev: str = "", type: str =
         "may_delete": can(request.user, "delete", repository),
         "address": request.build_absolute_uri("/").rstrip("/"),
     }
-    template, more = _SHOWN[Kind(repository.kind)](request, repository, commit, files)
-    return page(request, template, context | bar | more, section=_SECTION.get(Kind(repository.kind), ""))
+    template, of_kind = _SHOWN[Kind(repository.kind)](request, repository, commit, files)
+    section = _SECTION.get(Kind(repository.kind), "")
+    return page(request, template, context | bar | of_kind | more, section=section, status=status)
 
 
 @require_safe
@@ -84,6 +91,11 @@ def run(request: HttpRequest, owner: str, name: str) -> HttpResponse:
     repository = find_repository(request, owner, name)
     kind = request.POST.get("kind", "")
     spec: dict[str, Any] = {"task": repository.full_name}
+    if kind == Job.Kind.RECOMMEND:
+        form = LimitsForm(request.POST)
+        if not form.is_valid():
+            return _shown(request, repository, status=422, limits=form)
+        spec |= {"limits": form.limits()}
     if kind == Job.Kind.FIT:
         spec |= {"push_to": f"{request.user.get_username()}/{repository.name}-model", "private": repository.private}
     again = request.POST.get("again") == "1"
@@ -112,8 +124,8 @@ def delete(request: HttpRequest, owner: str, name: str) -> HttpResponse:
         delete_repository(repository, by=request.user)
         messages.success(request, f"{repository.full_name} is deleted.")
         return redirect("home")
-    results = repository.results.count()
-    context = {"repository": repository, "wrong": wrong, "results": results}
+    measured = repository.results.count() + Run.objects.filter(board__task=repository, state=Run.State.SCORED).count()
+    context = {"repository": repository, "wrong": wrong, "measured": measured}
     return page(request, "repos/delete.html", context, status=422 if wrong else 200)
 
 
@@ -155,6 +167,7 @@ def _task(request: HttpRequest, repository: Repository, commit: Commit, files: l
     return "repos/task.html", {
         "task": parse_task(repos.read_file(commit, "task.json", limit=_MAX_JSON)),
         "results": [(result, short_report(result.report)) for result in results],
+        "limits": LimitsForm(),
     }
 
 
