@@ -58,13 +58,12 @@ def brought(repository: Repository) -> Brought | None:
 def _curve(one: Alone, place: str) -> Curve:
     unit = "rows" if one.task.kind == "regression" else "labels a class"
     point, said = one.point, one.worth.text(unit=unit)
-    ours = {each.labels: each.score for each in one.curves.with_prior}
-    none = {each.labels: each.score for each in one.curves.without}
-    rows = [
-        {"labels": labels, "recommended": ours.get(labels), "none": none.get(labels)}
-        for labels in sorted({*ours, *none})
-    ]
-    drawn = label_curve(rows, {"text": said}, percent=one.curves.metric == "accuracy", series=_LINES)
+    rows: dict[int, dict[str, float]] = {}
+    for line, found in (("recommended", one.curves.with_prior), ("none", one.curves.without)):
+        for each in found:
+            row = rows.setdefault(each.labels, {"labels": each.labels})
+            row |= {line: each.score, f"{line}_low": each.low, f"{line}_high": each.high}
+    drawn = label_curve(list(rows.values()), {"text": said}, percent=one.curves.metric == "accuracy", series=_LINES)
     return Curve(
         one.task.name, one.task.text, place, one.curves.metric, f"{point.labels} {unit}", point.score, point.low,
         point.high, said, drawn,

@@ -128,13 +128,15 @@ def test_withdrawing_somebodys_prior_does_not_keep_it_off_the_board(honest: list
     run = make_run(board, "ann/good", 0.8, eve, content=submissions.content_of(prior))
     submissions.withdraw(run, by=eve, why="not for you")
 
-    submissions.submit(board=board, name="ann/good", by=zoe, address="")
+    again = submissions.submit(board=board, name="ann/good", by=zoe, address="")
     run.refresh_from_db()
-    assert run.withdrawn_why == "not for you"
+    assert run.withdrawn_why == "not for you" and again != run
 
-    assert submissions.submit(board=board, name="ann/good", by=ann, address="") == run
-    run.refresh_from_db()
-    assert run.withdrawn_at is None
+    assert submissions.submit(board=board, name="ann/good", by=ann, address="") == again
+    submissions.withdraw(again, by=zoe)
+    assert submissions.submit(board=board, name="ann/good", by=ann, address="") == again  # whose prior it is may, too
+    again.refresh_from_db()
+    assert again.withdrawn_at is None
 
 
 def test_a_run_whose_account_went_before_it_was_measured_does_not_wait_for_ever(honest: list[User]) -> None:
