@@ -192,7 +192,7 @@ def find_sets(
     probes  of single blocks, where they are known
     """
     by_unit, found = _search(offered, kernels, targets, past, report)
-    taps = {tap for some in other_taps(offered).values() for tap in some}
+    taps = {tap for some in other_taps(offered).values() for tap in some if tap in kernels}
     known = probes or {tap: probe(kernels[tap], targets) for tap in taps}
     placed = at_clear_taps(offered, known, found.chosen.probe)
     if placed is None:

@@ -36,12 +36,13 @@ def at_clear_taps(offered: Offer, probes: Mapping[Candidate, Probe], chosen: Pro
     """The offer with such networks at the tap that is clearly better on the labelled rows, if one is better than the
     set that was `chosen` without them; None where none is.
 
-    Averaged taps stay: their mean does not have to be told from a few rows. `probes` are of what `other_taps` names.
+    Averaged taps stay: their mean does not have to be told from a few rows. `probes` are of what `other_taps` names, or
+    of those of them that were read.
     """
     units = {unit.name: unit for unit in offered.units}
     wanted = False
     for name, taps in other_taps(offered).items():
-        best = min(taps, key=lambda one: probes[one].loss)
+        best = min((tap for tap in taps if tap in probes), key=lambda one: probes[one].loss)
         if _clear(probes[best], probes[units[name].candidates[0]]):
             units[name] = replace(units[name], candidates=(best,))
             wanted = wanted or _clear(probes[best], chosen)

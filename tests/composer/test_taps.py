@@ -73,5 +73,8 @@ def test_sets_are_searched_again_with_the_better_tap_and_only_then():
     better, _, found = find_sets(offered(), kernels(middle=3.0, last=0.5), TARGETS)
     same, _, _ = find_sets(offered(), kernels(middle=3.0, last=3.0), TARGETS)
 
+    part = {tap: kernel for tap, kernel in kernels(middle=3.0).items() if tap != MIDDLE}
+
     assert better.units[0].candidates == (MIDDLE,) and same == offered()
+    assert find_sets(offered(), part, TARGETS)[0] == offered()  # a tap that was not read is no candidate
     assert found.chosen.probe.loss <= probes(middle=3.0, last=0.5)[MIDDLE].loss + 0.02
