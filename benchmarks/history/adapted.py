@@ -113,8 +113,9 @@ def read_tried(results: Path) -> list[Tried]:
 
 
 def outcomes(results: Path) -> list[Outcome]:
-    """What the history says of it."""
-    return [one for tried in read_tried(results) for one in (tried.adapted, tried.beside)]
+    """What the history says of it; a set that the adapted network has no part in is none with it."""
+    tried = read_tried(results)
+    return [one.adapted for one in tried] + [one.beside for one in tried if one.beside_part > 0]
 
 
 def text(tried: Sequence[Tried]) -> str:
