@@ -113,13 +113,14 @@ def _added(tokenizer: Config) -> list[dict[str, Any]] | None:
         return None
     found = []
     for number, one in said.items():
-        if not str(number).isdecimal() or not isinstance(one, dict) or not isinstance(one.get("content"), str):
+        content = one.get("content") if isinstance(one, dict) else None
+        if not re.fullmatch(r"[0-9]{1,6}", str(number)) or not isinstance(content, str) or not 0 < len(content) <= 200:
             return None
         flags = {key: one[key] for key in _FLAGS if key in one}
         if not all(isinstance(flag, bool) for flag in flags.values()):
             return None
-        if not _SPECIAL.fullmatch(one["content"]):
-            found.append({"id": int(number), "content": one["content"], **flags})
+        if not _SPECIAL.fullmatch(content):
+            found.append({"id": int(number), "content": content, **flags})
     return sorted(found, key=lambda one: int(one["id"]))
 
 

@@ -246,7 +246,15 @@ def test_a_plain_repository_says_how_its_vocabulary_is_read() -> None:
     found = host(*qwen, added_tokens_decoder={"6": start, "5": {"content": "<|endoftext|>"}}, bos_token="<|im_start|>")
     assert found is not None and found["added"] == [{"id": 6, **start}]
     assert host(*qwen, "added_tokens.json", added_tokens_decoder={"6": start}) == found
-    for wrong in ({"x": start}, {"6": {"content": 5}}, {"6": {**start, "special": "yes"}}, [start]):
+    for wrong in (
+        {"x": start},
+        {"6": {"content": 5}},
+        {"6": {**start, "special": "yes"}},
+        [start],
+        {"9" * 5_000: start},
+        {"6": {**start, "content": ""}},
+        {"6": {**start, "content": "x" * 201}},
+    ):
         assert host(*qwen, added_tokens_decoder=wrong) is None, wrong
     assert host(*qwen, additional_special_tokens=["<|im_end|>"], added_tokens_decoder={"6": start}) is None
 
