@@ -21,6 +21,7 @@ from composer.adapt import RECIPES, Mode, Recipe
 from composer.contrast import Subject, alike, tune
 from composer.delta import upper_half
 from composer.fit import fit
+from composer.given import given
 from composer.rank.probe import Targets
 from priors.library import LocalLibrary
 from priors.load import load
@@ -63,7 +64,10 @@ def compositions(draw: dict[str, Any]) -> dict[str, Any]:
             ways += [(name, LocalLibrary(alone), mode) for name, mode in modes.items()]
         for name, priors, adapt in ways:
             started = time.process_time()
-            model = fit(task, library=priors, cache=Path(scratch) / name, adapt=adapt, seed=draw["seed"])
+            cache = Path(scratch) / name
+            # A ranking may say that an encoder alone does not help; what it then learns is measured all the same.
+            choice = given(task, [encoder], library=priors, cache=cache) if name.startswith("alone-") else None
+            model = fit(task, choice, library=priors, cache=cache, adapt=adapt, seed=draw["seed"])
             seconds = time.process_time() - started
             facts = model.report
             found[name] = {
