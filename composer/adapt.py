@@ -325,9 +325,9 @@ def _verdict(
 ) -> Verdict:
     parts = PARTS * share if mode == "auto" else PARTS
     probes = [_mixed(frozen, adapted, part, targets) for part in parts]
-    losses = np.array([one.loss for one in probes])
+    losses, nats = np.array([one.loss for one in probes]), np.array([one.nats for one in probes])
     allowed = np.ones(len(parts), dtype=bool) if mode == "auto" else parts > 0
-    evidence = np.where(allowed, np.exp(-len(targets) * (losses - losses[allowed].min()) / TEMPER), 0.0)
+    evidence = np.where(allowed, np.exp(-len(targets) * (nats - nats[allowed].min()) / TEMPER), 0.0)
     part = float((evidence * parts).sum() / evidence.sum())
     chosen = _mixed(frozen, adapted, part, targets)
     if chosen.loss > losses[allowed].min():  # the average is no better than its best part: take that

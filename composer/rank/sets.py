@@ -2,7 +2,7 @@
 
 Picking the one set with the lowest leave-one-out loss among hundreds is a lottery with few rows: measured on five text
 tasks at 16 labels a class, greedy selection lost up to 3 points to its own starting block. So sets are *averaged*:
-every set tried gets a posterior weight exp(-n · loss / TEMPER - MEMBER_COST · members), and a block's weight is its
+every set tried gets a posterior weight exp(-n · nats / TEMPER - MEMBER_COST · members), and a block's weight is its
 mean weight over the sets. As a set of blocks is the weighted sum of their Gram matrices, the average is again one
 set, and it is what is fitted. Blocks the evidence does not speak for end below `LEAST` and are left out.
 """
@@ -92,7 +92,7 @@ class Step:
     ratio    its weight, relative to the first block
     gain     mean fall of the leave-one-out loss, and its standard error (paired row by row)
     overlap  alignment (CKA) with what was in the set already: 1 says the same
-    taken    whether it was added: the fall exceeds what a member must bring (MEMBER_COST)
+    taken    whether it was added: as evidence the fall exceeds what a member must bring (MEMBER_COST)
     """
 
     name: str
@@ -250,7 +250,7 @@ def _grow(
         targets = best.probe.targets
         gaps = now.probe.losses - best.probe.losses
         gain = targets.mean_of(gaps)
-        taken = gain > MEMBER_COST * TEMPER / len(targets)
+        taken = gain > 0 and now.probe.nats - best.probe.nats > MEMBER_COST * TEMPER / len(targets)
         overlap = cka(kernels[name], mix(kernels, now.weights))
         steps.append(Step(name, ratio, gain, targets.standard_error(gaps), overlap, taken))
         if taken:
@@ -335,7 +335,7 @@ def average(
 
     costs  what each set must bring in log evidence besides its members
     """
-    evidence = np.array([-rows * one.probe.loss / temper - MEMBER_COST * len(one.weights) for one in tried])
+    evidence = np.array([-rows * one.probe.nats / temper - MEMBER_COST * len(one.weights) for one in tried])
     evidence += [np.log(sum(part * np.exp(known.get(b, 0.0)) for b, part in one.weights.items())) for one in tried]
     if costs is not None:
         evidence -= np.asarray(costs)

@@ -150,6 +150,17 @@ def test_the_penalty_is_one_of_those_tried_and_leans_to_one():
     assert 0.1 <= probe(gram(noise), Targets.of_classes(np.arange(8) % 2, 2)).penalty <= 10
 
 
+def test_a_number_that_is_nearly_a_line_gets_a_small_penalty():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(30, 8))
+    values = features @ rng.normal(size=8) + 0.05 * rng.normal(size=30)
+
+    found = probe(gram(features), Targets.of_values(values))
+
+    assert found.penalty < 0.02
+    assert found.score > 0.995
+
+
 def test_scores_that_separate_the_classes_are_read_more_sharply():
     labels = np.arange(30) % 3
     clear = np.eye(3)[labels] + 0.01 * np.random.default_rng(0).normal(size=(30, 3))

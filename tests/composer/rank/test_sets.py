@@ -33,6 +33,20 @@ def test_blocks_that_each_know_a_part_are_combined_and_noise_gets_little():
     assert found.singles[0].weights.keys() <= {"high bit", "low bit"}
 
 
+def test_of_a_number_what_explains_most_of_the_rest_joins():
+    rng = np.random.default_rng(0)
+    features, noise = rng.normal(size=(40, 6)), rng.normal(size=(40, 6))
+    values = features @ np.array([1, 1, 1, 0.2, 0.2, 0.2]) + 0.02 * rng.normal(size=40)
+    blocks = {"most": features[:, :3], "rest": features[:, 3:], "noise": noise}
+
+    found = search({name: gram(block) for name, block in blocks.items()}, Targets.of_values(values))
+
+    assert 0.93 < found.singles[0].probe.score < 0.97
+    assert [(step.name, step.taken) for step in found.steps] == [("rest", True), ("noise", False)]
+    assert found.chosen.weights.keys() >= {"most", "rest"}
+    assert found.chosen.probe.score > 0.99
+
+
 def test_noise_beside_them_costs_little():
     kernels, targets = world(noise=0)
     noisy, _ = world(noise=6)
