@@ -249,6 +249,9 @@ def test_what_was_fitted_on_the_hidden_rows_is_refused_and_named(board: Board, a
     assert run.state == "failed" and "ann/leak, which holds hidden rows" in run.problem
     assert lines.budget_of(board, user=ann, network="").left == board.budget
 
+    Repository.objects.filter(pk=taught.pk).update(private=True)
+    said = refused(board, "ann/cheat", make_user("bob"))
+    assert "was made from a task, which holds hidden rows" in said and "leak" not in said  # bob may not know of it
     repos.move_repository(Repository.objects.get(pk=taught.pk), "ann/other", by=ann)
     repos.move_repository(Repository.objects.get(name="cheat"), "ann/clean", by=ann)
     assert "ann/other, which holds" in refused(board, "ann/clean", ann)  # other names make them nothing else
@@ -257,7 +260,7 @@ def test_what_was_fitted_on_the_hidden_rows_is_refused_and_named(board: Board, a
 
 
 def refused(board: Board, name: str, by: User) -> str:
-    """Why a worker did not measure it; empty when it did."""
+    """Why a worker did not measure it."""
     run = submissions.submit(board=board, name=name, by=by, address=HERE)
     tasks.run_job(str(run.job_id))
     run.refresh_from_db()
@@ -265,8 +268,12 @@ def refused(board: Board, name: str, by: User) -> str:
 
 
 def test_training_data_in_a_manifest_asks_nothing_about_tasks_of_others(
-    board: Board, ann: User, tmp_path: Path
+    board: Board, ann: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def measure(*_: Any, **__: Any) -> None:
+        raise BadSpec("It would be measured now.")
+
+    monkeypatch.setattr("hub.jobs.runners.verify.verify", measure)
     eve = make_user("eve")
     hidden.keep(board=board, name="rows.csv", content=HIDDEN, by=ann)
     secret = leak(ann, tmp_path, private=True)
@@ -277,7 +284,7 @@ def test_training_data_in_a_manifest_asks_nothing_about_tasks_of_others(
         ann, "honest", training_data=[*many, "ann/leak"], function={"id": "char_ngrams", "config": {"n": [3, 3]}}
     )
 
-    assert refused(board, "eve/asks", eve) == refused(board, "eve/absent", eve) == ""
+    assert refused(board, "eve/asks", eve) == refused(board, "eve/absent", eve) == "It would be measured now."
     assert "ann/leak, which holds hidden rows" in refused(board, "ann/honest", ann)  # after sixty others, too
     Repository.objects.filter(pk=secret.pk).update(private=False)
     make_prior(eve, "open", training_data=["ann/leak"], function={"id": "char_ngrams", "config": {"n": [2, 2]}})
