@@ -21,10 +21,15 @@ from pathlib import Path
 import pytest
 from django.test import TransactionTestCase
 from django.test.utils import override_settings
+from hypothesis import settings
 from pytest_django import DjangoDbBlocker, Settings
 
 from tests.emptying import empty_tables
 from tests.live import LiveHub
+
+# On a machine that does other work a property may take long without being wrong.
+settings.register_profile("suite", settings(), deadline=None)
+settings.load_profile("suite")
 
 LONG = (
     "test_journey.py", "test_conformance.py", "test_bucket_end_to_end.py", "test_matrix.py",

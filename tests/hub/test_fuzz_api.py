@@ -54,7 +54,7 @@ def test_nothing_makes_the_api_fail(world: tuple[User, dict[str, str]], operatio
 
     @seed(1)
     @settings(
-        max_examples=EXAMPLES, deadline=None, database=None, phases=[Phase.generate],
+        max_examples=EXAMPLES, database=None, phases=[Phase.generate],
         suppress_health_check=list(HealthCheck), verbosity=Verbosity.quiet,
     )  # fmt: skip
     @given(data=st.data())

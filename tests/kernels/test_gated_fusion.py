@@ -109,7 +109,7 @@ def check_close(case: Case) -> None:
             assert error <= allowed, f"result {place}: error {error:.3g}, allowed {allowed:.3g}"
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(cases())
 def test_the_kernel_is_as_exact_as_eager_for_any_shape_and_layout(case):
     check_close(case)

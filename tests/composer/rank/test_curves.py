@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from composer.rank.curves import curves_of, label_curves, points, worth
@@ -111,7 +111,6 @@ def test_nothing_measured_is_refused():
         worth({4: (0.5,)}, {}, 4)
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=6), st.floats(0, 1), st.floats(0, 1))
 def test_a_higher_score_is_never_worth_fewer_labels(heights, one, other):
     without = {4**i: (height,) for i, height in enumerate(heights, 1)}

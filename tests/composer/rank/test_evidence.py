@@ -86,7 +86,7 @@ def test_a_number_and_labels_are_explained_column_by_column():
     assert logme(features, values) > logme_of_nothing(values) + 0.2
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(4, 40), st.integers(1, 40), st.integers(0, 10_000), st.floats(0.01, 100.0))
 def test_neither_a_turn_nor_a_scale_nor_the_side_changes_it(n, d, seed, scale):
     features, targets = rows(n, d, classes=2, seed=seed)

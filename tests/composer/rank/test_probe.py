@@ -9,7 +9,7 @@ from composer.rank.head import ridge
 from composer.rank.probe import PENALTIES, SHARPNESS, Probe, Targets, chance, gram, press, probe, score_gap, solve
 from composer.rank.rows import sample
 
-SETTINGS = settings(max_examples=25, deadline=None)
+SETTINGS = settings(max_examples=25)
 
 
 def rows(n: int = 30, d: int = 12, classes: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
