@@ -45,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows = summary(results)
     if options.json:
         print(json.dumps({"matrix": str(options.matrix), "results": rows}, allow_nan=False))
+        print(*results.notes, sep="\n", end="\n" if results.notes else "", file=sys.stderr)
     else:
         _show(options.matrix, history, results, rows)
     return 0

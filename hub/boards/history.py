@@ -328,5 +328,5 @@ def _prior_cards(members: Iterable[str]) -> Iterable[dict[str, Any]]:
             "name": member,
             "numbers": {"parameters": float(item.parameters or 0), "size_bytes": float(item.size_bytes)},
             "tags": [f"{key}={value}" for key, value in tags.items() if value],
-            "text": item.summary,
+            "text": f"{_repo(member).partition('/')[2]} {item.summary}",  # as composer.past.prior_card has it
         }
