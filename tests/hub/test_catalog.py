@@ -17,7 +17,14 @@ from hub.catalog.search import search
 from hub.jobs.cleanup import delete_repository
 from priors.errors import UnknownPrior
 from priors.manifest import PriorRef, read_manifest
-from tests.factories import function_manifest, make_commit, make_prior, make_user
+from tests.factories import (
+    function_manifest,
+    make_commit,
+    make_organisation,
+    make_prior,
+    make_repository,
+    make_user,
+)
 
 ATTACKS = [
     "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "[a](javascript:alert(1))", "[a](data:text/html,x)",
@@ -168,3 +175,17 @@ def test_a_library_shows_only_what_its_user_may_see(ann: Any) -> None:
     assert HubStorage(make_user()).entries() == []
     assert len(HubStorage(ann).entries()) == 1
     assert HubStorage(ann, published=True).entries() == []
+
+
+def test_beside_a_private_task_a_library_shows_what_all_its_readers_see(ann: Any) -> None:
+    lab = make_organisation("lab", admin=ann)
+    task = make_repository(lab, "rows", kind="task", private=True)
+    for owner, name, private in ((ann, "own", True), (ann, "open", False), (lab, "ours", True)):
+        make_prior(owner, name, private=private)
+
+    def shown(beside: Any) -> list[str]:
+        return [entry.ref.repo for entry in HubStorage(ann, published=True, beside=beside).entries()]
+
+    assert shown(task) == ["ann/open", "lab/ours"]
+    task.private = False
+    assert shown(task) == shown(None) == ["ann/open"]
