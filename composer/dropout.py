@@ -30,6 +30,10 @@ films, mean average precision: 53.4 and 53.3, 60.3 twice whole; 39.6 and 39.4, 4
 52.8, 56.1 twice without the title."""
 
 
+MOST_UNKNOWNS = 6_000
+"""Beyond so many the head stays as it is: the system takes their square in memory and their cube in time, and rows of
+twenty columns of text have ten times as many."""
+
 MOST_STRETCH = 4.0
 """A weight is made at most so much longer or shorter; where the two heads say so different things it means nothing."""
 
@@ -73,7 +77,7 @@ def with_dropout(
     What it expects of whole rows is what `made` does. For one of several classes its probe's scores are stretched as
     much as the head's are against those of `made`, so that probabilities stay calibrated. A number, and each of several
     labels, is compared with a fixed value, and what is mixed with another head's scores: there the weight is made so
-    long that whole rows score as high as with `made`. O(min(n * C, D)³).
+    long that whole rows score as high as with `made`. O(min(n * C, D)³), or `made` itself beyond MOST_UNKNOWNS.
     """
     block = np.asarray(features, dtype=np.float64)
     plain = block - block.mean(axis=0)
@@ -85,6 +89,8 @@ def with_dropout(
         root = np.sqrt(targets.weights)[:, None]
         x, y = x * root, y * root
     count = int(columns.max()) + 1
+    if min(n * (count + 1), width) > MOST_UNKNOWNS:
+        return made
     alone = RATE / count  # how often a column stands alone, beside
     both = 1.0 - 2.0 * alone  # whole rows
     weight: Array

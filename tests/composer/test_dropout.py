@@ -61,6 +61,15 @@ def test_a_lost_column_costs_less_and_whole_rows_lose_nothing():
     assert dropped.probe.hits is plain.probe.hits
 
 
+def test_a_head_of_too_many_rows_and_features_stays_as_it_is(monkeypatch):
+    features, targets, columns = views(20, 8)
+    made = ridge(features, targets)
+
+    for most, stays in ((23, True), (24, False)):
+        monkeypatch.setattr("composer.dropout.MOST_UNKNOWNS", most)
+        assert (with_dropout(made, features, targets, columns) is made) == stays
+
+
 @pytest.mark.parametrize("kind", ["number", "sets"])
 def test_a_number_and_each_of_several_labels_stay_as_long_as_without_dropout(kind):
     rng = np.random.default_rng(0)
