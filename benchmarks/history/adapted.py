@@ -235,8 +235,8 @@ class _Opened:
             scores = (1 - share) * judge.scores(frozen) + share * deep
             ran = judge.tested(scores, tuned.probe)[0]
             low, high = ran.interval
-            rounded = [round(value, 4) for value in (ran.score, low, high)]
-            return Outcome(problem.name, tuple(sorted(members)), arm, labels, draw, *rounded, round(spent, 2))
+            score, low, high = (round(value, 4) for value in (ran.score, low, high))
+            return Outcome(problem.name, tuple(sorted(members)), arm, labels, draw, score, low, high, round(spent, 2))
 
         return Tried(
             task=problem.name,

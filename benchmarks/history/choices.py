@@ -113,11 +113,12 @@ def _read(path: Path) -> dict[tuple[int, int], Chosen | None]:
     if not path.is_file():
         return {}
     rows: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))
-    return {
-        (row["cell"][0], row["cell"][1]): row["chosen"]
-        and Chosen(**{key: tuple(value) if isinstance(value, list) else value for key, value in row["chosen"].items()})
-        for row in rows
-    }
+    return {(row["cell"][0], row["cell"][1]): row["chosen"] and _chosen(row["chosen"]) for row in rows}
+
+
+def _chosen(kept: Mapping[str, Any]) -> Chosen:
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in kept.items()}
+    return Chosen(**values)
 
 
 def _known(results: Path, problem: Problem) -> dict[tuple[int, int], Chosen | None]:
