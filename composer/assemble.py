@@ -51,15 +51,17 @@ _RAW = {
 TRIED = frozenset(
     (
         *("char_ngrams", "word_ngrams", "text_statistics"),
-        *("pixels", "oriented_gradients", "color_histogram"),
-        *("mfcc_statistics", "log_mel_statistics"),
+        *("pixels", "oriented_gradients", "color_histogram", "wavelet_scattering"),
+        *("mfcc_statistics", "log_mel_statistics", "spectral_moments"),
         *("standardize", "quantile", "fourier_features"),
         *("series_statistics", "rocket"),
     )
 )
 """Function priors that are offered to a search without being asked for. The others are in the catalogue and run in any
-composition that names them: each more that is tried costs time and, as scores on few rows are noisy, accuracy, until a
-ranker knows where it helps."""
+composition that names them: each more that is tried costs time and, as scores on few rows are noisy, accuracy. On the
+starter history wavelet scattering is the best single prior in 7 of 14 cells of images and spectral moments in 5 of 11
+of sounds; with them the recommended sets of 18 tasks gain 0.8 points on average (-0.7 to 6.7). Splines with radial
+bases or random features beside those of tables gained nothing on five tables."""
 
 LONGEST_SERIES = 512
 """Series are stretched to their longest, or to this where that is longer."""

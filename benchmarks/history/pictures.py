@@ -12,6 +12,7 @@ from benchmarks.history.problems import Problem, Source, where
 
 DIGITS, TURNED, DRAWN, PARTS = 450, 220, 320, 220
 SIDE = 64
+STRIP = 96
 COLORS = {
     "red": (200, 60, 50),
     "green": (60, 160, 70),
@@ -106,8 +107,7 @@ def drawn(scratch: Path) -> Source:
 
 
 def photographs(scratch: Path) -> Source:
-    """Parts of scikit-learn's two photographs, a temple and a flower; parts that begin in one strip are one group. Two
-    of three reach into the next strip, so that what they show may be on both sides of a draw."""
+    """Parts of scikit-learn's two photographs, a temple and a flower; the parts of one upright strip are one group."""
     from sklearn.datasets import load_sample_images
 
     rng = np.random.default_rng(0)
@@ -115,12 +115,13 @@ def photographs(scratch: Path) -> Source:
     pictures, which, places, groups = [], [], [], []
     for number in range(PARTS):
         photo = photos[number % 2]
-        top, left = (int(rng.integers(0, photo.shape[axis] - SIDE)) for axis in (0, 1))
+        strip = int(rng.integers(0, photo.shape[1] // STRIP))
+        top, left = int(rng.integers(0, photo.shape[0] - SIDE)), STRIP * strip + int(rng.integers(0, STRIP - SIDE + 1))
         part = photo[top : top + SIDE, left : left + SIDE].astype(np.float64)
         pictures.append(np.clip(part * rng.uniform(0.6, 1.1) + rng.normal(0, 12, part.shape), 0, 255).astype(np.uint8))
         which.append(names[number % 2])
         places.append(("top", "middle", "bottom")[min(2, 3 * (top + SIDE // 2) // photo.shape[0])])
-        groups.append(f"{names[number % 2]} {left // 96}")
+        groups.append(f"{names[number % 2]} {strip}")
     rows = np.arange(PARTS)
     temple = where(which, "temple")
     problems = (
