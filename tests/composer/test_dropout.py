@@ -90,7 +90,7 @@ def test_a_number_and_each_of_several_labels_stay_as_long_as_without_dropout(kin
     assert dropped.probe is plain.probe
     before, after = ((x[:40] - x[:40].mean(0)) @ head.weight.T for head in (plain, dropped))
     assert np.allclose((before * after).sum(0), np.square(before).sum(0))
-    assert error(dropped, None) < 1.15 * error(plain, None)
+    assert error(dropped, None) < 1.2 * error(plain, None)
     assert error(dropped, 0) < 0.98 * error(plain, 0)
 
 

@@ -32,7 +32,7 @@ from tests.factories import sha256 as sha256_of
 from tests.hub.matrix import PEOPLE, STATES, Row
 
 PLAIN = {
-    "{state}": "public", "{hash}": sha256_of(b"x"), "{result:state}": "1", "{id}": "1",
+    "{state}": "public", "{hash}": sha256_of(b"x"), "{result:state}": "1", "{gone:state}": "1", "{id}": "1",
     **dict.fromkeys(("{hold}", "{yank}", "{token}", "{invitation}"), "1"),
     **dict.fromkeys(("{job}", "{ended}", "{uuid}", "{run:state}"), str(uuid.UUID(int=7))),
 }  # fmt: skip
