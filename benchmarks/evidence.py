@@ -114,8 +114,8 @@ def _pairs() -> None:
         for pair in pairs:
             one(mix(kernels, pair))
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        # One thread: what it takes of the processor is what it takes by the clock where nobody else works.
-        verdict = "reached" if cpu < WANTED_SECONDS else "missed"
+        # By the clock where nobody else works; with one thread its processor time is that, whoever else works.
+        verdict = "reached" if min(wall, cpu) < WANTED_SECONDS else "missed"
         print(f"{len(pairs)} pairs at {PAIR_ROWS} rows by {name}: {wall:.2f} s, {cpu:.2f} s of processor; {verdict}")
 
 
