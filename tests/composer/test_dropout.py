@@ -74,9 +74,9 @@ def test_a_head_of_too_many_rows_and_features_stays_as_it_is(monkeypatch):
 def test_a_number_and_each_of_several_labels_stay_as_long_as_without_dropout(kind):
     rng = np.random.default_rng(0)
     columns = np.repeat([0, 1], 6)
-    said = rng.normal(size=(80, 2))
-    strong, weak = said + 0.3 * rng.normal(size=(80, 2)), said + 0.8 * rng.normal(size=(80, 2))
-    x = np.hstack([2.0 * strong, rng.normal(size=(80, 4)), weak, rng.normal(size=(80, 4))])
+    said = rng.normal(size=(440, 2))
+    strong, weak = said + 0.3 * rng.normal(size=(440, 2)), said + 0.8 * rng.normal(size=(440, 2))
+    x = np.hstack([2.0 * strong, rng.normal(size=(440, 4)), weak, rng.normal(size=(440, 4))])
     targets = Targets.of_values(said[:, 0]) if kind == "number" else Targets.of_sets((said > 0).astype(int))
     known, asked, test = targets.take(np.arange(40)), x[40:], targets.matrix[40:]
     plain = ridge(x[:40], known)
@@ -90,7 +90,7 @@ def test_a_number_and_each_of_several_labels_stay_as_long_as_without_dropout(kin
     assert dropped.probe is plain.probe
     before, after = ((x[:40] - x[:40].mean(0)) @ head.weight.T for head in (plain, dropped))
     assert np.allclose((before * after).sum(0), np.square(before).sum(0))
-    assert error(dropped, None) < 1.2 * error(plain, None)
+    assert error(dropped, None) < 1.15 * error(plain, None)
     assert error(dropped, 0) < 0.98 * error(plain, 0)
 
 
