@@ -47,20 +47,22 @@ class LstmLayer(nn.Module):
     def _scanned(self, x: Tensor) -> Tensor:
         """The same as one step and how often it is repeated, which stays free: torch.export writes `torch.lstm` out for
         the length of its example."""
-        # Imported here: a prototype of torch's, and it takes half a second.
-        from torch._higher_order_ops.scan import scan
+        # The operator and not the function around it, which compiles each time and keeps what it compiled: the sizes of
+        # a model exported before would then be asked of this one's, which are free. Imported here: it takes half a
+        # second.
+        from torch._higher_order_ops.scan import scan_op
 
         (ih, ih_bias), (hh, hh_bias) = self.ih(), self.hh()
 
-        def step(carried: tuple[Tensor, Tensor], given: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
-            state, cell = carried
+        def step(state: Tensor, cell: Tensor, given: Tensor, hh: Tensor) -> list[Tensor]:
             enters, forgets, content, leaves = (given + linear(state, hh)).chunk(4, 1)
             cell = forgets.sigmoid() * cell + enters.sigmoid() * content.tanh()
             state = leaves.sigmoid() * cell.tanh()
-            return (state, cell), state.clone()  # what is carried and what is kept may not share memory
+            return [state, cell, state.clone()]  # what is carried and what is kept may not share memory
 
         zero = x.new_zeros(x.shape[0], self._hidden)
-        _, states = scan(step, (zero, zero.clone()), linear(x, ih, ih_bias + hh_bias).transpose(0, 1))
+        given = linear(x, ih, ih_bias + hh_bias).transpose(0, 1)
+        *_, states = scan_op(step, [zero, zero.clone()], [given], additional_inputs=[hh])
         found: Tensor = states.transpose(0, 1)
         return found
 

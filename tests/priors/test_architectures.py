@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.export import Dim, export
 
 from priors.architectures.efficientnet_lite import BATCH_NORM_EPS
+from priors.architectures.recurrence import LstmLayer
 from priors.errors import BadManifest, UnknownArchitecture
 from priors.registry import ARCHITECTURE_IDS, architectures, find_architecture
 from priors.types import parse
@@ -168,6 +169,16 @@ def test_the_lstm_is_the_arithmetic_of_pytorch_lstm():
     own._embed(x)[:, 0].sum().backward()
     nn.functional.normalize(linear(theirs(x)[0][:, -1]).relu(), dim=-1)[:, 0].sum().backward()
     torch.testing.assert_close(learned.weight.grad, known.grad)
+
+
+def test_a_recurrence_is_exported_for_any_length_after_one_of_a_fixed_length():
+    batch, length = Dim("batch", min=1), Dim("length", min=1)
+    with torch.no_grad():
+        export(LstmLayer(6, 8), (torch.rand(3, 16, 6),), dynamic_shapes=({0: batch},))
+        layer = LstmLayer(6, 8)
+        program = export(layer, (torch.rand(3, 11, 6),), dynamic_shapes=({0: batch, 1: length},))
+        x = torch.rand(2, 16, 6)
+        torch.testing.assert_close(program.module()(x), layer(x))
 
 
 def test_batch_normalization_is_folded_into_its_convolution():
