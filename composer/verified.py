@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from composer.arms import Arm
 from composer.assemble import Offer, offer, set_graph
 from composer.baseline import plain_predictions
 from composer.benchmark import Arena, cross
@@ -39,8 +40,6 @@ from priors.manifest import PriorRef
 
 if TYPE_CHECKING:
     from priors.tasks import Task
-
-Arm = Literal["single", "taps", "set", "adapted", "no_prior", "random_weights", "shuffled", "everything"]
 
 LEAST_SECONDS = 5.0
 """An adaptation that may take less in a draw is not begun."""

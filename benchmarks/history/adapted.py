@@ -25,6 +25,7 @@ from benchmarks.history.build import Say, Stopped, sources, stoppable, whole
 from benchmarks.history.cells import Grams, Judge, joined, unit_names, weighed
 from benchmarks.history.problems import Problem, Rows, Source
 from composer.adapt import PENALTY, Adapted, Budget, Workplace, decide, leading_network, normalized
+from composer.arms import Arm
 from composer.assemble import Offer, Unit, offer
 from composer.baseline import Plain
 from composer.blocks import Blocks
@@ -32,7 +33,7 @@ from composer.cache import FeatureCache
 from composer.choices import Candidate, Choice, Member
 from composer.contrast import Subject
 from composer.rank.head import ridge_at
-from composer.rank.history import Arm, Outcome
+from composer.rank.history import Outcome
 from composer.rank.probe import Array, probe
 from composer.recommend import judged, rank
 from priors.errors import BadTask, UserError

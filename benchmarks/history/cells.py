@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.history.problems import Problem
+from composer.arms import Arm
 from composer.assemble import TRIED, Offer
 from composer.baseline import Plain
 from composer.blocks import Blocks
 from composer.choices import Candidate, Choice
-from composer.rank.history import Arm, Outcome
+from composer.rank.history import Outcome
 from composer.rank.probe import Array, Probe, Targets, gram, hits_of, probe, solve
 from composer.rank.sets import GIVEN_RATIOS, GIVEN_TEMPER, JOINING, Scored, average, mix
 from composer.targets import penalty_spread

@@ -9,17 +9,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 
+from composer.arms import Arm
 from composer.rank.probe import Array
 from composer.rank.tables import read_facts, read_matrix
 from priors.errors import BadTable
-
-Arm = Literal["single", "taps", "set", "adapted", "no_prior", "random_weights", "shuffled", "everything"]
-PLACEBOS: frozenset[Arm] = frozenset({"no_prior", "random_weights", "shuffled", "everything"})
-"""Arms that every verified result has beside it, and that no recommendation is about."""
 
 ALL_LABELS = 0
 

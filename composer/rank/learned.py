@@ -17,7 +17,6 @@ torch is imported where it is needed only.
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -27,9 +26,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from composer.errors import Cancelled
+from composer.rank._episodes import (
+    FEATURES,
+    HASHED,
+    MOST_REVEALED,
+    Rows,
+    batch_of,
+    draw_subsets,
+    drawn_tasks,
+    episode,
+    prior_words,
+    sets_in,
+    task_words,
+)
 from composer.rank.cold import NORMAL_90, Cold, Standing, conformal
 from composer.rank.history import History, PriorCard, TaskCard
-from composer.rank.likeness import task_type
 from composer.rank.measures import resamples, weighted_tau
 from composer.rank.probe import Array
 from composer.rank.standing import blended
@@ -42,14 +53,6 @@ if TYPE_CHECKING:
 
 Report = Callable[[int, int, str], None]
 
-HASHED = 96
-"""Length of the vector of hashed words of a card."""
-
-FEATURES = 4
-"""Numbers of a prior's token beside its words: cold mean, its deviation, results known, whether it is a set."""
-
-MOST_REVEALED = 8
-EPISODE_PRIORS = 48
 FOLDS = 5
 LEAST_TASKS = 8
 """With fewer tasks there is nothing to judge the tier by, and it stays off."""
@@ -115,7 +118,7 @@ class Learned:
         with torch.inference_mode():
             for network in self.networks:
                 network.eval()
-                tokens = network(*_batch([_episode(rows, np.arange(len(cards)), results)], drop=None))
+                tokens = network(*batch_of([episode(rows, np.arange(len(cards)), results)], drop=None))
                 mean, log_variance = network.utility(tokens)
                 means.append(mean[0].double().numpy())
                 variances.append(log_variance[0].double().exp().numpy())
@@ -136,7 +139,7 @@ class Learned:
         with torch.inference_mode():
             for network in self.networks:
                 network.eval()
-                tokens = network(*_batch([_episode(rows, np.arange(len(cards)), {})], drop=None))
+                tokens = network(*batch_of([episode(rows, np.arange(len(cards)), {})], drop=None))
                 heads = network.subsets(tokens, torch.from_numpy(mask))
                 found.append([part[0].double().numpy() for part in heads])
         mean, log_variance, synergy = (np.stack(part) for part in zip(*found, strict=True))
@@ -144,10 +147,10 @@ class Learned:
 
     def _rows(
         self, task: TaskCard, cards: Sequence[PriorCard], mean: Array, sd: Array, known: NDArray[np.int64]
-    ) -> _Rows:
+    ) -> Rows:
         at = {name: i + 1 for i, name in enumerate(self.names)}
         ids = np.array([at.get(card.name, 0) for card in cards])
-        return _Rows(_task_words(task), np.stack([_prior_words(card) for card in cards]), ids, mean, sd, known)
+        return Rows(task_words(task), np.stack([prior_words(card) for card in cards]), ids, mean, sd, known)
 
     def save(self) -> dict[str, Tensor]:
         """Tensors by name, those of member i under `i.`."""
@@ -161,74 +164,6 @@ class Learned:
             network.load_state_dict({k.split(".", 1)[1]: v for k, v in tensors.items() if k.startswith(f"{i}.")})
             networks.append(network)
         return cls(config, names, networks)
-
-
-@dataclass(frozen=True)
-class _Rows:
-    task: Array
-    words: Array
-    ids: NDArray[np.int64]
-    mean: Array
-    sd: Array
-    known: NDArray[np.int64]
-
-
-def _hashed(words: Sequence[str]) -> Array:
-    found = np.zeros(HASHED)
-    for word in words:
-        code = zlib.crc32(word.encode())
-        found[code % HASHED] += 1.0 if code & 1 << 20 else -1.0
-    return found / max(float(np.linalg.norm(found)), 1.0)
-
-
-def _grams(text: str) -> list[str]:
-    plain = f"#{text.lower()}#"
-    return [plain[i : i + 4] for i in range(max(len(plain) - 3, 1))]
-
-
-def _task_words(task: TaskCard) -> Array:
-    said = [f"subject {one}" for one in task_type(task)] + [f"modality {task.modality}", f"kind {task.kind}"]
-    return _hashed(said * 3 + _grams(task.name))
-
-
-def _prior_words(card: PriorCard) -> Array:
-    sizes = [f"{key} {round(2 * float(np.log10(max(abs(value), 1e-9)))):d}" for key, value in card.numbers.items()]
-    return _hashed([*card.tags, *sizes, *_grams(card.text or card.name)])
-
-
-@dataclass(frozen=True)
-class _Episode:
-    """One task with some priors: features (n, …), and results by place: (n,) standings less the cold mean, NaN where
-    not revealed."""
-
-    task: Array
-    words: Array
-    ids: NDArray[np.int64]
-    numbers: Array
-    results: Array
-
-
-def _episode(rows: _Rows, at: NDArray[np.int64], results: Mapping[int, float]) -> _Episode:
-    numbers = np.stack([rows.mean[at], rows.sd[at], np.log1p(rows.known[at]) / 4, np.zeros(len(at))], axis=1)
-    shown = np.full(len(at), np.nan)
-    for i, row in enumerate(at):
-        if int(row) in results:
-            shown[i] = results[int(row)] - rows.mean[row]
-    return _Episode(rows.task, rows.words[at], rows.ids[at], numbers, shown)
-
-
-def _batch(episodes: Sequence[_Episode], drop: tuple[np.random.Generator, float] | None) -> list[Tensor]:
-    """task (B, H), words (B, n, H), ids (B, n), numbers (B, n, F), results (B, n), revealed (B, n)."""
-    import torch
-
-    ids = np.stack([one.ids for one in episodes])
-    if drop is not None:
-        ids = np.where(drop[0].random(ids.shape) < drop[1], 0, ids)
-    results = np.stack([one.results for one in episodes])
-    parts = [np.stack([getattr(one, name) for one in episodes]) for name in ("task", "words", "numbers")]
-    task, words, numbers = (torch.from_numpy(part).float() for part in parts)
-    shown = torch.from_numpy(np.nan_to_num(results)).float()
-    return [task, words, torch.from_numpy(ids).long(), numbers, shown, torch.from_numpy(np.isfinite(results))]
 
 
 def build(config: Config, names: int) -> SetNetwork:
@@ -252,13 +187,11 @@ def train(history: History, tier: Cold, config: Config, *, cancelled: Callable[[
     networks = []
     places = [np.flatnonzero(np.isfinite(tier.blended[:, t])) for t in range(len(history.tasks))]
     usable = [t for t, at in enumerate(places) if len(at) >= LEAST_PRIORS]
-    sets = _sets(names)
-    words = np.stack([_prior_words(card) for card in history.priors])
+    sets = sets_in(names)
+    words = np.stack([prior_words(card) for card in history.priors])
     ids = np.arange(1, len(names) + 1)
     every = [
-        _Rows(
-            _task_words(task), words, ids, tier.surface.left_out[:, t], tier.sd[: len(names)], tier.known[: len(names)]
-        )
+        Rows(task_words(task), words, ids, tier.surface.left_out[:, t], tier.sd[: len(names)], tier.known[: len(names)])
         for t, task in enumerate(history.tasks)
     ]
     for member in range(config.members):
@@ -272,19 +205,19 @@ def train(history: History, tier: Cold, config: Config, *, cancelled: Callable[[
             for _ in range(config.steps):
                 if cancelled():
                     raise Cancelled("stopped while training the ranker; nothing was kept")
-                count = min(EPISODE_PRIORS, min(len(places[t]) for t in usable))
+                tasks, count = drawn_tasks([len(at) for at in places], usable, config.batch, rng)
                 episodes, targets, drawn = [], [], []
-                for t in rng.choice(usable, config.batch):
+                for t in tasks:
                     at = rng.choice(places[t], count, replace=False)
                     shown = rng.choice(at, int(rng.integers(min(MOST_REVEALED, count - 2) + 1)), replace=False)
                     results = {int(row): float(tier.blended[row, t]) for row in shown}
-                    episodes.append(_episode(every[t], at, results))
-                    drawn.append((int(t), at))
+                    episodes.append(episode(every[t], at, results))
+                    drawn.append((t, at))
                     targets.append(tier.blended[at, t] - every[t].mean[at])
                 wanted = torch.from_numpy(np.stack(targets)).float()
-                tokens = network(*_batch(episodes, (rng, config.id_dropout)))
+                tokens = network(*batch_of(episodes, (rng, config.id_dropout)))
                 base = torch.from_numpy(np.stack([one.numbers[:, 0] for one in episodes])).float()
-                mask, utility, gained = _subsets(drawn, sets, tier, rng)
+                mask, utility, gained = draw_subsets(drawn, sets, tier, rng)
                 loss = losses(network, tokens, wanted, base)
                 loss = loss + 0.3 * set_losses(network, tokens, mask, utility, gained)
                 optimizer.zero_grad()
@@ -294,45 +227,6 @@ def train(history: History, tier: Cold, config: Config, *, cancelled: Callable[[
                 schedule.step()
         networks.append(network.eval())
     return Learned(config, names, networks)
-
-
-SUBSETS = 8
-"""Subsets of an episode that the loss on sets looks at."""
-
-
-def _sets(names: Sequence[str]) -> list[tuple[int, tuple[int, ...]]]:
-    """(row, rows of its members) of every prior that is a set of others."""
-    at = {name: i for i, name in enumerate(names)}
-    found = []
-    for row, name in enumerate(names):
-        members = name.split(" + ")
-        if len(members) > 1 and all(member in at for member in members):
-            found.append((row, tuple(at[member] for member in members)))
-    return found
-
-
-def _subsets(
-    drawn: Sequence[tuple[int, NDArray[np.int64]]], sets: Sequence[tuple[int, tuple[int, ...]]], tier: Cold,
-    rng: np.random.Generator,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """mask (B, S, n), utility over the best member's cold mean and gain over the best member (B, S): sets that were run
-    on the episode's task, as far as there are any, and single priors, which gain nothing."""
-    import torch
-
-    count = len(drawn[0][1])
-    mask = np.zeros((len(drawn), SUBSETS, count), dtype=bool)
-    utility, gained = np.zeros(mask.shape[:2]), np.zeros(mask.shape[:2])
-    for b, (t, rows) in enumerate(drawn):
-        place = {int(row): i for i, row in enumerate(rows)}
-        truth, base = tier.blended[:, t], tier.surface.left_out[:, t]
-        fit = [(row, m) for row, m in sets if np.isfinite(truth[row]) and all(one in place for one in m)]
-        chosen = [fit[int(i)] for i in rng.permutation(len(fit))[: SUBSETS - 2]]
-        singles = rng.choice(rows, SUBSETS - len(chosen))
-        for s, (row, members) in enumerate([*chosen, *((int(row), (int(row),)) for row in singles)]):
-            mask[b, s, [place[one] for one in members]] = True
-            utility[b, s] = truth[row] - max(base[one] for one in members)
-            gained[b, s] = truth[row] - max(truth[one] for one in members)
-    return torch.from_numpy(mask), torch.from_numpy(utility).float(), torch.from_numpy(gained).float()
 
 
 @dataclass(frozen=True)

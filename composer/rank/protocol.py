@@ -124,6 +124,8 @@ def evaluate(
             f"{count} models on {tasks} data sets are too few to leave any out; at least {LEAST_PRIORS} on "
             f"{LEAST_TASKS} are needed."
         )
+    if not (np.nanmax(history.scores, axis=0) > np.nanmin(history.scores, axis=0)).any():
+        raise BadTable("no data set of the table tells two models apart: there is nothing to rank by.")
     results = Results(tasks)
     rng = np.random.default_rng(0)
     models = _Models.of(history)
@@ -281,5 +283,6 @@ def _oracle(rest: History, case: _Case) -> Array:
     """The data set that would have predicted best, known only afterwards: a bound."""
     standings = quantiles(rest.scores)
     standings = np.where(np.isfinite(standings), standings, 0.5)
-    taus = [weighted_tau(standings[case.rows, u], case.scores) for u in range(standings.shape[1])]
-    return np.asarray(standings[:, int(np.nanargmax(taus))])
+    taus = np.array([weighted_tau(standings[case.rows, u], case.scores) for u in range(standings.shape[1])])
+    told = np.isfinite(taus)
+    return np.asarray(standings[:, int(np.argmax(np.where(told, taus, -np.inf)))] if told.any() else standings[:, 0])

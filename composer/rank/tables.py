@@ -4,6 +4,7 @@ refusal names the file, the column and the row."""
 from __future__ import annotations
 
 import csv
+import logging
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -11,9 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from composer.rank.probe import Array
 from priors.errors import BadTable
+
+logger = logging.getLogger(__name__)
 
 EMPTY = frozenset({"", "na", "n/a", "nan", "none", "null", "-", "inf", "+inf", "-inf", "not specified"})
 """Cells that say nothing, in lower case. An infinite context length is a way to write that none was stated."""
@@ -43,8 +47,8 @@ class Facts:
 def read_matrix(path: Path) -> Matrix:
     """The table at `path`: one row a model, its first column the name, every other column a number or empty.
 
-    Raises BadTable where it is no such table: words among the numbers, a name twice, rows of another length, a row or
-    a column without any number.
+    Rows and columns without any number are left out, with a warning in the log. Raises BadTable where it is no such
+    table: words among the numbers, a name twice, rows of another length, no number at all.
     """
     header, body = _read(path)
     columns = tuple(header[1:])
@@ -66,9 +70,10 @@ def read_matrix(path: Path) -> Matrix:
                 continue
             values[i, j] = found
     known = np.isfinite(values)
-    _none_empty(path, "row", [names[i] for i in np.flatnonzero(~known.any(axis=1))])
-    _none_empty(path, "column", [columns[j] for j in np.flatnonzero(~known.any(axis=0))])
-    return Matrix(names, columns, values)
+    if not known.any():
+        raise BadTable(f"{path.name} holds no number. Write a result where a model's row meets a data set's column.")
+    some, there = known.any(axis=1), known.any(axis=0)
+    return Matrix(_told(path, "row", names, some), _told(path, "column", columns, there), values[np.ix_(some, there)])
 
 
 def read_facts(path: Path, names: Sequence[str]) -> dict[str, Facts]:
@@ -126,10 +131,13 @@ def _unique(path: Path, what: str, names: Sequence[str]) -> None:
         seen.add(name)
 
 
-def _none_empty(path: Path, what: str, names: Sequence[str]) -> None:
-    if names:
-        shown = ", ".join(repr(name) for name in names[:3]) + (", …" if len(names) > 3 else "")
-        raise BadTable(f"{path.name}: no number in {what} {shown}. Remove it: nothing can be learned from it.")
+def _told(path: Path, what: str, names: Sequence[str], kept: NDArray[np.bool_]) -> tuple[str, ...]:
+    """The names that are kept; of the others a warning."""
+    if not kept.all():
+        gone = [name for name, stays in zip(names, kept, strict=True) if not stays]
+        shown = ", ".join(repr(name) for name in gone[:3]) + (", …" if len(gone) > 3 else "")
+        logger.warning("%s: left out for want of any number: %s %s", path.name, what, shown)
+    return tuple(name for name, stays in zip(names, kept, strict=True) if stays)
 
 
 def _number(cell: str) -> float | None:

@@ -8,11 +8,12 @@ import struct
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any
 
 from django.utils import timezone
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from composer.arms import Arm
 from hub.boards import attest, ladder, versions
 from hub.boards.attest import ResultRefused
 from hub.boards.intervals import error_of, normal, paired, proportion_error, span
@@ -31,7 +32,7 @@ _MEAN_OF_ROWS = frozenset({"accuracy", "r2"})
 class _Way(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    arm: Literal["single", "taps", "set", "adapted", "no_prior", "random_weights", "shuffled", "everything"]
+    arm: Arm
     name: str = Field(max_length=300)
     members: list[str] = Field(max_length=1000)
     scores: list[float] = Field(max_length=100)

@@ -100,6 +100,31 @@ def test_a_table_that_cannot_be_used_is_one_line_and_exit_code_1(
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def written(path: Path, scores: list[list[object]]) -> str:
+    lines = [",".join(["model", *(f"d{j}" for j in range(len(scores[0])))])]
+    lines += [",".join([f"m{i}", *map(str, row)]) for i, row in enumerate(scores)]
+    path.write_text("\n".join(lines))
+    return str(path)
+
+
+def test_data_sets_that_tell_no_models_apart_and_rows_without_results_are_no_hindrance(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+):
+    scores: list[list[object]] = [[i + j * (i % 2) for j in range(5)] for i in range(9)]
+    flat = [[*row[:2], 0.5, *row[3:]] for row in scores]
+    flat[4] = [""] * 5
+    asked = ["--json", "--protocol", "known", "--revealed", "0", "--matrix"]
+
+    assert main([*asked, written(tmp_path / "flat.csv", flat)]) == 0
+
+    found = json.loads(capsys.readouterr().out)["results"]
+    assert all(set(one) == KEYS for one in found)
+    assert all(one["weighted_tau"] is not None for one in found if one["method"] in ("ours", "oracle_nearest"))
+    assert "flat.csv: left out for want of any number: row 'm4'" in caplog.text
+    assert main([*asked, written(tmp_path / "same.csv", [[0.5] * 5 for _ in scores])]) == 1
+    assert "tells two models apart" in capsys.readouterr().err
+
+
 def test_without_json_it_is_a_table_with_the_staticness_of_the_zoo(table: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["--matrix", str(table / "m.csv"), "--protocol", "known", "--revealed", "0"]) == 0
 

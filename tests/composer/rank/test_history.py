@@ -61,8 +61,7 @@ def test_flags_of_training_follow_the_names_not_the_order(tmp_path: Path):
         ("model,news\nbig,0.9\nbig,0.8\n", "row 'big' twice"),
         ("model,news,news\nbig,0.9,0.8\n", "column 'news' twice"),
         ("model,news\nbig,good\n", "'big', column 'news': 'good' is no number"),
-        ("model,news,digits\nbig,0.9,0.8\nsmall,,nan\n", "row 'small'"),
-        ("model,news,digits\nbig,0.9,\nsmall,0.3,\n", "column 'digits'"),
+        ("model,news,digits\nbig,,\nsmall,,nan\n", "holds no number"),
         ("model,news,digits\nbig,0.9\n", "line 2: 2 cells"),
         ("model,news\n,0.9\n", "row without a name"),
     ],
@@ -70,6 +69,15 @@ def test_flags_of_training_follow_the_names_not_the_order(tmp_path: Path):
 def test_what_is_no_table_of_results_is_refused_by_name(tmp_path: Path, text: str, said: str):
     with pytest.raises(BadTable, match=said):
         History.of_table(written(tmp_path, text))
+
+
+def test_rows_and_columns_without_results_are_left_out_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    history = History.of_table(written(tmp_path, "model,news,digits\nbig,0.9,\nsmall,,nan\nother,0.1,\n"))
+
+    assert [prior.name for prior in history.priors] == ["big", "other"]
+    assert [task.name for task in history.tasks] == ["news"]
+    assert "row 'small'" in caplog.text
+    assert "column 'digits'" in caplog.text
 
 
 def test_metadata_of_other_models_is_refused(tmp_path: Path):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from composer.errors import Cancelled
+from composer.rank._episodes import drawn_tasks
 from composer.rank.cold import Cold
 from composer.rank.history import History, PriorCard, TaskCard
 from composer.rank.learned import Config, Gate, Held, Learned, Ranker, build, gate, retrain, train
@@ -111,6 +112,16 @@ def test_tasks_with_results_of_few_priors_teach_nothing(known: int, tmp_path: Pa
 
     assert not found.enabled
     assert "8 with 4 priors each" in found.why
+
+
+def test_a_task_with_few_priors_makes_one_batch_small_and_not_all_of_them():
+    sizes, rng = [4, *[30] * 9], np.random.default_rng(0)
+
+    batches = [drawn_tasks(sizes, range(10), 8, rng) for _ in range(40)]
+
+    assert {count for _, count in batches} == {4, 30}
+    assert sum(count == 30 for _, count in batches) > 30
+    assert all(len(tasks) == 8 and all(sizes[t] >= count for t in tasks) for tasks, count in batches)
 
 
 def test_what_is_saved_is_read_back_and_adjusts_as_before(

@@ -2,7 +2,8 @@
 
 from collections import Counter
 
-from composer.rank.history import PLACEBOS, History
+from composer.arms import PLACEBOS
+from composer.rank.history import History
 from composer.rank.starter import STARTER_HISTORY, starter_history, starter_priors, starter_scores
 
 
