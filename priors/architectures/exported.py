@@ -4,7 +4,7 @@
 """
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,12 +12,14 @@ from torch import Tensor, nn
 
 from priors.architectures._network import Network
 from priors.errors import BadManifest
-from priors.families.exported import MAKERS, ExportedConfig, Node
+from priors.families.exported import MAKERS, Call, ExportedConfig, Node, Step
 from priors.registry import architecture
 from priors.types import parse
 
 MAX_NUMBERS = 1 << 28
 """How many numbers a value may have for two short rows: 1 GiB as float32."""
+MAX_STEPS = 1 << 14
+"""How often a step may be repeated for them."""
 _ROWS, _LENGTH = 2, 8
 
 _DTYPES = {
@@ -71,7 +73,7 @@ class _GraphModule(nn.Module):
                 self.register_parameter(place, nn.Parameter(tensor))
             else:
                 self.register_buffer(place, tensor)
-        self._steps = [(_Step(node), ended) for node, ended in zip(nodes, _last_uses(nodes, self._gives), strict=True)]
+        self._steps = _Steps(nodes, self._gives)
 
     def forward(self, first: Tensor, second: Tensor | None = None, *more: Tensor) -> tuple[Tensor, ...]:
         # Two of them have names, so that torch.export knows most graphs' arguments one by one.
@@ -83,8 +85,28 @@ class _GraphModule(nn.Module):
     ) -> tuple[Tensor, ...]:
         """The outputs for these inputs and weights; `watch` sees each value that is made."""
         known: dict[str, Any] = {**weights, **dict(zip(self._takes, inputs, strict=True))}
-        for step, ended in self._steps:
-            for name, value in step(known, inputs[0].device):
+        return self._steps(known, inputs[0].device, watch)
+
+
+class _Steps:
+    """Nodes in order, their operators looked up."""
+
+    def __init__(self, nodes: Sequence[Call], gives: list[str]) -> None:
+        calls = [
+            _Scan(node, node.step) if isinstance(node, Node) and node.step is not None else _Operator(node)
+            for node in nodes
+        ]
+        self._calls, self._gives = list(zip(calls, _last_uses(nodes, gives), strict=True)), gives
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def __call__(
+        self, known: dict[str, Any], device: torch.device, watch: Callable[[Any], None] | None = None
+    ) -> tuple[Any, ...]:
+        """What is to be given, of what is known, which is used up."""
+        for call, ended in self._calls:
+            for name, value in call(known, device, watch):
                 known[name] = value
                 if watch is not None:
                     watch(value)
@@ -93,10 +115,10 @@ class _GraphModule(nn.Module):
         return tuple(known[name] for name in self._gives)
 
 
-class _Step:
-    """One node, its operator looked up."""
+class _Operator:
+    """One call of an operator."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Call) -> None:
         self._node = node
         name, _, overload = node.op.partition(".")
         if name == "length":
@@ -107,7 +129,9 @@ class _Step:
             raise BadManifest(f"architecture 'exported': this torch has no {node.op}. Export the model again.")
         self._call = getattr(packet, overload)
 
-    def __call__(self, known: Mapping[str, Any], device: torch.device) -> list[tuple[str, Any]]:
+    def __call__(
+        self, known: Mapping[str, Any], device: torch.device, watch: Callable[[Any], None] | None
+    ) -> list[tuple[str, Any]]:
         node = self._node
         args = [_value(one, known, device) for one in node.args]
         if node.op.startswith("dropout."):  # nothing is dropped: a prior gives the same whenever it is asked
@@ -117,6 +141,55 @@ class _Step:
             kwargs["device"] = device
         found = self._call(*args, **kwargs)
         return list(zip(node.out, found, strict=True)) if node.many else [(node.out[0], found)]
+
+
+class _Scan:
+    """A step that is repeated along the first axis of sequences."""
+
+    def __init__(self, node: Node, step: Step) -> None:
+        self._node, self._takes = node, step.takes
+        self._once = _Steps(step.nodes, step.gives)
+
+    def __call__(
+        self, known: Mapping[str, Any], device: torch.device, watch: Callable[[Any], None] | None
+    ) -> list[tuple[str, Any]]:
+        carried, sequences, fixed = (_value(part, known, device) for part in self._node.args)
+
+        def once(*given: Any) -> tuple[Any, ...]:
+            return self._once(dict(zip(self._takes, given, strict=True)), device, watch)
+
+        if torch.compiler.is_exporting():  # stays one step, for sequences of any length
+            from torch._higher_order_ops.scan import scan_op  # a prototype of torch's; half a second
+
+            found = scan_op(once, carried, sequences, tuple(fixed))
+        elif sequences[0].is_meta:
+            found = _shapes(once, carried, sequences, fixed)
+        else:
+            kept = []
+            for slices in zip(*sequences, strict=True):
+                given = once(*carried, *slices, *fixed)
+                carried = list(given[: len(carried)])
+                kept.append(given[len(carried) :])
+            found = (*carried, *(torch.stack(part) for part in zip(*kept, strict=True)))
+        return list(zip(self._node.out, found, strict=True))
+
+
+def _shapes(
+    once: Callable[..., tuple[Any, ...]], carried: list[Any], sequences: list[Any], fixed: list[Any]
+) -> tuple[Tensor, ...]:
+    """What a scan gives, from one step: every other gives the same shapes."""
+    lengths = {len(one) for one in sequences}
+    if len(lengths) != 1 or not 0 < max(lengths) <= MAX_STEPS:
+        raise BadManifest(f"architecture 'exported': a step is repeated {lengths} times; 1 to {MAX_STEPS:,} are taken.")
+    given = once(*carried, *(one[0] for one in sequences), *fixed)
+    for before, after in zip(carried, given, strict=False):
+        if before.shape != after.shape or before.dtype != after.dtype:
+            raise BadManifest(
+                f"architecture 'exported': a step is given {tuple(before.shape)} {before.dtype} and carries "
+                f"{tuple(after.shape)} {after.dtype} on."
+            )
+    kept = (one.new_empty((len(sequences[0]), *one.shape)) for one in given[len(carried) :])
+    return (*given[: len(carried)], *kept)
 
 
 def _value(one: Any, known: Mapping[str, Any], device: torch.device) -> Any:
@@ -130,7 +203,7 @@ def _value(one: Any, known: Mapping[str, Any], device: torch.device) -> Any:
     return known[text] if kind == "%" else _DTYPES[text] if kind == "#" else text
 
 
-def _last_uses(nodes: list[Node], gives: list[str]) -> list[list[str]]:
+def _last_uses(nodes: Sequence[Call], gives: list[str]) -> list[list[str]]:
     """For each node the values that nothing reads after it."""
     seen, ended = set(gives), []
     for node in reversed(nodes):

@@ -5,11 +5,13 @@ A graph is data. Values are named; each node calls one operator on values, numbe
     {"op": "linear.default", "args": ["%x", "%w", "%b"], "out": ["y"]}
 
 In arguments `%y` is the value y, `'tanh` the text tanh, `#f32` a dtype, and `@` the device that the inputs are on.
+`scan.step` repeats a small graph of its own along the first axis of sequences, as a recurrent layer does (`Step`).
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
@@ -19,6 +21,7 @@ from priors.types import PortType, parse
 
 MAX_NODES = 20_000
 MAX_WEIGHTS = 10_000
+SCAN = "scan.step"
 
 _POINTWISE = """
 abs acos add addcdiv addcmul asin atan atan2 bitwise_and bitwise_not bitwise_or bitwise_xor ceil celu clamp
@@ -72,8 +75,8 @@ class Weight(ArchitectureConfig):
     fixed: bool = False
 
 
-class Node(ArchitectureConfig):
-    """One call. `many` where the operator gives a sequence, of which `out` names the entries in order."""
+class Call(ArchitectureConfig):
+    """A call of an operator. `many` where the operator gives a sequence, of which `out` names the entries in order."""
 
     op: Annotated[str, Field(pattern=r"^[a-z_][A-Za-z0-9_]{0,99}\.[A-Za-z0-9_]{1,60}$")]
     args: list[JsonValue] = Field(default_factory=list, max_length=32)
@@ -87,15 +90,64 @@ class Node(ArchitectureConfig):
         return set(_values([*self.args, *self.kwargs.values()]))
 
     @model_validator(mode="after")
-    def _is_known(self) -> Node:
-        name, _, overload = self.op.partition(".")
-        if not (name in OPERATORS or (name == "length" and overload in LENGTHS)):
+    def _is_known(self) -> Self:
+        if not self._takes(self.op):
             raise ValueError(f"{self.op} is not among the operators of a graph")
         for one in _leaves([*self.args, *self.kwargs.values()]):
             if isinstance(one, str) and not (one == "@" or one[:1] in "%'" or one.removeprefix("#") in DTYPES):
                 raise ValueError(f"{one[:40]!r} is no argument of {self.op}")
         if not self.many and len(self.out) != 1:
             raise ValueError(f"{self.op} gives one value and {len(self.out)} are named")
+        return self
+
+    @staticmethod
+    def _takes(op: str) -> bool:
+        name, _, overload = op.partition(".")
+        return name in OPERATORS or (name == "length" and overload in LENGTHS)
+
+
+class Step(ArchitectureConfig):
+    """What is done at every place of sequences. It reads nothing but what it takes: the values that are carried on, a
+    slice of each sequence, values that stay; it gives what is carried on, then what is kept of this place."""
+
+    takes: list[Value] = Field(min_length=2, max_length=1_000)
+    nodes: list[Call] = Field(max_length=1_000)
+    gives: list[Value] = Field(min_length=1, max_length=1_000)
+
+    @model_validator(mode="after")
+    def _follows(self) -> Step:
+        if len(set(self.takes)) != len(self.takes):
+            raise ValueError("a step takes a value twice")
+        known = _followed(self.nodes, set(self.takes))
+        if missing := [value for value in self.gives if value not in known]:
+            raise ValueError(f"a step gives {missing[0]!r}, which nothing in it gives")
+        return self
+
+
+class Node(Call):
+    """A call in a graph: of an operator, or `scan.step` of a `step`, with three lists of values as arguments, those
+    carried first, the sequences, those that stay; it gives what is carried in the end, then what was kept, stacked."""
+
+    step: Step | None = None
+
+    @staticmethod
+    def _takes(op: str) -> bool:
+        return op == SCAN or Call._takes(op)
+
+    @model_validator(mode="after")
+    def _repeats(self) -> Node:
+        if (self.op == SCAN) != (self.step is not None):
+            raise ValueError(f"{SCAN} has a step, and nothing else has one")
+        if self.step is None:
+            return self
+        lists = [one for one in self.args if isinstance(one, list)]
+        if len(lists) != 3 or len(self.args) != 3 or self.kwargs or len(_values(lists)) != len(_leaves(lists)):
+            raise ValueError(f"{SCAN} is given three lists of values")
+        carried, sequences, _ = (len(one) for one in lists)
+        if not carried or not sequences or sum(len(one) for one in lists) != len(self.step.takes):
+            raise ValueError(f"{SCAN} is given other values than its step takes")
+        if not self.many or len(self.out) != len(self.step.gives) or carried > len(self.out):
+            raise ValueError(f"{SCAN} gives other values than its step")
         return self
 
 
@@ -140,16 +192,24 @@ class ExportedConfig(ArchitectureConfig):
         known = {*self.takes, *self.weights}
         if len(known) != len(self.takes) + len(self.weights):
             raise ValueError("a value is taken twice")
-        for node in self.nodes:
-            if unknown := node.reads - known:
-                raise ValueError(f"{node.op} reads {min(unknown)!r} before anything gives it")
-            if twice := known & set(node.out):
-                raise ValueError(f"{node.op} gives {min(twice)!r} a second time")
-            known |= set(node.out)
+        if sum(len(node.step.nodes) if node.step else 1 for node in self.nodes) > MAX_NODES:
+            raise ValueError(f"with its steps the graph has more than {MAX_NODES:,} nodes")
+        known = _followed(self.nodes, known)
         for name, tap in self.outputs.items():
             if tap.value not in known:
                 raise ValueError(f"tap {name} is {tap.value!r}, which nothing gives")
         return self
+
+
+def _followed(nodes: Sequence[Call], known: set[str]) -> set[str]:
+    """`known` and what these nodes give, each of which reads what was given before it."""
+    for node in nodes:
+        if unknown := node.reads - known:
+            raise ValueError(f"{node.op} reads {min(unknown)!r} before anything gives it")
+        if twice := known & set(node.out):
+            raise ValueError(f"{node.op} gives {min(twice)!r} a second time")
+        known = known | set(node.out)
+    return known
 
 
 def _parsed(name: str, text: str) -> PortType:

@@ -8,12 +8,14 @@ compiled code, scripts and objects are not opened. What is written is a folder w
 
 about.json holds what an archive cannot know, as prior.json has it: `name`, `summary`, `license`, `host`, `default_tap`,
 `inputs` (port -> type, in the order of the module's arguments; a type with a mask takes the argument after it too) and
-`taps` (name -> type, in the order of its outputs).
+`taps` (name -> type, in the order of its outputs). The files that host and license name, such as a tokenizer, lie
+beside it and are copied.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 from priors.errors import BadManifest, BadWeights, UserError
 from priors.families import config_class
 from priors.families._config import read_config
-from priors.families.exported import DTYPES, LENGTHS, MAX_NODES, MAX_WEIGHTS, OPERATORS, ExportedConfig
+from priors.families.exported import DTYPES, LENGTHS, MAX_NODES, MAX_WEIGHTS, OPERATORS, SCAN, ExportedConfig
+from priors.host import encoder_for
 from priors.manifest import FILE_NAME, PriorManifest, parse_manifest
 from priors.sources._archive import Archive
 from priors.types import parse
@@ -45,10 +48,15 @@ _LEFT_OUT = ("pin_memory", "layout", "memory_format", "non_blocking")
 _PARTS = (("parameter", "parameter_name"), ("buffer", "buffer_name"), ("tensor_constant", "tensor_constant_name"))
 
 
-def write_prior(archive: Path | str, about: Mapping[str, Any], folder: Path | str) -> PriorManifest:
+def write_prior(
+    archive: Path | str, about: Mapping[str, Any], folder: Path | str, *, beside: Path | str | None = None
+) -> PriorManifest:
     """Makes `folder`, which must not be there, a prior of the archive.
 
-    Raises BadWeights for an archive that is refused, BadManifest where it and `about` do not go together.
+    beside  where the files lie that `about` names: the archive's folder if it is not said
+
+    Raises BadWeights for an archive that is refused, BadManifest where it and `about` do not go together or a file is
+    missing.
     """
     folder = Path(folder)
     from priors.architectures.exported import Exported  # here: imports torch
@@ -56,7 +64,24 @@ def write_prior(archive: Path | str, about: Mapping[str, Any], folder: Path | st
     config, tensors = read_archive(archive, about)
     Exported(config).build(tuple(config["outputs"]))
     folder.mkdir(parents=True)
-    digest = save_weights(tensors, folder / WEIGHTS)
+    try:
+        return _write(config, tensors, about, folder, Path(archive), Path(beside or Path(archive).parent))
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+
+
+def _write(
+    config: dict[str, Any], tensors: dict[str, Tensor], about: Mapping[str, Any], folder: Path, archive: Path,
+    beside: Path,
+) -> PriorManifest:  # fmt: skip
+    save_weights(tensors, folder / WEIGHTS)
+    for part, key in (("host", "file"), ("host", "merges"), ("license", "file")):
+        name = about[part].get(key) if isinstance(about.get(part), dict) else None
+        if isinstance(name, str):
+            if Path(name).name != name or not (beside / name).is_file():
+                raise BadManifest(f"{part}.{key} is {name[:80]!a}, and no such file lies in {beside}. Put it there.")
+            shutil.copyfile(beside / name, folder / name)
     rest = {key: value for key, value in about.items() if key not in ("inputs", "taps")}
     manifest = parse_manifest(
         {
@@ -67,11 +92,15 @@ def write_prior(archive: Path | str, about: Mapping[str, Any], folder: Path | st
             "architecture": {"id": "exported", "config": config},
             "inputs": {name: str(parse(text)) for name, text in config["ports"].items()},
             "taps": {name: str(parse(tap["type"])) for name, tap in config["outputs"].items()},
-            "files": {WEIGHTS: {"sha256": digest, "size": (folder / WEIGHTS).stat().st_size}},
+            "files": {
+                one.name: {"sha256": sha256_file(one), "size": one.stat().st_size} for one in sorted(folder.iterdir())
+            },
             "parameters": sum(t.numel() for t in tensors.values() if t.is_floating_point()),
-            "origin": {"archive": Path(archive).name, "sha256": sha256_file(Path(archive))},
+            "origin": {"archive": archive.name, "sha256": sha256_file(archive)},
         }
     )
+    if manifest.host is not None:
+        encoder_for(manifest, folder)
     (folder / FILE_NAME).write_text(manifest.to_json(), encoding="utf-8")
     return manifest
 
@@ -147,6 +176,9 @@ def _nodes(nodes: list[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     if len(nodes) > MAX_NODES:
         raise BadWeights(f"its graph has {len(nodes):,} nodes, the limit is {MAX_NODES:,}. Export a smaller model.")
     for node in nodes:
+        if node["target"] == "torch.ops.higher_order.scan":
+            yield _scan(node)
+            continue
         op = _operator(node["target"])
         if op is None:
             continue
@@ -167,6 +199,26 @@ def _nodes(nodes: list[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
             many = bool(more)
         found = {"op": op, "args": args, "kwargs": kwargs, "out": out, "many": many}
         yield {key: value for key, value in found.items() if value or key in ("op", "out")}
+
+
+def _scan(node: Mapping[str, Any]) -> dict[str, Any]:
+    """A recurrence: its step is a graph inside the graph, which reads what it is given and nothing else."""
+    step, *given = (one["arg"] for one in node["inputs"])
+    graph = step["as_graph"]["graph"]
+    nodes = list(_nodes(graph["nodes"]))
+    if any(one["op"] == SCAN for one in nodes):
+        raise BadWeights("a recurrence of its graph is inside another, which is not taken. Export one layer of it.")
+    return {
+        "op": SCAN,
+        "args": [_argument(SCAN, one) for one in given],
+        "out": [_name(SCAN, one) for one in node["outputs"]],
+        "many": True,
+        "step": {
+            "takes": [_name(SCAN, one) for one in graph["inputs"]],
+            "nodes": nodes,
+            "gives": [_name(SCAN, one) for one in graph["outputs"]],
+        },
+    }
 
 
 def _name(op: str, output: Mapping[str, Any]) -> str:
@@ -256,7 +308,7 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         about = json.loads(Path(arguments[1]).read_text(encoding="utf-8"))
-        manifest = write_prior(arguments[0], about, arguments[2])
+        manifest = write_prior(arguments[0], about, arguments[2], beside=Path(arguments[1]).parent)
     except (UserError, OSError, ValueError) as err:
         print(f"error: {err}", file=sys.stderr)
         return 1

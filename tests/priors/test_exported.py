@@ -17,10 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, export, save
 
+from priors.architectures.recurrence import LstmLayer
 from priors.errors import BadManifest, BadWeights
 from priors.load import load
 from priors.registry import find_architecture
 from priors.sources.exported import main, read_archive, write_prior
+from tests.composer._tiny import word_tokenizer
 from tests.priors._families import TINY
 
 COLUMNS = [{"name": name, "kind": "num", "mean": 0.0} for name in "abc"]
@@ -112,6 +114,101 @@ def test_lengths_that_are_free_stay_free_and_the_graph_can_be_exported_again(tmp
             torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
 
 
+def test_the_tokenizer_beside_an_archive_of_text_comes_along(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = Reader().eval()
+    shape = {0: Dim("B", min=1, max=64), 1: Dim("T", min=2, max=64)}
+    given = torch.ones(3, 5, dtype=torch.long), torch.ones(3, 5) > 0
+    save(export(module, given, dynamic_shapes=(shape, shape)), tmp_path / "model.pt2")
+    (tmp_path / "tokenizer.json").write_text(word_tokenizer(["the", "box", "was", "empty"]).to_str())
+    host = {"encoder": "tokenizer", "file": "tokenizer.json", "max_tokens": 8}
+    write_prior(tmp_path / "model.pt2", {**ABOUT, **READS, "default_tap": "mean", "host": host}, tmp_path / "prior")
+    prior = load(tmp_path / "prior")
+    ids, mask = prior.encoder().encode(["the box", "the box was empty"])
+    found = prior.features(["the box", "the box was empty"], ["mean"])["mean"]
+    np.testing.assert_allclose(found, module(ids, mask)[1].detach(), atol=1e-6)
+
+
+def test_a_recurrence_stays_one_step_for_rows_of_any_length(tmp_path: Path) -> None:
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.states, self.last = LstmLayer(4, 3), nn.Linear(3, 2)
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            states = self.states(x)
+            return states, self.last(states.mean(1))
+
+    torch.manual_seed(0)
+    module, shapes = Recurrent().eval(), ({0: Dim("B"), 1: Dim("T")},)
+    with torch.no_grad():
+        save(export(module, (torch.randn(2, 5, 4),), dynamic_shapes=shapes), tmp_path / "model.pt2")
+    taps = {"states": "audio.frames[B,T,D:3]:f32", "last": "vec.feat[B,D:2]:f32"}
+    host = {"encoder": "mel", "rate": 16000, "n_fft": 400, "hop": 160, "n_mels": 4}
+    about = {**ABOUT, "inputs": {"x": "audio.mel[B,T,F:4]:f32{sr=16000}"}, "taps": taps, "default_tap": "last"}
+    config, tensors = read_archive(tmp_path / "model.pt2", about)
+    assert [node["op"] for node in config["nodes"]].count("scan.step") == 1
+    write_prior(tmp_path / "model.pt2", {**about, "host": host}, tmp_path / "prior")
+
+    family = find_architecture("exported")(config)
+    ours = family.build(("states", "last")).eval()
+    ours.load_state_dict(family.key_map(tensors))
+    again = export(ours, (torch.randn(2, 5, 4),), dynamic_shapes=shapes).module()
+    x = torch.randn(3, 7, 4)
+    for one in (ours, again):
+        for a, b in zip(one(x), module(x), strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
+    ours(x)[1].sum().backward()
+    assert all(weight.grad is not None for weight in ours.parameters())
+
+
+SUMMED: dict[str, Any] = {
+    "op": "scan.step", "args": [["%start"], ["%x"], []], "out": ["all", "z"], "many": True,
+    "step": {"takes": ["sum", "row"], "nodes": [
+        {"op": "add.Tensor", "args": ["%sum", "%row"], "out": ["next"]},
+        {"op": "clone.default", "args": ["%next"], "out": ["kept"]},
+    ], "gives": ["next", "kept"]},
+}  # fmt: skip
+START = {"op": "zeros.default", "args": [[3]], "out": ["start"]}
+
+
+def scanned(step: dict[str, Any], start: dict[str, Any] = START, **change: Any) -> Any:
+    config = {**TINY["exported"], "nodes": [start, {**SUMMED, **change, "step": {**SUMMED["step"], **step}}]}
+    config["outputs"] = {"z": {"value": "z", "type": "vec.feat[B,D:3]:f32"}}
+    return find_architecture("exported")(config).build(("z",))
+
+
+def test_a_step_sums_up_what_it_is_given() -> None:
+    x = torch.randn(4, 3)
+    torch.testing.assert_close(scanned({})(x)[0], x.cumsum(0))
+
+
+ADD = {"op": "add.Tensor", "args": ["%sum", "%row"], "out": ["next"]}
+
+
+@pytest.mark.parametrize(
+    ("make", "cause"),
+    [
+        (lambda: scanned({"nodes": [{"op": "relu.default", "args": ["%x"], "out": ["next"]}]}), "before anything"),
+        (lambda: scanned({"nodes": [{**SUMMED, "out": ["next", "kept"]}]}), "not among|extra|Extra"),
+        (lambda: scanned({"nodes": [{"op": "from_file.default", "args": ["'x'"], "out": ["next"]}]}), "not among"),
+        (lambda: scanned({"gives": ["next", "later"]}), "nothing in it gives"),
+        (lambda: scanned({"takes": ["sum", "sum"]}), "twice"),
+        (lambda: scanned({"takes": ["sum", "row", "more"]}), "than its step takes"),
+        (lambda: scanned({}, args=[["%start"], ["%x"], [1]]), "three lists of values"),
+        (lambda: scanned({}, out=["z"]), "other values than its step"),
+        (lambda: scanned({}, op="add.Tensor"), "nothing else has one"),
+        (lambda: scanned({}, {**START, "args": [[1]]}), "carries"),
+        (lambda: scanned({}, {**START, "args": [[1 << 20, 3]]}, args=[["%x"], ["%start"], []]), "repeated"),
+        (lambda: scanned({"nodes": [ADD, {"op": "repeat.default", "args": ["%row", [1 << 28]], "out": ["kept"]}]}),
+         "too large"),
+    ],
+)  # fmt: skip
+def test_a_step_that_is_none_is_refused(make: Callable[[], Any], cause: str) -> None:
+    with pytest.raises(BadManifest, match=cause):
+        make()
+
+
 class Evil:
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
         return Path.touch, (Path("/nonexistent/evil"),)  # type: ignore[return-value]
@@ -155,6 +252,7 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, bytes]], None], str]] = {
     "an operator of somebody's": (node("torch.ops.evil.run.default"), "evil"),
     "a python function": (node("os.system"), "os.system"),
     "a graph inside the graph": (node("torch.ops.higher_order.cond"), "higher_order"),
+    "a step that is no graph": (node("torch.ops.higher_order.scan"), "as torch.export writes"),
     "an overload that is none": (node("torch.ops.aten.relu.__class__"), "relu"),
     "an object as an argument": (
         in_json("model.json", lambda d: d["graph_module"]["graph"]["nodes"][0]["inputs"].append(
@@ -231,6 +329,9 @@ def test_a_bomb_is_refused_and_samples_of_inputs_are_never_opened(table: tuple[T
         ({"inputs": {"x": "tab.num[B]:f32"}}, "2 axes"),
         ({"taps": {"hidden": "vec.feat[B,D:4]:f32"}}, "2 taps"),
         ({"taps": {**ABOUT["taps"], "hidden": "vec.feat[B,D:5]:f32"}}, "its graph gives"),
+        ({"host": {"encoder": "tables"}}, "host encoder 'tables' is unknown"),
+        ({"host": {"encoder": "tokenizer", "file": "tokenizer.json"}}, "no such file"),
+        ({"license": {"spdx": "MIT", "file": "../LICENSE"}}, "no such file"),
     ],
 )
 def test_what_is_said_about_an_archive_must_be_so(
