@@ -37,6 +37,8 @@ class LstmLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if torch.compiler.is_exporting():
             return self._scanned(x)
+        if x.is_meta:  # which only tell shapes: torch goes through them step by step, in Python
+            return x.new_empty(*x.shape[:2], self._hidden)
         (ih, ih_bias), (hh, hh_bias) = self.ih(), self.hh()
         zero = x.new_zeros(1, x.shape[0], self._hidden)
         learns = torch.is_grad_enabled()  # a recurrence that was not told so keeps nothing to go back by
