@@ -345,20 +345,26 @@ class Ranking:
 class Limits:
     """What a candidate may cost. None: no limit.
 
-    budget_mb  megabytes of its files
-    license    "sell" keeps only what is known to permit commercial use
-    minutes    that adapting may take, and memory_mb that it may need: ways beyond them are marked, not left out
+    budget_mb   megabytes of its files
+    license     "sell" keeps only what is known to permit commercial use
+    minutes     that adapting may take, and memory_mb that it may need: ways beyond them are marked, not left out
+    latency_ms  milliseconds that one row may take, by itself, on the machine that ranks: of a set all priors together
+    price       percent of what the model is sold for that its priors may ask as fees, likewise together
     """
 
     budget_mb: float | None = None
     license: License = "any"
     minutes: float | None = None
     memory_mb: float | None = None
+    latency_ms: float | None = None
+    price: float | None = None
 
     def allow(self, manifest: PriorManifest) -> bool:
         """Whether a prior may be a candidate."""
         size = sum(info.size for info in manifest.files.values()) / 1e6
         if self.budget_mb is not None and size > self.budget_mb:
+            return False
+        if self.price is not None and fee_of(manifest) > self.price:
             return False
         return self.license == "any" or permissions(normalise(manifest.license.spdx)).sell is True
 
@@ -372,13 +378,24 @@ class Limits:
             if key not in known:
                 raise BadTask(f"there is no limit {key!r}. Limits are {', '.join(sorted(known))}.")
         limits = cls(**(given or {}))
-        for key, what in (("budget_mb", "megabytes"), ("minutes", "minutes"), ("memory_mb", "megabytes")):
+        for key, what in _MEASURED_IN.items():
             value = getattr(limits, key)
             if value is not None and not (_is_number(value) and value >= 0):
                 raise BadTask(f"limit {key} is {value!r}. Give {what} as a number, 0 or more.")
         if limits.license not in get_args(License):
             raise BadTask(f"limit license is {limits.license!r}. Give {' or '.join(get_args(License))}.")
         return limits
+
+
+_MEASURED_IN = {
+    "budget_mb": "megabytes", "minutes": "minutes", "memory_mb": "megabytes", "latency_ms": "milliseconds",
+    "price": "percent",
+}  # fmt: skip
+
+
+def fee_of(manifest: PriorManifest) -> float:
+    """Percent of what a model is sold for that a prior asks as its fee."""
+    return manifest.fee_bp / 100
 
 
 def _is_number(value: object) -> bool:

@@ -87,6 +87,16 @@ Minutes = Annotated[
 MemoryMb = Annotated[
     float | None, typer.Option("--memory-mb", min=0, help="Megabytes that adapting may need: ways beyond are marked.")
 ]
+LatencyMs = Annotated[
+    float | None,
+    typer.Option(
+        "--latency-ms", min=0, help="Milliseconds a row may take on this machine, all priors of a set together."
+    ),
+]
+Price = Annotated[
+    float | None,
+    typer.Option("--price", min=0, help="Percent of what you sell the model for that its priors may ask as fees."),
+]
 Past = Annotated[
     Path | None,
     typer.Option("--history", help="How priors did on other tasks: Parquet of runs, or CSV with a row a prior."),
@@ -107,6 +117,8 @@ def recommend(
     license: License = "any",
     minutes: Minutes = None,
     memory_mb: MemoryMb = None,
+    latency_ms: LatencyMs = None,
+    price: Price = None,
     history: Past = None,
     kind: Kind = None,
     separator: Separator = None,
@@ -123,7 +135,9 @@ def recommend(
     if history and remote:
         raise typer.BadParameter("rows are ranked with a history here, not by the hub", param_hint="--history")
     task = _task(data, target, kind=kind, separator=separator, metric=metric, group=group, ignore=ignore)
-    limits = _limits(budget_mb=budget_mb, license=license, minutes=minutes, memory_mb=memory_mb)
+    limits = _limits(
+        budget_mb=budget_mb, license=license, minutes=minutes, memory_mb=memory_mb, latency_ms=latency_ms, price=price
+    )
     with progress() as report:
         if remote:
             from composer import remote as far

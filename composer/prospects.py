@@ -22,6 +22,7 @@ import numpy as np
 
 from composer.assemble import NARROW, Offer, Unit, tap_width
 from composer.choices import Choice, Limits, Prospect
+from composer.costs import Costs
 from composer.rank.history import History
 from composer.rank.probe import NORMAL_95, Array, Probe, Targets, probe, score_gap
 
@@ -93,7 +94,7 @@ def prospects(
     offered: Offer,
     kernels: Mapping[str, Array],
     targets: Targets,
-    limits: Limits,
+    costs: Costs,
     *,
     labelled: int,
     history: History | None = None,
@@ -104,6 +105,7 @@ def prospects(
         best.name, "frozen", "", best.expected, best.low, best.high, 0.0, 0.0, 0.0, None, 0.0, 0.0, True,
         "as it is: features are there, the head is a closed form",
     )  # fmt: skip
+    limits = costs.limits
     networks = [unit for unit in offered.units if _adaptable(unit, offered)]
     scored = sorted(((probe(kernels[unit.name], targets), unit) for unit in networks), key=lambda one: -one[0].score)
     singles: list[tuple[Prospect, Unit]] = []
@@ -114,15 +116,24 @@ def prospects(
         return (stay,)
     lead, unit = max(singles, key=lambda one: one[0].expected)
     stay = replace(stay, over_adapted=round(stay.expected - lead.expected, 4))
-    combined = [_beside(stay, lead, limits)]
-    others = [one for one, its in singles if its is not unit and one.how == lead.how]
+    frozen = [its.name for its in offered.units if not {m.candidate for m in best.members}.isdisjoint(its.candidates)]
+    combined = [_fitting(_beside(stay, lead, limits), [*frozen, unit.name], costs)]
+    others = [(one, its) for one, its in singles if its is not unit and one.how == lead.how]
     if others:
-        combined.append(_ensemble(lead, max(others, key=lambda one: one.expected), limits))
+        other, second = max(others, key=lambda one: one[0].expected)
+        combined.append(_fitting(_ensemble(lead, other, limits), [unit.name, second.name], costs))
     columns = {its.candidates[0].column for _, its in singles}
     if len(columns) > 1:
-        each = [max((p for p, u in singles if u.candidates[0].column == c), key=lambda p: p.expected) for c in columns]
-        combined.append(_branches(stay, lead, each, limits))
+        each = [
+            max((s for s in singles if s[1].candidates[0].column == c), key=lambda s: s[0].expected) for c in columns
+        ]
+        combined.append(_fitting(_branches(stay, lead, [p for p, _ in each], limits), [u.name for _, u in each], costs))
     return tuple(sorted([stay, *(one for one, _ in singles), *combined], key=lambda one: -one.expected))
+
+
+def _fitting(way: Prospect, names: Sequence[str], costs: Costs) -> Prospect:
+    """The same, beyond the limits where running these units together is."""
+    return replace(way, within=way.within and costs.allow(names))
 
 
 def gain_of(how: How, modality: str, targets: Targets, history: History | None) -> Gain:

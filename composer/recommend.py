@@ -30,6 +30,7 @@ from composer.choices import (
     silent,
     within,
 )
+from composer.costs import Costs, affordable
 from composer.errors import Cancelled as Stopped
 from composer.explain import CLEAR, explain
 from composer.known import followers, known_of
@@ -87,6 +88,9 @@ def recommend(
     report(1, STEPS, f"{len(offered.candidates)} blocks of {len(offered.units)} priors")
     rows = sample(targets, MAX_ROWS)
     targets = targets.take(rows)
+    offered, costs, late = affordable(
+        task, offered, library, limits, report=within(report, 1, STEPS), cancelled=cancelled
+    )
     cache = FeatureCache.of(cache)
     hashes: dict[Any, str] = {}
 
@@ -112,10 +116,10 @@ def recommend(
     report(4, STEPS, "searching for sets")
     plain = gram(Plain(task).fitted(rows, rows)[0])
     found = rank(
-        task, offered, kernels, targets, plain, passed=ran.passed, limits=limits, past=past,
+        task, offered, kernels, targets, plain, passed=ran.passed, costs=costs, past=past,
         report=within(report, 4, STEPS, "searching "),
     )  # fmt: skip
-    return replace(found, warnings=(*suspected, *found.warnings))
+    return replace(found, warnings=(*suspected, *late, *found.warnings))
 
 
 def rank(
@@ -126,7 +130,7 @@ def rank(
     plain: Array,
     *,
     passed: Sequence[Passed] = (),
-    limits: Limits | None = None,
+    costs: Costs | None = None,
     past: Past | None = None,
     report: Report = silent,
 ) -> Ranking:
@@ -139,7 +143,7 @@ def rank(
 
     started = perf_counter()
     probes = {candidate: found for candidate, found, _ in singles}
-    offered, by_unit, found = find_sets(offered, kernels, targets, probes, past, report)
+    offered, by_unit, found = find_sets(offered, kernels, targets, probes, past, report, costs)
     units = {unit.name: unit for unit in offered.units}
     seconds = perf_counter() - started
 
@@ -154,7 +158,7 @@ def rank(
     chosen = base if answer == "none" else best
     ways = prospects(
         chosen, baseline if answer == "none" else found.chosen.probe, offered, by_unit, targets,
-        limits or Limits(), labelled=len(task), history=None if past is None else past.history,
+        costs or Costs(), labelled=len(task), history=None if past is None else past.history,
     )  # fmt: skip
     explained = explain(
         found, units, by_unit, targets, baseline, best_single, (best.name, single_choices[0].name),
@@ -171,7 +175,7 @@ def rank(
         singles=single_choices,
         sets=sets,
         best=chosen,
-        warnings=tuple(_warnings(task, targets)),
+        warnings=(*_spent(chosen, offered, costs), *_warnings(task, targets)),
         passed=tuple(passed),
         explained=explained,
         prospects=ways,
@@ -185,23 +189,29 @@ def find_sets(
     probes: Mapping[Candidate, Probe] | None = None,
     past: Past | None = None,
     report: Report = silent,
+    costs: Costs | None = None,
 ) -> tuple[Offer, dict[str, Array], Search]:
     """The sets of units that the evidence speaks for, with what is known of units before a row is seen: the offer that
     their units are of (see `composer.taps`), the Gram matrix (n, n) of each, and what the search found.
 
     probes  of single blocks, where they are known
     """
-    by_unit, found = _search(offered, kernels, targets, past, report)
+    by_unit, found = _search(offered, kernels, targets, past, report, costs)
     taps = {tap for some in other_taps(offered).values() for tap in some if tap in kernels}
     known = probes or {tap: probe(kernels[tap], targets) for tap in taps}
     placed = at_clear_taps(offered, known, found.chosen.probe)
     if placed is None:
         return offered, by_unit, found
-    return (placed, *_search(placed, kernels, targets, past, report))
+    return (placed, *_search(placed, kernels, targets, past, report, costs))
 
 
 def _search(
-    offered: Offer, kernels: Mapping[Candidate, Array], targets: Targets, past: Past | None, report: Report
+    offered: Offer,
+    kernels: Mapping[Candidate, Array],
+    targets: Targets,
+    past: Past | None,
+    report: Report,
+    costs: Costs | None,
 ) -> tuple[dict[str, Array], Search]:
     by_unit = {unit.name: unit_kernel(unit, kernels) for unit in offered.units}
     trusted = [unit.name for unit in offered.units if unit.trusted]
@@ -209,7 +219,7 @@ def _search(
         trusted = past.leaders(trusted, {name: probe(by_unit[name], targets) for name in trusted})
     found = search(
         by_unit, targets, trusted=trusted, followers=followers(offered), unproven=unproven(offered, past),
-        known=known_of(offered.units, offered), progress=report,
+        known=known_of(offered.units, offered), fits=(costs or Costs()).allow, progress=report,
     )  # fmt: skip
     return by_unit, found
 
@@ -343,6 +353,21 @@ def _answer(best: Choice, found: Probe, plain: Probe, guess: Array) -> tuple[Lit
     else:
         how = "is not told apart from the best single prior by these rows, and is the safer choice"
     return "set", f"Combining {how} ({best.gain:+.1%} on the labelled rows).{note}"
+
+
+def _spent(chosen: Choice, offered: Offer, costs: Costs | None) -> list[str]:
+    """What the choice costs, where that is limited."""
+    limits = Limits() if costs is None else costs.limits
+    names = [
+        unit.name for unit in offered.units if not {m.candidate for m in chosen.members}.isdisjoint(unit.candidates)
+    ]
+    said = []
+    if costs is not None and chosen.kind != "none":
+        if limits.latency_ms is not None:
+            said.append(f"{costs.milliseconds(names):.1f} ms a row on this machine")
+        if limits.price is not None:
+            said.append(f"{costs.price(names):g} % of what the model is sold for in fees")
+    return [f"{chosen.name} takes {' and '.join(said)}."] if said else []
 
 
 def _why_single(found: Probe, guess: Array, candidate: Candidate, offered: Offer) -> str:

@@ -74,7 +74,14 @@ MAX_ROWS = 256
 the rows."""
 
 Weights = Mapping[str, float]
+Fits = Callable[[Collection[str]], bool]
+"""Whether blocks may stand together, whatever they say: of what fits every part fits too."""
+
 Progress = Callable[[int, int, str], None]
+
+
+def _any(names: Collection[str]) -> bool:
+    return True
 
 
 @dataclass(frozen=True)
@@ -135,6 +142,7 @@ def search(
     followers: Collection[str] = (),
     unproven: Collection[str] = (),
     known: Weights = MappingProxyType({}),
+    fits: Fits = _any,
     max_members: int = 5,
     seed: int = 0,
     progress: Progress | None = None,
@@ -149,6 +157,7 @@ def search(
               only where these rows say clearly (SURE) that it helps. Averaging gives a little weight to every block
               that does no harm, so that a network of random weights was in two thirds of all sets
     known     as in `weigh`
+    fits      which sets are tried; every single block fits
 
     Scores every block alone and all pairs of the best; grows a set from the first leader while a block earns its place;
     then scores every leader with none, one or two of the joining blocks at all ratios, and averages these. Joining are
@@ -179,8 +188,8 @@ def search(
     leaders = _leaders(singles, trusted)
     others = [name for name in order if name not in trusted and name not in followers]
     opened = others[:1] if trusted.intersection(leaders) else []
-    pairs = sorted((score(dict.fromkeys(pair, 1.0)) for pair in combinations(order[:TOP], 2)), key=_loss)
-    steps = _grow(leaders[0], order[:TOP], min(MOST_GROWN, max_members), some, score)
+    pairs = sorted((score(dict.fromkeys(pair, 1.0)) for pair in combinations(order[:TOP], 2) if fits(pair)), key=_loss)
+    steps = _grow(leaders[0], order[:TOP], min(MOST_GROWN, max_members), some, score, fits)
     grown = {leaders[0]: 1.0, **{step.name: step.ratio for step in steps if step.taken}}
     pool: dict[int, tuple[Scored, float]] = {}
     for i, lead in enumerate([*leaders, *opened]):
@@ -188,6 +197,8 @@ def search(
         joiners = list(dict.fromkeys([*best, *(name for name in grown if name != lead)]))
         for members in range(min(max_members - 1, 2) + 1):
             for names in combinations(joiners, members):
+                if not fits([lead, *names]):
+                    continue
                 for ratios in product(RATIOS, repeat=members):
                     one = score({lead: 1.0, **dict(zip(names, ratios, strict=True))})
                     pool.setdefault(id(one), (one, 0.0 if lead in leaders else OPEN_COST))
@@ -199,7 +210,7 @@ def search(
     best_first = sorted(pool.values(), key=lambda one: _loss(one[0]))
     averaged = average(
         [one for one, _ in best_first], len(small), max_members=max_members, known=known,
-        costs=[cost for _, cost in best_first],
+        costs=[cost for _, cost in best_first], fits=fits,
     )  # fmt: skip
     whole = _earned(averaged, frozenset(unproven), leaders[0], kernels, targets)
     total = sum(grown.values())
@@ -236,12 +247,13 @@ def _grow(
     most: int,
     kernels: Mapping[str, Array],
     score: Callable[[Mapping[str, float]], Scored],
+    fits: Fits,
 ) -> list[Step]:
     """Blocks that join `lead` one at a time, at the ratio that leaving one out is for; the last may not be taken."""
     weights = {lead: 1.0}
     steps: list[Step] = []
     while len(weights) < most and len(steps) + 1 == len(weights):
-        others = [name for name in names if name not in weights]
+        others = [name for name in names if name not in weights and fits([*weights, name])]
         if not others:
             break
         now = score(weights)
@@ -330,10 +342,12 @@ def average(
     temper: float = TEMPER,
     known: Weights = MappingProxyType({}),
     costs: Sequence[float] | None = None,
+    fits: Fits = _any,
 ) -> dict[str, float]:
     """The posterior mean of the weights of all sets tried on `rows` rows, at most `max_members` blocks, sum 1.
 
     costs  what each set must bring in log evidence besides its members
+    fits   what may stand together; of the others the heaviest blocks do
     """
     evidence = np.array([-rows * one.probe.nats / temper - MEMBER_COST * len(one.weights) for one in tried])
     evidence += [np.log(sum(part * np.exp(known.get(b, 0.0)) for b, part in one.weights.items())) for one in tried]
@@ -345,10 +359,12 @@ def average(
     for part, one in zip(posterior, tried, strict=True):
         for name, weight in one.weights.items():
             mean[name] = mean.get(name, 0.0) + float(part) * weight
-    kept = sorted(mean.items(), key=lambda item: -item[1])[:max_members]
-    kept = [(name, weight) for name, weight in kept if weight >= LEAST] or kept[:1]
-    total = sum(weight for _, weight in kept)
-    return {name: weight / total for name, weight in kept}
+    kept: dict[str, float] = {}
+    for name, weight in sorted(mean.items(), key=lambda item: -item[1]):
+        if not kept or (weight >= LEAST and len(kept) < max_members and fits([*kept, name])):
+            kept[name] = weight
+    total = sum(kept.values())
+    return {name: weight / total for name, weight in kept.items()}
 
 
 def mix(kernels: Mapping[str, Array], weights: Weights) -> Array:

@@ -7,13 +7,25 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
+from composer.choices import Limits
 from hub.errors import BadSpec
 from hub.jobs.models import Job
+from priors.errors import BadTask
 
 Rev = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+(@[A-Za-z0-9._/-]+)?$", max_length=400)]
 Rows = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=1_000_000)] | None
+
+
+def _limits(given: dict[str, Any]) -> dict[str, Any]:
+    """Said when the job is sent, not when it runs."""
+    try:
+        Limits.of(given)
+    except BadTask as error:
+        raise PydanticCustomError("limits", "{said}", {"said": str(error)}) from error
+    return given
 
 
 class _Spec(BaseModel):
@@ -25,7 +37,7 @@ class RecommendSpec(_Spec):
 
     task: Rev
     rows: Rows = None
-    limits: dict[str, Any] = Field(default_factory=dict)
+    limits: Annotated[dict[str, Any], AfterValidator(_limits)] = Field(default_factory=dict)
 
 
 class FitSpec(_Spec):

@@ -68,6 +68,17 @@ class LimitsForm(forms.Form):
         widget=forms.NumberInput(attrs={"step": "any", "inputmode": "decimal"}),
     )  # fmt: skip
 
+    latency_ms = forms.FloatField(
+        label="Time a row, at most", required=False, min_value=0,
+        help_text="Milliseconds on the worker that ranks, of all priors of a set together.",
+        widget=forms.NumberInput(attrs={"step": "any", "inputmode": "decimal"}),
+    )  # fmt: skip
+    price = forms.FloatField(
+        label="Fees, at most", required=False, min_value=0,
+        help_text="Percent of what the model is sold for, of all priors of a set together.",
+        widget=forms.NumberInput(attrs={"step": "any", "inputmode": "decimal"}),
+    )  # fmt: skip
+
     def limits(self) -> dict[str, Any]:
         """The limits of a recommend job, of a valid form."""
         return {key: value for key, value in self.cleaned_data.items() if value not in (None, "")}

@@ -106,10 +106,12 @@ def test_limits_leave_priors_out(tmp_path):
 @pytest.mark.parametrize(
     ("limits", "words"),
     [
-        ({"budget": 3}, r"no limit 'budget'\. Limits are budget_mb, license"),
+        ({"budget": 3}, r"no limit 'budget'\. Limits are budget_mb, latency_ms, license, memory_mb"),
         ({"budget_mb": "3"}, "budget_mb is '3'"),
         ({"budget_mb": -1}, "0 or more"),
         ({"budget_mb": True}, "budget_mb is True"),
+        ({"latency_ms": float("nan")}, "latency_ms is nan. Give milliseconds"),
+        ({"price": "3 USD"}, "price is '3 USD'. Give percent"),
         ({"license": "free"}, "license is 'free'. Give any or sell"),
     ],
 )

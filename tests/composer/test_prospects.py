@@ -8,6 +8,7 @@ import pytest
 
 from composer.assemble import Offer, Unit
 from composer.choices import Candidate, Choice, Limits
+from composer.costs import Costs
 from composer.prospects import MEASURED, falls, gain_of, prospects
 from composer.rank.history import History, PriorCard, TaskCard
 from composer.rank.probe import Targets, gram, probe
@@ -41,7 +42,9 @@ def world(networks: int = 2, *, columns=("text",), modality="text", width=64):
 
 def ways(*given, limits=None, history=None, labelled=60):
     best, chosen, offered, kernels = given
-    return prospects(best, chosen, offered, kernels, TARGETS, limits or Limits(), labelled=labelled, history=history)
+    return prospects(
+        best, chosen, offered, kernels, TARGETS, Costs(limits or Limits()), labelled=labelled, history=history
+    )
 
 
 def test_frozen_adapted_sets_and_ensembles_are_weighed_with_intervals_that_hold_no_gain():
@@ -102,6 +105,15 @@ def test_costs_grow_with_rows_and_what_is_beyond_the_limits_is_marked():
     assert not next(o for o in ways(*given, limits=Limits(minutes=0.01)) if o.kind == "adapted").within
     assert not next(o for o in ways(*given, limits=Limits(memory_mb=50)) if o.kind == "adapted").within
     assert all(o.within for o in ways(*given, limits=Limits(minutes=60, memory_mb=10_000)))
+
+
+def test_networks_that_are_too_slow_together_are_within_the_limits_alone():
+    best, chosen, offered, kernels = world()
+    slow = Costs(Limits(latency_ms=10), {"network-0": 6.0, "network-1": 6.0, "function-2": 0.1})
+
+    found = prospects(best, chosen, offered, kernels, TARGETS, slow, labelled=60)
+
+    assert {one.kind: one.within for one in found} == {"frozen": True, "adapted": True, "set": True, "ensemble": False}
 
 
 def test_columns_each_get_a_branch_and_what_cannot_learn_is_left_frozen():

@@ -145,12 +145,21 @@ def test_a_task_runs_from_its_page(signed_in: Client, ada: User, kind: str) -> N
 
 def test_what_a_recommendation_may_cost_is_asked_on_the_tasks_page(signed_in: Client, ada: User) -> None:
     make_task(ada)
-    given = {"kind": "recommend", "budget_mb": "50", "license": "sell", "minutes": "", "memory_mb": "2000.5"}
+    cost = {
+        "budget_mb": "50",
+        "license": "sell",
+        "minutes": "",
+        "memory_mb": "2000.5",
+        "latency_ms": "20",
+        "price": "12.5",
+    }
+    given = {"kind": "recommend", **cost}
 
     signed_in.post("/ada/topics/run", given)
     wrong = signed_in.post("/ada/topics/run", given | {"minutes": "-7"})
 
-    assert Job.objects.get().spec["limits"] == {"budget_mb": 50.0, "license": "sell", "memory_mb": 2000.5}
+    numbers = {"budget_mb": 50.0, "memory_mb": 2000.5, "latency_ms": 20.0, "price": 12.5}
+    assert Job.objects.get().spec["limits"] == numbers | {"license": "sell"}
     html = body(wrong)
     assert wrong.status_code == 422 and "greater than or equal to 0" in html
     assert " open><summary>What it may cost" in html and 'value="-7"' in html and 'aria-invalid="true"' in html
