@@ -152,6 +152,7 @@ class Cold:
             *tasks_alike(self.history.tasks),
             weighed=self.blended,
             alike=alike,
+            sources=self.history.sources(),
             start=lambda at: self._shrunk(self.blended[:, at], inherited)[0],
         )
         self.surface, self.inherited = surface, inherited
@@ -191,8 +192,8 @@ class Cold:
         return np.concatenate([values, inherited(values)]) if len(inherited.operator) else values
 
     def _spread(self, surface: Surface, inherited: Inherited) -> None:
-        """Error bars by what the same would have said of the history's own cells, each task left out; for priors
-        without history each family too."""
+        """Error bars by what the same would have said of the history's own cells, each task left out with all of its
+        source; for priors without history each family too."""
         known = np.isfinite(self.blended)
         gaps = np.where(known, self.blended - surface.left_out, 0.0)
         if self.history.trained_on is not None:

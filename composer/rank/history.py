@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from composer.arms import Arm
 from composer.rank.probe import Array
@@ -28,6 +29,7 @@ class TaskCard:
     modality  that of its columns, joined by + in order where there are several
     kind      multiclass, binary, multilabel or regression; classes and rows are 0 where unknown
     type      what sort of task it is among those of its modality (sentiment, retrieval, satellite), or ""
+    source    what its rows were cut from, or "": tasks of one source share rows, and say little of each other's like
     """
 
     name: str
@@ -38,6 +40,7 @@ class TaskCard:
     metric: str = ""
     type: str = ""
     text: str = ""
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,12 @@ class History:
     def __len__(self) -> int:
         """How many scores are known."""
         return int(np.isfinite(self.scores).sum())
+
+    def sources(self) -> NDArray[np.int64]:
+        """(T,) the number of each task's source, in the order they come; a task that names none is its own."""
+        numbers: dict[str, int] = {}
+        named = [f"source {task.source}" if task.source else f"task {task.name}" for task in self.tasks]
+        return np.array([numbers.setdefault(name, len(numbers)) for name in named], dtype=np.int64)
 
     def without_tasks(self, names: Collection[str]) -> History:
         """The history as if these tasks had never been run."""
@@ -200,7 +209,7 @@ def read_outcomes(path: Path | str) -> tuple[list[Outcome], list[TaskCard]]:
     outcomes = []
     try:
         for row in rows:
-            card = {name: row[name] for name in _CARD_COLUMNS}
+            card = {name: row[name] for name in _CARD_COLUMNS} | {"source": row.get("source") or ""}
             tasks.setdefault(row["task"], TaskCard(name=row["task"], **card))
             run = {one.name: row[one.name] for one in fields(Outcome)}
             outcomes.append(Outcome(**{**run, "members": tuple(row["members"])}))
@@ -220,17 +229,18 @@ def write_outcomes(path: Path | str, outcomes: Iterable[Outcome], tasks: Iterabl
         if one.task not in cards:
             raise BadTable(f"a run of {one.task!r} has no card of its task. Give one.")
         run = {column.name: getattr(one, column.name) for column in fields(Outcome)}
-        rows.append(run | {name: getattr(cards[one.task], name) for name in _CARD_COLUMNS})
+        rows.append(run | {name: getattr(cards[one.task], name) for name in (*_CARD_COLUMNS, "source")})
     text, whole, real = pa.string(), pa.int64(), pa.float64()
     types = {
         "task": text, "members": pa.list_(text), "arm": text, "labels": whole, "draw": whole, "score": real,
         "low": real, "high": real, "seconds": real, "modality": text, "kind": text, "classes": whole, "rows": whole,
-        "metric": text, "type": text, "text": text,
+        "metric": text, "type": text, "text": text, "source": text,
     }  # fmt: skip
     pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema(types)), path, compression="zstd")
 
 
-_CARD_COLUMNS = tuple(one.name for one in fields(TaskCard) if one.name != "name")
+_CARD_COLUMNS = tuple(one.name for one in fields(TaskCard) if one.name not in ("name", "source"))
+"""What every file of outcomes has of its tasks; older ones do not know sources."""
 
 
 def _aligned(path: Path, rows: tuple[str, ...], columns: tuple[str, ...]) -> Array:

@@ -13,7 +13,7 @@ with the task left out (in closed form), and the combinations are averaged by ho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -85,6 +85,7 @@ def krige(
     *,
     weighed: Array,
     alike: Array | None = None,
+    sources: NDArray[np.int64] | None = None,
     start: Callable[[NDArray[np.int64]], Array] | None = None,
 ) -> Surface:
     """The surface through standings (P, T), several scales of the same scores; NaN where unknown.
@@ -92,6 +93,7 @@ def krige(
     subject, letters  (T, T) how alike the tasks are
     weighed           (P, T) the standings that predictions are scaled by
     alike             (P, P) how alike the priors' cards are
+    sources           (T,) numbers of what the tasks' rows were cut from: tasks of one source are left out together
     start             numbers of tasks -> (P,) where each prior stands by these, as far as nothing else is known; 0
                       unless given
     """
@@ -105,12 +107,14 @@ def krige(
         return filled, covariance, _noise(filled, covariance)
 
     every = np.arange(tasks)
+    sources = every if sources is None else sources
+    shared = [at for number in np.unique(sources) if len(at := np.flatnonzero(sources == number)) > 1]
     bases = [_Basis.of(alike, smooth) for smooth in SMOOTHS if alike is not None or smooth == 0]
     fits: list[_Fit] = []
     for scale, (a, b) in product(standings, SHARES):
         filled, covariance, noise = fitted(scale, a, b, every)
         for strength, basis in product(NOISES, bases):
-            coefficients, left_out = _solve(filled, covariance, strength * noise, basis)
+            coefficients, left_out = _solve(filled, covariance, strength * noise, basis, shared)
             fits.append(_Fit((scale, a, b, strength, basis.smooth), coefficients, left_out))
 
     def apart(key: _Key) -> Array:
@@ -118,10 +122,10 @@ def krige(
         scale, a, b, strength, smooth = key
         basis = next(one for one in bases if one.smooth == smooth)
         found = np.zeros((count, tasks))
-        for part in range(min(APART, tasks)):
-            out, at = every[every % APART == part], every[every % APART != part]
+        for part in range(min(APART, int(sources.max()) + 1)):
+            out, at = every[sources % APART == part], every[sources % APART != part]
             filled, covariance, noise = fitted(scale, a, b, at)
-            coefficients, _ = _solve(filled, covariance, strength * noise, basis)
+            coefficients, _ = _solve(filled, covariance, strength * noise, basis, [])
             found[:, out] = coefficients @ (1.0 + a * subject[np.ix_(at, out)] + b * letters[np.ix_(at, out)])
         return found
 
@@ -175,8 +179,11 @@ class _Basis:
         return cls(smooth, vectors, np.maximum(values, 1e-9))
 
 
-def _solve(values: Array, covariance: Array, noise: Array, basis: _Basis) -> tuple[Array, Array]:
-    """(P, T) coefficients, whose product with a new task's covariances is its prediction, and the left-out ones."""
+def _solve(
+    values: Array, covariance: Array, noise: Array, basis: _Basis, shared: Sequence[NDArray[np.int64]]
+) -> tuple[Array, Array]:
+    """(P, T) coefficients, whose product with a new task's covariances is its prediction, and what is said of each task
+    with it left out, and with it those that it shares a source with."""
     root = 1.0 / np.sqrt(noise)
     eigen, vectors = np.linalg.eigh(covariance * root[:, None] * root[None, :])
     turned = values if basis.vectors is None else basis.vectors.T @ values
@@ -184,6 +191,9 @@ def _solve(values: Array, covariance: Array, noise: Array, basis: _Basis) -> tup
     solved = ((turned * root) @ vectors * gains) @ vectors.T
     alone = gains @ np.square(vectors).T  # the diagonal of the inverse, in each direction
     left_out = turned - solved / alone / root
+    for at in shared:
+        inverse = np.einsum("st,pt,ut->psu", vectors[at], gains, vectors[at])
+        left_out[:, at] = turned[:, at] - np.linalg.solve(inverse, solved[:, at, None])[..., 0] / root[at]
     coefficients = basis.values[:, None] * solved * root
     if basis.vectors is not None:
         left_out, coefficients = basis.vectors @ left_out, basis.vectors @ coefficients

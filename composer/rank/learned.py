@@ -238,13 +238,20 @@ class Held:
     cold: Array
 
 
+def task_folds(history: History, seed: int) -> NDArray[np.int64]:
+    """(T,) the fold of each task; those of one source are in one."""
+    sources = history.sources()
+    count = int(sources.max()) + 1
+    return np.asarray((np.random.default_rng(seed).permutation(count) % min(FOLDS, count))[sources])
+
+
 def cross_fit(
     history: History, config: Config, *, report: Report = lambda done, of, what: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Held:  # fmt: skip
-    """Every task predicted by a cold tier without it and networks that saw neither it nor its fold."""
+    """Every task predicted by a cold tier and networks that saw neither its fold nor a task of its source."""
     tasks, priors = len(history.tasks), len(history.priors)
-    folds = np.random.default_rng(config.seed).permutation(tasks) % min(FOLDS, tasks)
+    folds = task_folds(history, config.seed)
     correction, sd, means = (np.full((priors, tasks), np.nan) for _ in range(3))
     row = {card.name: i for i, card in enumerate(history.priors)}
     for fold in range(int(folds.max()) + 1):
@@ -263,14 +270,19 @@ def cross_fit(
 
 def too_little(history: History) -> str:
     """Why a history cannot teach the tier, or ""."""
-    tasks = int((np.isfinite(history.scores).sum(axis=0) >= LEAST_PRIORS).sum())
+    enough = np.isfinite(history.scores).sum(axis=0) >= LEAST_PRIORS
+    tasks = len(np.unique(history.sources()[enough]))
     if tasks >= LEAST_TASKS:
         return ""
+    if tasks < enough.sum():
+        return (
+            f"off: {enough.sum()} tasks of {tasks} sources are too few to judge it by; it needs {LEAST_TASKS} sources"
+        )
     return f"off: {tasks} tasks are too few to judge it by; it needs {LEAST_TASKS} with {LEAST_PRIORS} priors each"
 
 
 def gate(history: History, held: Held) -> Gate:
-    """The verdict, from what was held out."""
+    """The verdict, from what was held out; tasks of one source count as one."""
     tasks = len(history.tasks)
     truth = blended(history.scores)
     gains = np.full(tasks, np.nan)
@@ -281,19 +293,20 @@ def gate(history: History, held: Held) -> Gate:
         if len(scores) > 1 and np.ptp(scores) > 0:
             both, alone = (weighted_tau(one, scores) for one in (base + held.correction[at, t], base))
             gains[t] = np.nan_to_num(both) - np.nan_to_num(alone)  # who tells no priors apart has ordered none
-    gains = gains[np.isfinite(gains)]
+    found = np.isfinite(gains)
+    sources, judged = history.sources()[found], int(found.sum())
+    gains = np.array([gains[found][sources == number].mean() for number in np.unique(sources)])
+    on = f"{judged} tasks" + (f" of {len(gains)} sources" if len(gains) < judged else "")
     if len(gains) < LEAST_TASKS:
-        why = f"off: {len(gains)} tasks are too few to judge it by; it needs {LEAST_TASKS}"
-        return Gate(False, 0.0, 0.0, 0.0, len(gains), why)
+        why = f"off: {on} are too few to judge it by; it needs {LEAST_TASKS}"
+        return Gate(False, 0.0, 0.0, 0.0, judged, why)
     drawn = gains[resamples(len(gains))].mean(axis=1)
     low, high = (float(x) for x in np.percentile(drawn, (5, 95)))
     mean = float(gains.mean())
-    span = (
-        f"{mean:+.3f} of weighted tau over the cold tier on {len(gains)} tasks left out, 90 % [{low:+.3f}, {high:+.3f}]"
-    )
+    span = f"{mean:+.3f} of weighted tau over the cold tier on {on} left out, 90 % [{low:+.3f}, {high:+.3f}]"
     known = np.isfinite(truth)
     reach = conformal(np.abs(truth - held.cold - held.correction)[known] / held.sd[known])
-    return Gate(low > 0, mean, low, high, len(gains), f"{'on' if low > 0 else 'off'}: {span}", reach)
+    return Gate(low > 0, mean, low, high, judged, f"{'on' if low > 0 else 'off'}: {span}", reach)
 
 
 def retrain(

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -17,8 +18,9 @@ LEAST_TASKS = 3
 
 
 def starter_history() -> tuple[list[Outcome], list[TaskCard]]:
-    """Every run of the starter history, and the cards of its tasks."""
-    return read_outcomes(STARTER_HISTORY)
+    """Every run of the starter history, and the cards of its tasks, which are called `source/task`."""
+    outcomes, cards = read_outcomes(STARTER_HISTORY)
+    return outcomes, [replace(card, source=card.name.partition("/")[0]) for card in cards]
 
 
 @cache
@@ -38,5 +40,5 @@ def starter_scores(*, without: str = "") -> History:
     """What the starter priors scored, as rankers ask for it; `without` the tasks of one source (`source/task`), which
     share rows."""
     outcomes, cards = starter_history()
-    kept = [card for card in cards if not without or card.name.partition("/")[0] != without]
+    kept = [card for card in cards if not without or card.source != without]
     return History.of_outcomes(outcomes, kept)

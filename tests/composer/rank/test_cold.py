@@ -7,6 +7,7 @@ import pytest
 
 from composer.rank.cold import Cold, Limits, cold
 from composer.rank.history import History, PriorCard, TaskCard
+from composer.rank.kriging import _Basis, _solve
 from composer.rank.likeness import Metadata
 from composer.rank.standing import blended, leading, normal
 
@@ -53,6 +54,41 @@ def test_a_task_is_predicted_by_those_of_its_type(history: History):
     assert correlation(found.mean, truth) > 0.9
     assert correlation(found.mean, truth) > correlation(tier.ask(TaskCard("else")).mean, truth) + 0.05
     assert all(task.type == "image" for task in tier.nearest(history.tasks[0]))
+
+
+@pytest.mark.parametrize("smooth", [0.0, 1.0])
+def test_tasks_of_one_source_are_left_out_together_as_if_they_had_not_been_run(history: History, smooth: float):
+    rng = np.random.default_rng(0)
+    values, subject = (
+        normal(history.scores),
+        np.array([[0.5 + 0.5 * (i % 2 == j % 2) for j in range(12)] for i in range(12)]),
+    )
+    noise, basis = rng.uniform(0.5, 2, 12), _Basis.of(Metadata.of(history.priors).alike(slice(None)), smooth)
+    out, rest = np.array([0, 3, 4]), np.array([1, 2, 5, 6, 7, 8, 9, 10, 11])
+
+    _, found = _solve(values, 1 + subject, noise, basis, [out])
+    _, alone = _solve(values, 1 + subject, noise, basis, [])
+    without, _ = _solve(values[:, rest], 1 + subject[np.ix_(rest, rest)], noise[rest], basis, [])
+
+    np.testing.assert_allclose(found[:, out], without @ (1 + subject[np.ix_(rest, out)]), atol=1e-8)
+    np.testing.assert_array_equal(found[:, rest], alone[:, rest])
+
+
+def test_tasks_cut_from_the_same_rows_make_nobody_sure(history: History):
+    """Priors that say nothing of other tasks: of three cuts of a data set each knows the other two by their names."""
+    named = ("apples", "trucks", "violins", "stones", "letters", "clouds")
+    scores = np.random.default_rng(0).standard_normal((GENERAL, 6)).repeat(3, axis=1)
+    tasks = [TaskCard(f"{named[i // 3]} {i % 3}", "image", source=named[i // 3]) for i in range(18)]
+    honest = History(history.priors, tuple(tasks), scores)
+    silent = replace(honest, tasks=tuple(replace(task, source="") for task in tasks))
+
+    sure, unsure = (Cold(one).ask(TaskCard("flowers", "image")) for one in (silent, honest))
+
+    assert np.median(unsure.sd) > 0.9
+    assert np.median(sure.sd) < 0.8
+    assert np.median(unsure.high - unsure.low) > 1.2 * np.median(sure.high - sure.low)
+    assert honest.sources().tolist() == [i // 3 for i in range(18)]
+    assert silent.sources().tolist() == list(range(18))
 
 
 def test_the_terms_sum_to_the_mean(history: History):

@@ -11,7 +11,19 @@ from composer.errors import Cancelled
 from composer.rank._episodes import drawn_tasks
 from composer.rank.cold import Cold
 from composer.rank.history import History, PriorCard, TaskCard
-from composer.rank.learned import Config, Gate, Held, Learned, Ranker, build, gate, retrain, train
+from composer.rank.learned import (
+    Config,
+    Gate,
+    Held,
+    Learned,
+    Ranker,
+    build,
+    gate,
+    retrain,
+    task_folds,
+    too_little,
+    train,
+)
 from composer.rank.standing import blended
 from priors.errors import BadWeights
 
@@ -112,6 +124,20 @@ def test_tasks_with_results_of_few_priors_teach_nothing(known: int, tmp_path: Pa
 
     assert not found.enabled
     assert "8 with 4 priors each" in found.why
+
+
+def test_tasks_of_one_source_are_judged_together_and_count_as_one(history: History, tier: Cold):
+    cut = [replace(task, source=f"rows {i // 3}") for i, task in enumerate(history.tasks)]
+    shared = replace(history, tasks=tuple(cut))
+    sure = Held(blended(history.scores) - 0.0, np.ones(history.scores.shape), np.zeros(history.scores.shape))
+
+    assert len(set(task_folds(shared, 0))) == 3
+    assert all(len(set(task_folds(shared, 0)[i : i + 3])) == 1 for i in (0, 3, 6))
+    assert gate(history, sure).enabled
+    assert "9 tasks of 3 sources are too few" in gate(shared, sure).why
+    assert "9 tasks of 3 sources are too few" in too_little(shared)
+    pairs = [replace(task, source=f"rows {min(i, 7)}") for i, task in enumerate(history.tasks)]
+    assert "on 9 tasks of 8 sources left out" in gate(replace(history, tasks=tuple(pairs)), sure).why
 
 
 def test_a_task_with_few_priors_makes_one_batch_small_and_not_all_of_them():
