@@ -96,7 +96,9 @@ class _TextModule(nn.Module):
         ids = F.pad(ids.masked_fill(~mask, config.pad_token_id), (0, all_of_it), value=config.pad_token_id)
         ids = ids[:, :all_of_it]
         found = self._read(ids, torch.ones_like(ids, dtype=torch.bool))
-        return tuple(out[:, :length] if out.dim() == 3 else out for out in found)
+        # Chosen by number, not cut: torch.export would want to know that the length is not beyond all positions.
+        given = torch.arange(length, device=ids.device)
+        return tuple(out.index_select(1, given) if out.dim() == 3 else out for out in found)
 
     def _read(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         state, step = self._family.begin(self, ids, mask)

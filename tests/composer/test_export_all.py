@@ -16,9 +16,6 @@ from tests.priors.test_grid_functions import CONFIGS as GRIDS
 from tests.priors.test_row_functions import CONFIGS as ROWS
 
 NETWORKS = {**families.TEXT, **families.VISION, **families.AUDIO, **families.TINY}
-NOT_FREE = {
-    "siglip-text": "cuts its tokens back to the length that was given, for which torch wants one length",
-}
 ELSEWHERE = {
     "efficientnet-lite": "its files hold the layers before they are folded; test_export writes the starter's",
     "exported": "its files have the archive's names; test_exported exports one again",
@@ -34,7 +31,7 @@ FUNCTIONS = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(NETWORKS.keys() - NOT_FREE.keys() - ELSEWHERE.keys()))
+@pytest.mark.parametrize("name", sorted(NETWORKS.keys() - ELSEWHERE.keys()))
 def test_a_network_becomes_onnx(name, tmp_path):
     family = find_architecture(name)(NETWORKS[name])
     taps, ports = tuple(family.taps()), family.inputs()
