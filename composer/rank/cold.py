@@ -167,7 +167,7 @@ class Cold:
 
     def _from_cards(self, own: Array) -> tuple[Inherited, Array | None]:
         count = len(own)
-        found = inherit(self.metadata, count, own, families(self.history.priors))
+        found = inherit(self.metadata, count, own, families(self.history.priors), self.known[:count])
         return found, self.metadata.alike(slice(0, count)) if count <= MOST_SMOOTHED else None
 
     @staticmethod

@@ -17,6 +17,8 @@ from composer.rank.kriging import weights_of
 from composer.rank.likeness import Metadata
 from composer.rank.probe import Array
 
+Rows = NDArray[np.int64]
+
 PENALTIES = (0.1, 0.3, 1.0)
 """Noise of what cards say of a standing, in units of its variance."""
 
@@ -36,47 +38,66 @@ GROVE = 40
 """Priors without which no trees are grown."""
 
 
+MOST_LEARNED = 1_500
+"""With more priors in the history, cards are learned from those with most results alone: the work grows with the cube
+of their number, and memory with the square."""
+
+AT_ONCE = 2_000
+"""Priors that kernels are computed of at a time."""
+
+
 @dataclass(frozen=True)
 class Inherited:
-    """A linear map of values (P, ...) of the priors with history, applied to them less their mean.
+    """A linear map of values (P, ...) of the priors with history, applied to some of them less the mean of all.
 
-    operator  (N, P) to the priors without history
-    left_out  (P, P) to those with history themselves, each from the other families alone
+    rows      (S,) those that it learns from
+    operator  (N, S) to the priors without history
+    left_out  (P, S) to those with history themselves, each from the other families alone
     """
 
+    rows: Rows
     operator: Array
     left_out: Array
 
     def __call__(self, values: Array, *, left_out: bool = False) -> Array:
         center = values.mean(axis=0)
-        return np.asarray((self.left_out if left_out else self.operator) @ (values - center) + center)
+        return np.asarray((self.left_out if left_out else self.operator) @ (values[self.rows] - center) + center)
 
 
-def inherit(cards: Metadata, known: int, values: Array, families: Sequence[str]) -> Inherited:
+def inherit(
+    cards: Metadata, known: int, values: Array, families: Sequence[str], counts: Rows | None = None
+) -> Inherited:
     """The map that predicts values best.
 
     cards     of the priors with history, the first `known`, and then of those without
     values    (P,) the general standing of those with, by which ways are judged
     families  of those with
+    counts    (P,) results of each, by which it is said who is learned from where there are more than MOST_LEARNED
     """
+    rows = np.arange(known)
+    if known > MOST_LEARNED:
+        rows = np.sort(np.argsort(np.zeros(known) if counts is None else -counts, kind="stable")[:MOST_LEARNED])
     groups = folds_of(families)
     wanted = values - values.mean()
-    ways = [_by_kernels(cards, known, wanted, groups)]
+    ways = [_by_kernels(cards, known, rows, wanted[rows], groups)]
     if known >= GROVE and int(groups.max()) and (cards.numbers.shape[1] or cards.tags.shape[1]):
         table = np.concatenate([cards.table(), cards.missing], axis=1)
-        ways.append(_by_trees(table[:known], table[known:], wanted, groups))
-    parts = weights_of(np.stack([-np.square(way.left_out @ wanted - wanted) for way in ways]))
+        ways.append(_by_trees(table[:known], table[known:], rows, wanted[rows], groups))
+    parts = weights_of(np.stack([-np.square(left_out @ wanted[rows] - wanted) for _, left_out in ways]))
     return Inherited(
-        np.asarray(sum(part * way.operator for part, way in zip(parts, ways, strict=True))),
-        np.asarray(sum(part * way.left_out for part, way in zip(parts, ways, strict=True))),
+        rows,
+        np.asarray(sum(part * operator for part, (operator, _) in zip(parts, ways, strict=True))),
+        np.asarray(sum(part * left_out for part, (_, left_out) in zip(parts, ways, strict=True))),
     )
 
 
-def _by_kernels(cards: Metadata, known: int, wanted: Array, groups: NDArray[np.int64]) -> Inherited:
+def _by_kernels(
+    cards: Metadata, known: int, rows: Rows, wanted: Array, every: NDArray[np.int64]
+) -> tuple[Array, Array]:
     """Kernel ridge regression; weights of the kernels and the penalty are found one after the other, by the squared
-    error on families left out."""
-    old, new = slice(0, known), slice(known, len(cards.words))
-    kernels = cards.kernels(old, old)
+    error on families left out. `every` (P,) are the folds of all priors with history, wanted (S,) of `rows`."""
+    old: Rows | slice = slice(0, known) if len(rows) == known else rows
+    kernels, groups = cards.kernels(old, old), every[rows]
     weights, penalty = dict.fromkeys(kernels, 1.0), 0.3
 
     def loss(weights: Mapping[str, float], penalty: float) -> float:
@@ -97,20 +118,38 @@ def _by_kernels(cards: Metadata, known: int, wanted: Array, groups: NDArray[np.i
         if best == before:
             break
     inverse, scale = _inverse(kernels, weights, penalty)
-    across = cards.kernels(new, old)
-    kernel = np.asarray(sum(weight * across[name] for name, weight in weights.items()))
-    left_out = np.zeros((known, known))
-    for group in range(int(groups.max()) + 1):
+
+    def mapped(asked: Rows, onto: Array, some: Rows) -> Array:
+        """(A, S') the map to the priors asked about from some of those learned from, whose inverse is `onto`."""
+        found = np.zeros((len(asked), len(some)))
+        for start in range(0, len(asked), AT_ONCE):
+            part = asked[start : start + AT_ONCE]
+            across = cards.kernels(part, rows[some])
+            kernel = np.asarray(sum(weight * across[name] for name, weight in weights.items()))
+            found[start : start + AT_ONCE] = kernel / scale @ onto
+        return found
+
+    left_out = np.zeros((known, len(rows)))
+    others = np.setdiff1d(np.arange(known), rows)
+    for group in range(int(every.max()) + 1):
         at = np.flatnonzero(groups == group)
-        left_out[at] = -np.linalg.solve(inverse[np.ix_(at, at)], inverse[at])
-        left_out[np.ix_(at, at)] = 0.0  # what is left: the prediction from all others
-    return Inherited(kernel / scale @ inverse, left_out)
+        if len(at):
+            left_out[rows[at]] = -np.linalg.solve(inverse[np.ix_(at, at)], inverse[at])
+            left_out[np.ix_(rows[at], at)] = 0.0  # what is left: the prediction from all others
+        asked, rest = others[every[others] == group], np.flatnonzero(groups != group)
+        if len(asked) and len(rest):
+            own = {name: kernel[np.ix_(rest, rest)] for name, kernel in kernels.items()}
+            left_out[np.ix_(asked, rest)] = mapped(asked, _inverse(own, weights, penalty, scale)[0], rest)
+    return mapped(np.arange(known, len(cards.words)), inverse, np.arange(len(rows))), left_out
 
 
-def _inverse(kernels: Mapping[str, Array], weights: Mapping[str, float], penalty: float) -> tuple[Array, float]:
-    """The inverse of the weighted kernel of mean 1 on its diagonal plus the penalty, and what the mean was."""
+def _inverse(
+    kernels: Mapping[str, Array], weights: Mapping[str, float], penalty: float, scale: float = 0.0
+) -> tuple[Array, float]:
+    """The inverse of the weighted kernel of mean 1 on its diagonal plus the penalty, and what the mean was or is given
+    to be."""
     kernel = np.asarray(sum(weight * kernels[name] for name, weight in weights.items() if weight))
-    scale = float(np.diag(kernel).mean()) or 1.0
+    scale = scale or float(np.diag(kernel).mean()) or 1.0
     return np.asarray(np.linalg.inv(kernel / scale + penalty * np.eye(len(kernel)))), scale
 
 
@@ -124,13 +163,15 @@ def _without(inverse: Array, wanted: Array, groups: NDArray[np.int64]) -> Array:
     return gaps
 
 
-def _by_trees(old: Array, new: Array, wanted: Array, groups: NDArray[np.int64]) -> Inherited:
+def _by_trees(old: Array, new: Array, rows: Rows, wanted: Array, groups: NDArray[np.int64]) -> tuple[Array, Array]:
     """The mean over trees of those in whose leaf a prior falls."""
-    left_out = np.zeros((len(old), len(old)))
+    left_out = np.zeros((len(old), len(rows)))
     for group in np.unique(groups):
-        out, rest = np.flatnonzero(groups == group), np.flatnonzero(groups != group)
-        left_out[np.ix_(out, rest)] = _leaves(old[rest], wanted[rest], old[out]) - 1 / len(rest)
-    return Inherited(_leaves(old, wanted, new), left_out)
+        out, rest = np.flatnonzero(groups == group), np.flatnonzero(groups[rows] != group)
+        if not len(rest):
+            continue
+        left_out[np.ix_(out, rest)] = _leaves(old[rows[rest]], wanted[rest], old[out]) - 1 / len(rest)
+    return _leaves(old[rows], wanted, new), left_out
 
 
 def _leaves(seen: Array, wanted: Array, asked: Array) -> Array:

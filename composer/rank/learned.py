@@ -60,6 +60,9 @@ LEAST_TASKS = 8
 LEAST_PRIORS = 4
 """A task with results of fewer priors teaches nothing."""
 
+AT_ONCE = 1_000
+"""Priors that attend to each other when the tier is asked: memory grows with the square."""
+
 CONFIG_FILE, WEIGHTS_FILE = "ranker.json", "model.safetensors"
 
 
@@ -109,21 +112,32 @@ class Learned:
     def __call__(
         self, task: TaskCard, cards: Sequence[PriorCard], cold: Standing, revealed: Mapping[int, float] | None = None
     ) -> Prediction:
-        """Corrections of single priors; revealed: row -> standing that was measured on the task itself."""
+        """Corrections of single priors; revealed: row -> standing that was measured on the task itself.
+
+        More priors than AT_ONCE are looked at in parts, each of high and low ones, all with what is revealed.
+        """
         import torch
 
         rows = self._rows(task, cards, cold.mean, cold.sd, cold.known)
         results = revealed or {}
-        means, variances = [], []
-        with torch.inference_mode():
-            for network in self.networks:
-                network.eval()
-                tokens = network(*batch_of([episode(rows, np.arange(len(cards)), results)], drop=None))
-                mean, log_variance = network.utility(tokens)
-                means.append(mean[0].double().numpy())
-                variances.append(log_variance[0].double().exp().numpy())
-        stacked = np.stack(means)
-        return Prediction(stacked.mean(axis=0), np.sqrt(np.mean(variances, axis=0) + stacked.var(axis=0)))
+        order = np.argsort(-cold.mean, kind="stable") if len(cards) > AT_ONCE else np.arange(len(cards))
+        parts = max(-(-len(cards) // AT_ONCE), 1)
+        correction, sd = np.zeros(len(cards)), np.zeros(len(cards))
+        for part in range(parts):
+            own = order[part::parts]
+            at = np.concatenate([own, np.setdiff1d(list(results), own).astype(int)])
+            means, variances = [], []
+            with torch.inference_mode():
+                for network in self.networks:
+                    network.eval()
+                    tokens = network(*batch_of([episode(rows, at, results)], drop=None))
+                    mean, log_variance = network.utility(tokens)
+                    means.append(mean[0].double().numpy()[: len(own)])
+                    variances.append(log_variance[0].double().exp().numpy()[: len(own)])
+            stacked = np.stack(means)
+            correction[own] = stacked.mean(axis=0)
+            sd[own] = np.sqrt(np.mean(variances, axis=0) + stacked.var(axis=0))
+        return Prediction(correction, sd)
 
     def sets(
         self, task: TaskCard, cards: Sequence[PriorCard], cold: Standing, subsets: Sequence[Sequence[int]]

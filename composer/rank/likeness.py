@@ -146,7 +146,7 @@ class Metadata:
         np.fill_diagonal(found, 1.0)
         return found
 
-    def kernels(self, rows: slice, columns: slice) -> Mapping[str, Array]:
+    def kernels(self, rows: slice | NDArray[np.int64], columns: slice | NDArray[np.int64]) -> Mapping[str, Array]:
         """Gram matrices between two parts of the cards, each a way to be alike.
 
         size   the numbers as a line: it goes on beyond the range that was seen

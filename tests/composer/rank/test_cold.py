@@ -7,8 +7,9 @@ import pytest
 
 from composer.rank.cold import Cold, Limits, cold
 from composer.rank.history import History, PriorCard, TaskCard
+from composer.rank.inherit import folds_of
 from composer.rank.kriging import _Basis, _solve
-from composer.rank.likeness import Metadata
+from composer.rank.likeness import Metadata, families
 from composer.rank.standing import blended, leading, normal
 
 GENERAL = 24
@@ -72,6 +73,28 @@ def test_tasks_of_one_source_are_left_out_together_as_if_they_had_not_been_run(h
 
     np.testing.assert_allclose(found[:, out], without @ (1 + subject[np.ix_(rest, out)]), atol=1e-8)
     np.testing.assert_array_equal(found[:, rest], alone[:, rest])
+
+
+def test_of_many_priors_the_best_known_teach_what_cards_say(history: History, monkeypatch: pytest.MonkeyPatch):
+    scores = history.scores.copy()
+    scores[::4, 2:] = np.nan  # a family with few results
+    few = replace(history, scores=scores)
+    known = families(history.priors)
+    card = replace(history.priors[1], name="maker9/new", tags=frozenset({"org=maker9", "modality=image"}))
+    whole = Cold(few, [card])
+    monkeypatch.setattr("composer.rank.inherit.MOST_LEARNED", 18)
+
+    tier = Cold(few, [card])
+
+    assert tier.inherited is not None and whole.inherited is not None
+    assert tier.inherited.rows.tolist() == [i for i in range(GENERAL) if i % 4]
+    assert tier.inherited.left_out.shape == (GENERAL, 18)
+    folds = folds_of(known)
+    for i, row in enumerate(tier.inherited.left_out):
+        own = folds[tier.inherited.rows] == folds[i]
+        assert not row[own].any() and row[~own].any(), history.priors[i].name
+    asked = TaskCard("image 9", "image", type="image")
+    assert correlation(tier.ask(asked).mean, whole.ask(asked).mean) > 0.95
 
 
 def test_tasks_cut_from_the_same_rows_make_nobody_sure(history: History):

@@ -63,6 +63,21 @@ def test_it_corrects_priors_with_and_without_history_and_says_how_surely(history
     assert not np.allclose(plain.correction, shown.correction)
 
 
+def test_many_priors_are_looked_at_in_parts_that_all_know_what_was_revealed(
+    history: History, learned: Learned, monkeypatch: pytest.MonkeyPatch
+):
+    cold = Cold(history).ask(TaskCard("new", "text", type="a"))
+    asked = TaskCard("new", "text", type="a"), history.priors, cold
+    whole = learned(*asked, {2: 1.5})
+    monkeypatch.setattr("composer.rank.learned.AT_ONCE", 6)
+
+    parts = learned(*asked, {2: 1.5})
+
+    assert np.isfinite(parts.correction).all() and (parts.sd > 0).all()
+    assert 0 < np.abs(parts.correction - whole.correction).max() < 0.5
+    assert (parts.correction != learned(*asked).correction).all()
+
+
 def test_a_subset_has_a_utility_and_a_synergy_whatever_the_order_of_its_members(
     history: History, tier: Cold, learned: Learned
 ):
