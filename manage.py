@@ -6,7 +6,7 @@ import os
 import sys
 
 if __name__ == "__main__":
-    gc.set_threshold(200_000)  # a start makes many objects and no garbage: looking for it took a tenth of the time
+    gc.set_threshold(500_000)  # a start makes many objects and no garbage: looking for it took a tenth of the time
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hub.settings")
     from django.core.management import execute_from_command_line
 

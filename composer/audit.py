@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from composer.errors import BadLock
 from composer.lock import FILE_NAME, Lock
-from priors.client import HubLibrary
 from priors.client.cache import file_sha256
 from priors.errors import BadManifest, HubUnreachable, NotFound, UnknownPrior, UserError
 from priors.manifest import FILE_NAME as FILE_NAME_OF_PRIOR
 from priors.manifest import PriorRef, parse_manifest, read_manifest
+
+if TYPE_CHECKING:
+    from priors.client import HubLibrary  # httpx: the web process shows differences of locks and asks no hub
 
 State = Literal["same", "newer", "unknown", "gone", "held", "damaged", "missing"]
 BROKEN: frozenset[State] = frozenset({"gone", "held", "damaged", "missing"})
