@@ -13,7 +13,8 @@ import json
 import math
 import os
 import re
-import tempfile
+import secrets
+import stat
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -320,11 +321,12 @@ def save_weights(tensors: Mapping[str, Tensor], path: Path | str) -> str:
     path = Path(path)
     # Clones: safetensors refuses tensors that share memory, such as tied or sliced ones.
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in sorted(tensors.items())}
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(descriptor)
-    partial = Path(temporary)
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    partial.touch(exist_ok=False)
+    readers = stat.S_IMODE(partial.stat().st_mode)
     try:
         save_file(plain, partial, metadata={"format": "pt"})
+        partial.chmod(readers)  # safetensors writes for the owner alone; these are as readable as any other file
         check_header(partial)
         digest = sha256_file(partial)
         _sync(partial)

@@ -210,6 +210,13 @@ def test_a_missing_file_says_so(tmp_path: Path) -> None:
         check_header(tmp_path / "model.safetensors")
 
 
+def test_saved_weights_are_as_readable_as_any_other_file(tmp_path: Path) -> None:
+    save_weights(STATE, tmp_path / "w.safetensors")
+    (tmp_path / "other").touch()
+
+    assert (tmp_path / "w.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
 def test_saved_weights_come_back_and_the_same_tensors_give_the_same_bytes(tmp_path: Path) -> None:
     tied = torch.arange(6.0).reshape(2, 3)
     state = {"b": tied.T, "a": tied, "half": torch.ones(2, dtype=torch.bfloat16)}
