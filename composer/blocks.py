@@ -3,7 +3,8 @@ labelled."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from composer.gaps import refuse_gaps
 from composer.lock import Lock
 from composer.lower import Lowered, lower
 from composer.nested import resolver
-from priors.errors import BadTask
+from priors.errors import BadAudio, BadImage, BadTask
 from priors.library import Library
 
 if TYPE_CHECKING:
@@ -166,7 +167,8 @@ def frozen_values(
 
             slots = list(dict.fromkeys(wanted[key][0] for key in missing))
             part = columns if some is None else {name: _take(values, some) for name, values in columns.items()}
-            made = lowered.padded(part, slots, progress=progress)
+            with _files_named(task):
+                made = lowered.padded(part, slots, progress=progress)
             return {key: made[wanted[key][0]] for key in missing}
 
         # Sequences are as long as the longest of all rows, so parts of them do not join.
@@ -208,8 +210,20 @@ def encoded_values(lowered: Lowered, task: Task) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for step in lowered.host:
         if step.node in wanted:
-            found |= {given.slot: x for given, x in zip(step.inputs, step.encode(columns[step.source]), strict=True)}
+            with _files_named(task):
+                made = step.encode(columns[step.source])
+            found |= {given.slot: x for given, x in zip(step.inputs, made, strict=True)}
     return found
+
+
+@contextmanager
+def _files_named(task: Task) -> Iterator[None]:
+    """An image or recording that cannot be read, and the next two like it, are named as the table names them."""
+    try:
+        yield
+    except (BadImage, BadAudio):
+        task.check_media()
+        raise
 
 
 def adapted_values(lowered: Lowered, task: Task) -> dict[str, Tensor]:

@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from priors.errors import BadTable, BadTask
-from priors.tasks.media import media_kind, require_files
+from priors.tasks.media import leave_out, media_kind, require_files
 from priors.tasks.readers import RawTable, list_rows
 from priors.tasks.series import conform_series, is_series, looks_like_series
 from priors.tasks.spec import MODALITIES, Column, Modality
@@ -82,8 +82,8 @@ def conform(raw: RawTable, columns: Sequence[Column], *, local: bool = True) -> 
         found = raw.table.column(column.name)
         if column.name in raw.lists:
             raise BadTable(
-                f"{raw.source}: column '{column.name}' holds lists, which only a target may. Leave it out with "
-                f"ignore=['{column.name}'], or spread it over columns."
+                f"{raw.source}: column '{column.name}' holds lists, which only a target may. Spread it over "
+                f"columns, or {leave_out(column.name)}."
             )
         match column.modality:
             case "num":
@@ -188,13 +188,13 @@ def _numbers(column: pa.ChunkedArray, source: str, name: str) -> np.ndarray:
         row, cell = next((row, cell) for row, cell in enumerate(cells) if cell and as_numbers(_one(cell)) is None)
         raise BadTable(
             f"{source}: column '{name}' holds numbers, but row {row + 1} is '{cell[:80]}'. Write a number there, or "
-            f"leave the column out with ignore=['{name}']."
+            f"{leave_out(name)}."
         )
     bad = np.flatnonzero(np.isinf(numbers))
     if bad.size:
         raise BadTable(
             f"{source}: column '{name}' is infinite in {list_rows(bad)}. Write numbers, leave the cells empty, drop "
-            f"the rows, or leave the column out with ignore=['{name}']."
+            f"the rows, or {leave_out(name)}."
         )
     return numbers
 

@@ -48,6 +48,11 @@ def locate(value: str, base: Path | None, *, local: bool) -> tuple[Path, str | N
     return path, None if path.is_file() else f"is not a file under {base.name or base}/"
 
 
+def leave_out(column: str) -> str:
+    """What refusals say of a column that need not be read, to those who write Python and those who do not."""
+    return f"leave the column out (--ignore {column}; in Python ignore=['{column}'])"
+
+
 def require_files(values: Sequence[str | None], base: Path | None, *, source: str, column: str, local: bool) -> None:
     """Raises BadTable for the first cells whose path is not allowed or leads nowhere; a cell without one is a gap."""
     bad: list[str] = []
@@ -62,31 +67,36 @@ def require_files(values: Sequence[str | None], base: Path | None, *, source: st
     if bad:
         raise BadTable(
             f"{source}: column '{column}' holds paths, but {'; '.join(bad)}. Put the files beside the table and name "
-            f"them relative to it, or leave the column out with ignore=['{column}']."
+            f"them relative to it, or {leave_out(column)}."
         )
 
 
 def check_files(
-    paths: Sequence[Path | None], modality: str, *, source: str, column: str, report: Report | None = None
-) -> None:
-    """Reads every file there is; raises BadTable naming the column, the first bad rows and what is wrong with each."""
+    paths: Sequence[Path | None], modality: str, *, source: str, column: str, base: Path | None = None,
+    report: Report | None = None,
+) -> None:  # fmt: skip
+    """Reads every file there is; raises BadTable naming the column, the first bad files and what is wrong with each.
+
+    base  the folder that names are relative to
+    """
     # priors.host pulls in torch; the checks above must not
     from priors.host import read_audio, read_image
 
     bad: list[str] = []
     for row, path in enumerate(paths, start=1):
+        if path is None:
+            continue
         try:
-            if path is None:
-                continue
             if modality == "image":
                 read_image(path)
             else:
                 read_audio(path, CHECK_RATE)
         except (BadImage, BadAudio) as error:
-            bad.append(f"row {row}: {error}")
+            named = path.relative_to(base) if base and path.is_relative_to(base) else path.name
+            bad.append(str(error).replace(path.name, str(named), 1))
             if len(bad) == 3:
                 break
         if report:
             report(row, len(paths), column)
     if bad:
-        raise BadTable(f"{source}: column '{column}': {' '.join(bad)} Replace the files or drop the rows.")
+        raise BadTable(f"{source}: column '{column}': {' '.join(bad)}")

@@ -91,7 +91,10 @@ def read_csv(content: bytes, source: str, *, base: Path | None = None, delimiter
         header = next(row for row in reader if row)
         if len(header) == 1 and any(mark in header[0] for mark in (";", "\t", "|")) and delimiter == ",":
             mark = next(mark for mark in (";", "\t", "|") if mark in header[0])
-            raise BadTable(f"{source} has one column by commas but {mark!r} in its header. Pass delimiter={mark!r}.")
+            raise BadTable(
+                f"{source} has one column by commas but {mark!r} in its header. "
+                f"Save it with commas, or give it to Task.from_csv with delimiter={mark!r}."
+            )
         for row in reader:
             if not row:
                 continue  # a blank line is no row

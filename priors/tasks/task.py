@@ -290,7 +290,7 @@ class Task:
         return digest.hexdigest()
 
     def check_media(self, report: Report | None = None) -> None:
-        """Opens every image and audio file now rather than when it is read. Raises BadTable naming column and rows."""
+        """Opens every image and audio file now rather than when it is read. Raises BadTable naming column and files."""
         for column in self.inputs:
             if column.modality in ("image", "audio"):
                 paths = column_values(self.rows, column, base=self.base, local=self.local)
@@ -299,6 +299,7 @@ class Task:
                     column.modality,
                     source=self.name,
                     column=column.name,
+                    base=self.base,
                     report=report,
                 )
 

@@ -10,7 +10,7 @@ from composer import recommend as package_recommend
 from composer.choices import Ranking
 from composer.errors import Cancelled
 from composer.recommend import recommend
-from priors.errors import BadTask, UserError
+from priors.errors import BadTable, BadTask, UserError
 from priors.library import LocalLibrary
 from priors.sources import starter
 from priors.tasks import Task
@@ -304,3 +304,12 @@ def test_a_column_that_gives_the_target_away_is_warned_of(rank):
     ranking = rank(Task.from_table({**leaky, "topic": task.rows["topic"].to_pylist()}, "topic"))
 
     assert any("column 'id' is enough to tell 'topic' of every row" in warning for warning in ranking.warnings)
+
+
+def test_a_picture_that_cannot_be_read_is_named_as_the_table_names_it(tmp_path):
+    task = image_task(tmp_path / "pictures", each=3)
+    broken = tmp_path / "pictures" / "lies" / "1.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+
+    with pytest.raises(BadTable, match=r"pictures: column 'path': lies/1\.png is "):
+        recommend(task, library=function_library(tmp_path / "priors", "pixels"), cache=tmp_path / "cache")

@@ -215,20 +215,20 @@ def write_wav(path: Path, samples: int) -> None:
         file.writeframes((np.sin(np.arange(samples) / 9) * 9000).astype("<i2").tobytes())
 
 
-def test_checking_media_names_the_rows_of_broken_images_and_empty_recordings(tmp_path):
-    text = folder_with_images(tmp_path, ["a.png", "b.png", "c.png", "d.png"])
-    (tmp_path / "c.png").write_bytes((tmp_path / "a.png").read_bytes()[:40])
+def test_checking_media_names_broken_images_and_empty_recordings_as_the_table_does(tmp_path):
+    text = folder_with_images(tmp_path, ["a.png", "b.png", "of/c.png", "d.png"])
+    (tmp_path / "of/c.png").write_bytes((tmp_path / "a.png").read_bytes()[:40])
     (tmp_path / "d.png").write_bytes(b"not an image")
     task = csv_task(tmp_path, text)
 
-    with pytest.raises(BadTable, match=r"column 'picture': row 3: .* row 4: "):
+    with pytest.raises(BadTable, match=r"column 'picture': of/c.png is .* d.png is not an image"):
         task.check_media()
 
     for name, samples in (("1", 1600), ("2", 1600), ("3", 1600), ("4", 0)):
         write_wav(tmp_path / f"{name}.wav", samples)
     sounds = csv_task(tmp_path, "sound,y\n1.wav,a\n2.wav,b\n3.wav,a\n4.wav,b\n")
     steps = []
-    with pytest.raises(BadTable, match=r"column 'sound': row 4: "):
+    with pytest.raises(BadTable, match=r"column 'sound': 4.wav has no samples"):
         sounds.check_media(report=lambda step, of, what: steps.append((step, of, what)))
     assert steps[-1] == (4, 4, "sound")
 
