@@ -24,6 +24,12 @@ from hub.xet.models import AssembledBlob, Segment
 
 _TRIES = 5
 _ROWS = 500
+_TOGETHER = 64
+"""Blobs deleted in one transaction: one each took 14 ms, and with SQLite everybody who writes waits for it."""
+
+_NONE = ""
+"""The git id of a row that nobody sees: it is made and taken back in one transaction."""
+
 _STRAY_S = 3600.0
 """Grace of an object without a row, whatever grace `sweep` is told: its writer may be about to record it."""
 
@@ -152,14 +158,14 @@ def sweep(*, grace_s: float) -> Swept:
     trees.drop_unused()
     before = timezone.now() - timedelta(seconds=grace_s)
     unused = Blob.objects.unused().filter(touched_at__lt=before).values_list("sha256", flat=True)
-    removed = sum(_delete_if_unused(sha256, before=before) for sha256 in list(unused))
+    removed = sum(_delete_unused(batch, before=before) for batch in _batches(unused))
     xorbs = compact.remove_retired(before=before) + chunkstore.collect(before=before)
     compacted = compact.compact(before=before)
     strays_before = min(before, timezone.now() - timedelta(seconds=_STRAY_S))
     strays = chunkstore.collect_strays(before=strays_before)
     strays += bucketed.collect_strays(before_s=strays_before.timestamp())
     old = [sha256 for sha256, arrived in blobs.stored() if arrived < strays_before.timestamp()]
-    strays += sum(_delete_if_unrecorded(sha256) for sha256 in _unrecorded([*old, *assembled.hashes()]))
+    strays += sum(_delete_unrecorded(batch) for batch in _batches(_unrecorded([*old, *assembled.hashes()])))
     assembled.evict()
     bucketed.evict()
     return Swept(
@@ -177,25 +183,31 @@ def drop_unused(hashes: Iterable[str]) -> int:
     xorbs: set[int] = set()
     for start in range(0, len(hashes), _ROWS):
         xorbs |= set(Segment.objects.filter(chunked__in=hashes[start : start + _ROWS]).values_list("xorb", flat=True))
-    removed = sum(_delete_if_unused(sha256, before=timezone.now()) for sha256 in hashes)
+    removed = sum(_delete_unused(batch, before=timezone.now()) for batch in _batches(hashes))
     chunkstore.collect(before=timezone.now(), among=xorbs)
     return removed
 
 
-def _delete_if_unused(sha256: str, *, before: datetime) -> bool:
+def _batches(hashes: Iterable[str]) -> list[list[str]]:
+    """In the order that writers lock them in."""
+    ordered = sorted(hashes)
+    return [ordered[start : start + _TOGETHER] for start in range(0, len(ordered), _TOGETHER)]
+
+
+def _delete_unused(hashes: Sequence[str], *, before: datetime) -> int:
     with transaction.atomic():
-        # Locked first and looked at then: a commit may have come to refer to it, and holds it until it does.
-        blob = Blob.objects.select_for_update().filter(pk=sha256, touched_at__lt=before).first()
-        if blob is None or not Blob.objects.unused().filter(pk=sha256).exists():
-            return False  # it was touched or committed since
-        whole = AssembledBlob.objects.filter(pk=sha256).values_list("key", flat=True).first()
-        chunkstore.leave(sha256)
-        blob.delete()
-    # After the row: should this process die in between, the bytes are a stray, and no row promises what is not there.
-    if whole is not None:
+        # Locked first and looked at then: a commit may have come to refer to one, and holds it until it does.
+        locked = [blob.pk for blob in _locked(hashes) if blob.touched_at < before]
+        unused = Blob.objects.unused().filter(pk__in=locked)
+        gone = sorted(unused.values_list("pk", flat=True))  # the others were touched or committed since
+        wholes = list(AssembledBlob.objects.filter(pk__in=gone).values_list("key", flat=True))
+        chunkstore.leave(gone)
+        Blob.objects.filter(pk__in=gone).delete()
+    # After the rows: should this process die in between, the bytes are strays, and no row promises what is not there.
+    for whole in wholes:
         bucketed.delete(whole)
-    _delete_if_unrecorded(sha256)
-    return True
+    _delete_unrecorded(gone)
+    return len(gone)
 
 
 def _unrecorded(hashes: Sequence[str]) -> Iterator[str]:
@@ -206,11 +218,12 @@ def _unrecorded(hashes: Sequence[str]) -> Iterator[str]:
 
 
 @transaction.atomic
-def _delete_if_unrecorded(sha256: str) -> bool:
-    # A row made and taken back again: whoever stores the same bytes at this moment waits, or has the row already.
-    _, was_gone = Blob.objects.get_or_create(sha256=sha256, defaults={"size": 0, "git_oid": ""})
-    if not was_gone:
-        return False
-    store().delete(sha256)
-    Blob.objects.filter(pk=sha256).delete()
-    return True
+def _delete_unrecorded(hashes: Sequence[str]) -> int:
+    # Rows made and taken back again: whoever stores the same bytes at this moment waits, or has the row already.
+    Blob.objects.bulk_create([Blob(sha256=sha256, size=0, git_oid=_NONE) for sha256 in hashes], ignore_conflicts=True)
+    made = Blob.objects.filter(pk__in=hashes, git_oid=_NONE)
+    gone = list(made.values_list("pk", flat=True))
+    for sha256 in gone:
+        store().delete(sha256)
+    made.delete()
+    return len(gone)

@@ -223,9 +223,9 @@ def hold(hashes: Iterable[bytes]) -> dict[bytes, Place]:
     return where
 
 
-def leave(blob_id: str) -> None:
-    """Marks the xorbs of a blob that goes: little of them may be in use then. Belongs into the transaction of that."""
-    xorbs = sorted(set(Segment.objects.filter(chunked=blob_id).values_list("xorb", flat=True)))
+def leave(blobs: Sequence[str]) -> None:
+    """Marks the xorbs of blobs that go: little of them may be in use then. Belongs into the transaction of that."""
+    xorbs = sorted(set(Segment.objects.filter(chunked__in=blobs).values_list("xorb", flat=True)))
     for start in range(0, len(xorbs), _ROWS):
         rows = Xorb.objects.select_for_update().filter(pk__in=xorbs[start : start + _ROWS])
         held = list(rows.order_by("pk").values_list("pk", flat=True))  # in the order `hold` locks them in

@@ -13,11 +13,12 @@ from django.test.utils import CaptureQueriesContext
 from hub.accounts.models import User
 from hub.errors import OverQuota
 from hub.repos import incoming
-from hub.repos.blobs import put_blob
+from hub.repos.blobs import drop_unused, put_blob
 from hub.repos.incoming import Incoming
 from hub.repos.models import Blob, BlobUpload, Namespace, Reservation
+from hub.repos.services import read_file
 from hub.repos.storage import store
-from tests.factories import make_user, sha256
+from tests.factories import make_commit, make_repository, make_user, sha256
 
 pytestmark = pytest.mark.django_db
 
@@ -119,3 +120,19 @@ def test_a_thousand_cost_the_queries_of_a_few(ann: User, monkeypatch: pytest.Mon
     assert queries(0) == 0
     assert queries(200) <= queries(20) + 5  # SQLite takes 999 values a statement
     assert queries(400) <= 2 * queries(20) + 10
+
+
+def test_many_small_files_go_together_too_but_for_those_that_something_needs(ann: User, home: Path) -> None:
+    files = [b"%d" % number for number in range(130)]
+    kept = make_commit(make_repository(ann, "kept"), {"a.txt": files[0]}, by=ann)
+    with Incoming(by=ann) as taken:
+        hashes = [taken.keep(iter([data])).sha256 for data in files]
+
+    with CaptureQueriesContext(connection) as queries:
+        removed = drop_unused(hashes)
+
+    assert removed == 129
+    assert len(queries) < 130
+    assert list(Blob.objects.filter(sha256__in=hashes).values_list("sha256", flat=True)) == [hashes[0]]
+    assert [found for found, _ in store().stored() if found in hashes] == [hashes[0]]
+    assert read_file(kept, "a.txt") == files[0]
