@@ -94,11 +94,20 @@ class LiveHub:
         self._database.drop()
 
 
+def make_tables(file: Path, migrate: Callable[[], object]) -> None:
+    """SQLite's file of a hub, migrated. A copy of the first that this process made: that takes as long as a start."""
+    if not _migrated:
+        migrate()
+        _migrated.append(file.read_bytes())
+    else:
+        file.write_bytes(_migrated[0])
+
+
+_migrated: list[bytes] = []
+
+
 class _Database:
     """SQLite in the home; on a server of the environment's DATABASE_URL a database of its own."""
-
-    _migrated: bytes | None = None
-    """SQLite's file as the first hub of this process got it: migrating takes as long as the rest of a start."""
 
     def __init__(self, home: Path) -> None:
         self._file = home / "db.sqlite3"
@@ -110,12 +119,10 @@ class _Database:
 
     def prepare(self, migrate: Callable[[], object]) -> None:
         """Makes the tables."""
-        if self._name or _Database._migrated is None:
+        if self._name:
             migrate()
         else:
-            self._file.write_bytes(_Database._migrated)
-        if not self._name:
-            _Database._migrated = self._file.read_bytes()
+            make_tables(self._file, migrate)
 
     def drop(self) -> None:
         if self._name:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -181,8 +179,7 @@ def test_the_python_that_is_shown_parses_and_imports_what_exists(page: Path) -> 
         for node in ast.walk(ast.parse(block))
         if isinstance(node, ast.ImportFrom | ast.Import) and (line := ast.unparse(node))
     ]
-    if imports:
-        subprocess.run([sys.executable, "-c", "\n".join(imports)], cwd=ROOT, check=True, timeout=60)
+    exec("\n".join(imports), {})
 
 
 @_each_page

@@ -18,6 +18,7 @@ from django.conf import settings
 
 from hub.ops.supervisor import Command, Supervisor
 from tests.factories import function_manifest, sha256
+from tests.live import make_tables
 
 MANAGE = str(settings.BASE_DIR / "manage.py")
 
@@ -37,6 +38,9 @@ class Hub:
 
     def __init__(self, home: Path) -> None:
         self.home, self.log = home, home.parent / "up.log"
+        if not home.exists() and not os.environ.get("DATABASE_URL"):
+            home.mkdir()
+            make_tables(home / "db.sqlite3", lambda: manage(home, "migrate", "--verbosity", "0"))
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 [sys.executable, MANAGE, "up", "--port", "0", "--no-seed"],
