@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http.response import HttpResponseBase
 from django.urls import path, re_path
 from ninja import NinjaAPI
 from ninja.parser import Parser
@@ -77,4 +80,23 @@ def nothing_here(request: HttpRequest) -> HttpResponse:
     )
 
 
-urlpatterns = [path("", nothing_here), path("", api.urls), re_path(r"", nothing_here)]
+def _refusing_with_a_problem(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """The view; where ninja answers another method with bare text, it says which there are."""
+
+    @wraps(view)
+    def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        response = view(request, *args, **kwargs)
+        if not isinstance(response, HttpResponseNotAllowed):
+            return response
+        allowed = ", ".join(sorted(response.headers["Allow"].split(", ")))  # ninja has them in a set
+        said = problems.problem(405, "method-not-allowed", f"{request.method} does nothing here. Send {allowed}.")
+        said.headers["Allow"] = allowed
+        return said
+
+    return answer
+
+
+_routes, _app, _namespace = api.urls
+for _route in _routes:
+    _route.callback = _refusing_with_a_problem(_route.callback)
+urlpatterns = [path("", nothing_here), path("", (_routes, _app, _namespace)), re_path(r"", nothing_here)]

@@ -225,6 +225,15 @@ def test_json_larger_than_the_hub_reads_is_refused_as_too_large(api: Client) -> 
     assert answer["Content-Type"] == "application/problem+json"
 
 
+def test_another_method_is_a_problem_that_says_which_there_are(api: Client) -> None:
+    answer = api.put(f"{API}/repos/ann/none")
+
+    assert (answer.status_code, answer.json()["code"]) == (405, "method-not-allowed")
+    assert answer["Content-Type"] == "application/problem+json"
+    assert set(answer["Allow"].split(", ")) == {"DELETE", "GET", "PATCH"}
+    assert answer["Allow"] in answer.json()["detail"]
+
+
 def test_the_catalogue_comes_in_pages(api: Client) -> None:
     ann = make_user()
     for number in range(3):
