@@ -70,13 +70,14 @@ def require(actor: Actor, action: Action, obj: Model) -> None:
         raise NotFound(f"There is no {obj} here, or it is not yours to see.")
     if action == "read_files":
         raise Gated(f"The files of {obj} are for those whom its owner lets in. Sign in and ask on its page.")
+    what = f"a repository in {obj}" if action == "create" and isinstance(obj, Namespace) else obj
     if not actor.is_authenticated:
-        raise TokenRejected(f"To {action} {obj}, say who you are: `priorhub login` or the sign-in page.")
+        raise TokenRejected(f"To {action} {what}, say who you are: `priorhub login` or the sign-in page.")
     token = getattr(actor, "token", None)
     if token is not None and not token.covers(Role.WRITE):
         may = ", ".join(token.scopes) or "nothing"
-        raise NotAllowed(f"The token {token.prefix}… may not {action} {obj}: it may {may}. Make one that may.")
-    raise NotAllowed(f"You may not {action} {obj}. Ask its owner, or use a namespace of your own.")
+        raise NotAllowed(f"The token {token.prefix}… may not {action} {what}: it may {may}. Make one that may.")
+    raise NotAllowed(f"You may not {action} {what}. Ask its owner, or use a namespace of your own.")
 
 
 def _among(obj: Model, condition: Q) -> bool:

@@ -69,8 +69,8 @@ def show(request: Any, ns: str, name: str, type: OfType = None) -> RepositoryOut
 
 
 @router.delete("/{ns}/{name}", auth=Somebody(), response={204: None}, summary="Delete a repository for good")
-def delete(request: Any, ns: str, name: str, type: OfType = None) -> Any:
-    delete_repository(find(request, ns, name, "delete", type=type), by=request.auth)
+def delete(request: Any, ns: str, name: str, type: OfType = None, only_empty: bool = False) -> Any:
+    delete_repository(find(request, ns, name, "delete", type=type), by=request.auth, only_empty=only_empty)
     return Status(HTTPStatus.NO_CONTENT, None)
 
 

@@ -98,5 +98,6 @@ def _refusing_with_a_problem(view: Callable[..., HttpResponseBase]) -> Callable[
 
 _routes, _app, _namespace = api.urls
 for _route in _routes:
-    _route.callback = _refusing_with_a_problem(_route.callback)
+    if _route.callback is not None:
+        _route.callback = _refusing_with_a_problem(_route.callback)
 urlpatterns = [path("", nothing_here), path("", (_routes, _app, _namespace)), re_path(r"", nothing_here)]

@@ -20,19 +20,23 @@ from hub.jobs.services import request_cancel
 from hub.repos import services as repos
 from hub.repos.blobs import drop_unused
 from hub.repos.models import Repository, RepositoryBlob
+from priors.errors import Conflict
 
 _OF_A_JOB = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-\d+\Z")
 
 
-def delete_repository(repository: Repository, *, by: Actor | None = None) -> None:
+def delete_repository(repository: Repository, *, by: Actor | None = None, only_empty: bool = False) -> None:
     """Removes a repository, cancels the jobs that read it, and removes their files: predictions repeat their rows.
 
     Its bytes go at once, except those that something else still uses. What was measured on it stays, as numbers.
+    Raises Conflict for one that has a commit where `only_empty` may go.
     """
     former = repository.former_names.values_list("key", flat=True)
     names = {repository.full_name, *(key.partition("/")[2] for key in former)}
     with transaction.atomic():
         Repository.objects.lock(repository)
+        if only_empty and repository.commits.exists():
+            raise Conflict(f"{repository} has commits by now, and only an empty repository was to be deleted.")
         hashes = set(RepositoryBlob.objects.filter(repository=repository).values_list("blob_id", flat=True))
         for field in ("task", "data"):
             pinned = reduce(or_, (Q(**{f"spec__{field}__istartswith": f"{name}@"}) for name in names))

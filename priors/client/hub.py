@@ -21,7 +21,7 @@ from priors.client.cache import Cache, file_sha256
 from priors.client.config import resolve
 from priors.client.paths import address_of, bare_name, safe_paths, split_repo, split_revision
 from priors.client.records import Filter, Job, JobEvent, Listing, Past, Ref, Tree
-from priors.errors import Conflict, HubError, HubUnreachable, NotFound
+from priors.errors import Conflict, HubError, HubUnreachable, NotFound, UserError
 
 _READ_BYTES = 1 << 20
 Sort = Literal["relevance", "updated", "created", "downloads", "likes", "trending", "score"]
@@ -291,7 +291,8 @@ class Hub:
 
         Only files, and of large ones only chunks, that the hub lacks are sent, and nothing when `repo` already is what
         the folder is; the commit appears whole or not at all. A push that was killed sends the rest when it is begun
-        again. Hidden files stay here. Raises Conflict when somebody else pushed in between.
+        again; of one that was refused nothing stays, a new repository neither. Hidden files stay here. Raises Conflict
+        when somebody else pushed in between.
         """
         folder = Path(folder)
         files = _listed(folder)
@@ -299,11 +300,28 @@ class Hub:
         if kind == "task" and not split_repo(repo)[0]:
             repo = f"datasets/{repo}"  # what a hub takes a task for; a model of the same name is another repository
         hashes = {path: file_sha256(folder / path) for path in files}
-        with suppress(Conflict):  # it exists; whether we may write to it the commit decides
-            made = {"name": bare_name(repo), "kind": kind, "private": private}
-            if type := split_repo(repo)[0]:
-                made["type"] = type
+        made = {"name": bare_name(repo), "kind": kind, "private": private}
+        if type := split_repo(repo)[0]:
+            made["type"] = type
+        try:
             self._transport.json("POST", "/repos", body=made)
+            new = True
+        except Conflict:  # it exists; whether we may write to it the commit decides
+            new = False
+        try:
+            return self._push(folder, hashes, repo, message, branch, report)
+        except HubUnreachable:
+            raise  # begun again, the push goes on in it
+        except UserError:
+            if new:  # nothing may come of it, and its name is free again
+                with suppress(HubError):
+                    self._transport.json("DELETE", address_of(repo), query={"only_empty": "true"})
+            raise
+
+    def _push(
+        self, folder: Path, hashes: Mapping[str, str], repo: str, message: str, branch: str, report: Report | None
+    ) -> str:
+        """The commit of these files, in a repository that is there."""
         head = self._head(repo, branch)
         if head and {file.path: file.sha256 for file in head.files} == hashes:
             return head.commit
@@ -323,7 +341,7 @@ class Hub:
             "POST",
             address_of(repo, "/commits"),
             body={
-                "message": message or f"Push {len(files)} files",
+                "message": message or f"Push {len(hashes)} files",
                 "branch": branch,
                 "parent": head.commit if head else None,
                 "files": [{"path": path, "sha256": sha256} for path, sha256 in sorted(hashes.items())],

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 from datetime import timedelta
 
 import pytest
@@ -46,6 +47,22 @@ def contents(folder):
 def test_who_where_and_whether_it_runs(live):
     assert live.whoami()["name"] == "ada"
     assert live.health()["status"] == "ok"
+
+
+def test_of_a_first_push_that_is_refused_no_repository_stays_and_its_name_is_free(live, tmp_path):
+    folder = write(tmp_path / "d", {"weights.safetensors": pickle.dumps({"run": os.getcwd})})
+
+    with pytest.raises(HubError, match="is a pickle"):
+        live.push(folder, "ada/things")
+
+    with pytest.raises(NotFound):
+        live.show("ada/things")
+    (folder / "weights.safetensors").unlink()
+    assert live.push(write(folder, {"notes.txt": b"hello"}), "ada/things")
+    write(folder, {"weights.safetensors": pickle.dumps({"run": os.getcwd})})
+    with pytest.raises(HubError, match="is a pickle"):
+        live.push(folder, "ada/things")
+    assert [file.path for file in live.tree("ada/things").files] == ["notes.txt"]
 
 
 def test_what_is_pushed_is_pulled_bit_for_bit_through_ranges(live, tmp_path, monkeypatch):

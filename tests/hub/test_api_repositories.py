@@ -186,6 +186,19 @@ def test_a_deleted_repository_is_gone_with_its_bytes(api: Client) -> None:
     assert post(api, "/blobs/missing", {"sha256": [sha256(b"only here")]}, bearer(ann)).json()["missing"]
 
 
+def test_only_an_empty_repository_goes_when_that_is_asked(api: Client) -> None:
+    ann = make_user()
+    full, empty = make_repository(ann), make_repository(ann, "empty")
+    make_commit(full, {"a": b"kept"}, by=ann)
+
+    refused = api.delete(f"{API}/repos/{full}?only_empty=true", headers=bearer(ann))
+    gone = api.delete(f"{API}/repos/{empty}?only_empty=true", headers=bearer(ann))
+
+    assert (refused.status_code, refused.json()["code"], gone.status_code) == (409, "conflict", 204)
+    assert set(Repository.objects.all()) == {full}
+    assert post(api, "/repos", {"name": str(empty), "kind": "plain"}, bearer(ann)).status_code == 201
+
+
 def test_a_published_prior_is_found_and_described(api: Client) -> None:
     ann = make_user("mia")
     repository = make_repository(ann, "char-ngrams", kind="prior")

@@ -9,10 +9,11 @@ import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.test import Client
 
-from hub.accounts.permissions import can
+from hub.accounts.permissions import can, require
 from hub.accounts.services import create_token
 from hub.jobs.models import Job
 from hub.repos.models import Namespace, Repository
+from priors.errors import NotAllowed
 from tests.factories import make_repository, make_user
 
 pytestmark = pytest.mark.django_db
@@ -41,6 +42,8 @@ def test_nobody_owns_the_hubs_own_namespace_but_administrators(home: Path) -> No
     assert not can(AnonymousUser(), "create", namespace)
     assert not can(ann, "create", namespace)
     assert can(root, "create", namespace)
+    with pytest.raises(NotAllowed, match=r"You may not create a repository in priorhub\."):
+        require(ann, "create", namespace)
 
 
 def test_a_suspended_owner_may_nothing(home: Path) -> None:
