@@ -27,6 +27,7 @@ from hub.accounts.permissions import can
 from hub.errors import OverQuota
 from hub.repos.blobs import put_blob
 from hub.repos.models import Blob, Namespace, Repository, RepositoryBlob, Reservation
+from hub.xet.chunkstore import locked
 from hub.xet.models import DirectUpload, Segment, Xorb
 
 _ROWS = 500
@@ -171,8 +172,12 @@ def put_counted(
 
 
 def charge_xorbs(xorbs: QuerySet[Xorb], payer: Namespace) -> None:
-    """Lets those that nobody pays for and no blob needs count for `payer`, until one does or `sweep` takes them."""
-    xorbs.filter(_UNNEEDED, payer=None).update(payer=payer)
+    """Lets those that nobody pays for and no blob needs count for `payer`, until one does or `sweep` takes them.
+
+    Belongs into a transaction.
+    """
+    free = Xorb.objects.filter(_UNNEEDED, pk__in=xorbs.values("pk"), payer=None)
+    Xorb.objects.filter(pk__in=locked(free)).update(payer=payer)
 
 
 def take_over(repository: Repository, blobs: Iterable[str]) -> bool:

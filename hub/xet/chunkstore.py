@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from django.db import IntegrityError, transaction
-from django.db.models import Exists, F, OuterRef
+from django.db.models import Exists, F, OuterRef, QuerySet
 from django.utils import timezone
 
 from hub.repos.objects import draft, objects, storage_full
@@ -215,20 +215,26 @@ def hold(hashes: Iterable[bytes]) -> dict[bytes, Place]:
     xorbs = sorted({place.xorb for place in where.values()})
     held: set[int] = set()
     for start in range(0, len(xorbs), _ROWS):
-        rows = Xorb.objects.select_for_update().filter(pk__in=xorbs[start : start + _ROWS], retired_at=None)
-        held |= set(rows.order_by("pk").values_list("pk", flat=True))
+        held |= set(locked(Xorb.objects.filter(pk__in=xorbs[start : start + _ROWS], retired_at=None)))
         Xorb.objects.filter(pk__in=xorbs[start : start + _ROWS]).update(touched_at=timezone.now())
     if len(where) < len(wanted) or len(held) < len(xorbs):
         raise ChunksGone
     return where
 
 
+def locked(xorbs: QuerySet[Xorb]) -> list[int]:
+    """The keys of these, locked until the transaction ends, in the one order in which everybody locks several.
+
+    An update of several rows takes them in any order, and two who wait for each other are a deadlock: lock first.
+    """
+    return list(xorbs.select_for_update().order_by("pk").values_list("pk", flat=True))
+
+
 def leave(blobs: Sequence[str]) -> None:
     """Marks the xorbs of blobs that go: little of them may be in use then. Belongs into the transaction of that."""
     xorbs = sorted(set(Segment.objects.filter(chunked__in=blobs).values_list("xorb", flat=True)))
     for start in range(0, len(xorbs), _ROWS):
-        rows = Xorb.objects.select_for_update().filter(pk__in=xorbs[start : start + _ROWS])
-        held = list(rows.order_by("pk").values_list("pk", flat=True))  # in the order `hold` locks them in
+        held = locked(Xorb.objects.filter(pk__in=xorbs[start : start + _ROWS]))
         Xorb.objects.filter(pk__in=held).update(may_be_thin=True)
 
 

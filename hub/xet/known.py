@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from hub.accounts.access import Actor
 from hub.repos.models import Blob, BlobUpload, Repository, RepositoryBlob
-from hub.xet.chunkstore import ChunksGone, Piece, hold, places
+from hub.xet.chunkstore import ChunksGone, Piece, hold, locked, places
 from hub.xet.models import Chunk, KnownXorb, Scope, Segment, Xorb
 from hub.xet.reader import chunks_of
 from hub.xet.shards import Shard, ShardXorb, write_shard
@@ -105,7 +105,8 @@ def namable(scope: Scope, actor: Actor, chunks: Iterable[bytes]) -> set[bytes]:
         for xorb, start, stop in runs.values_list("xorb", "start", "stop").distinct():
             found |= {name for number, name in by_xorb[xorb].items() if start <= number < stop}
         needed = {xorb for xorb in batch if found.intersection(by_xorb[xorb].values())}
-        Xorb.objects.filter(pk__in=needed).update(touched_at=timezone.now())
+        with transaction.atomic():
+            Xorb.objects.filter(pk__in=locked(Xorb.objects.filter(pk__in=needed))).update(touched_at=timezone.now())
     return found
 
 

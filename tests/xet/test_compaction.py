@@ -17,7 +17,7 @@ import hf_xet
 import httpx
 import numpy as np
 import pytest
-from django.db import connection, connections
+from django.db import connection, connections, transaction
 from django.test import Client
 from django.utils import timezone
 from pytest_django.live_server_helper import LiveServer
@@ -356,7 +356,8 @@ def test_writers_and_readers_beside_it_all_succeed() -> None:
 
     def upkeep() -> None:
         while not over.is_set():
-            Xorb.objects.update(may_be_thin=True)
+            with transaction.atomic():
+                Xorb.objects.filter(pk__in=chunkstore.locked(Xorb.objects.all())).update(may_be_thin=True)
             compact.compact(before=timezone.now())
             chunkstore.collect(before=timezone.now())
             time.sleep(0.01)
