@@ -119,7 +119,16 @@ def read(path: Path) -> tuple[NDArray[np.floating], Targets, NDArray[np.float64]
     sources = held.get("sources")
     if sources is not None and (sources.ndim != 2 or (sources < 0).any() or abs(sources.sum(axis=1) - 1).max() > 1e-3):
         raise BadTask(f"{path}: sources are no probabilities. Give (rows, classes) that are positive and sum to 1.")
-    return features, targets.grouped(held.get("groups")), raw, sources
+    return _of_a_size(features), targets.grouped(held.get("groups")), raw, sources
+
+
+def _of_a_size(features: NDArray[np.floating]) -> NDArray[np.floating]:
+    """The same features, all by one power of two larger or smaller where their squares are none of double's numbers:
+    no score depends on it."""
+    largest = float(np.abs(features).max())
+    if not largest or 1e-100 < largest < 1e100:
+        return features
+    return np.asarray(np.ldexp(features.astype(np.float64), -int(np.frexp(largest)[1])))
 
 
 def _numbers(path: Path, values: NDArray[Any]) -> tuple[Targets, NDArray[np.float64]]:
@@ -142,11 +151,13 @@ def _labels(path: Path, labels: NDArray[Any]) -> tuple[Targets, NDArray[np.float
         targets = Targets.of_sets(matrix)
         return targets, targets.matrix
     names, numbers, counts = np.unique(labels.reshape(len(labels)), return_inverse=True, return_counts=True)
+    if labels.dtype.kind == "f" and (names % 1 != 0).any():
+        raise BadTask(f"{path}: labels such as {names[names % 1 != 0][0]:g} are numbers. Write them as 'targets'.")
+    if len(names) > MAX_CLASSES:
+        raise BadTask(f"{path}: {len(names):,} classes are more than {MAX_CLASSES:,}. Are these 'targets', or ids?")
     if len(names) < 2 or counts.min() < 2:
         what = f"one class, {names[0]}" if len(names) == 1 else f"one row of class {names[int(counts.argmin())]}"
         raise BadTask(f"{path}: there is only {what}. Give two classes or more with two rows each.")
-    if len(names) > MAX_CLASSES:
-        raise BadTask(f"{path}: {len(names):,} classes are more than {MAX_CLASSES:,}. Are these 'targets', or ids?")
     targets = Targets.of_classes(numbers.astype(np.int64), len(names))
     return targets, targets.matrix
 

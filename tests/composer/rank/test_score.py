@@ -75,6 +75,8 @@ def test_numbers_labels_and_sources_have_those_that_apply(run):
         ({"features": np.array([[1.0], [np.nan]]), "labels": np.zeros(2)}, "not a number in row 2"),
         ({"features": np.zeros(4), "labels": np.zeros(4)}, "Give numbers"),
         ({"features": np.zeros((3_000, 1)), "labels": np.arange(3_000) // 2}, "1,500 classes are more than"),
+        ({"features": np.zeros((3_000, 1)), "labels": np.arange(3_000)}, "3,000 classes are more than"),
+        ({"features": np.zeros((4, 1)), "labels": np.array([0.5, 1, 1, 0.5])}, "labels such as 0.5 are numbers"),
         ({"features": np.zeros((4, 1)), "targets": np.ones(4)}, "same in every row"),
         ({"features": np.zeros((4, 1)), "targets": np.ones((4, 2))}, "Give a number a row"),
         ({"features": np.zeros((2, 1)), "labels": np.array([{}, {}], dtype=object)}, "plain arrays"),
@@ -95,3 +97,16 @@ def test_constant_features_score_as_nothing(run):
     assert found["press"]["score"] <= 0.5
     assert (found["h_score"], found["effective_rank"]) == (pytest.approx(0), 0)
     assert found["leep"] == pytest.approx(-np.log(2))
+
+
+@pytest.mark.parametrize("size", [1e-180, 1e180])
+def test_no_score_depends_on_the_unit_of_the_features(run, size):
+    rng = np.random.default_rng(0)
+    features, labels = rng.normal(size=(40, 6)), np.arange(40) % 2
+    features[:, 0] += labels
+
+    usual, other = (json.loads(run("--json", features=x, labels=labels)[1]) for x in (features, features * size))
+
+    for name in ("logme", "h_score", "leep", "knn", "effective_rank"):
+        assert other[name] == pytest.approx(usual[name], rel=1e-6), name
+    assert other["press"]["score"] == usual["press"]["score"]
