@@ -44,7 +44,7 @@ from composer.rank.rows import sample
 from composer.rank.sets import Scored, Search, Weights, mix, search
 from composer.rank.starter import starter_priors
 from composer.suspect import suspicions
-from composer.taps import at_clear_taps, other_taps
+from composer.taps import alone, at_clear_taps
 from composer.targets import read_targets, to_learn_from
 from priors.library import Library
 
@@ -152,9 +152,9 @@ def rank(
         judged(offered.name(c), "single", (Member(c, 1.0),), p, best_single, _why_single(p, guess, c, offered), s)
         for c, p, s in singles
     )
-    best = _set_choice(found.chosen, offered, best_single, seconds, best_of=single_choices)
+    best = _set_choice(found, offered, best_single, seconds, best_of=single_choices)
     sets = (best, *_others(found, offered, by_unit, targets, best_single))
-    answer, why = _answer(best, found.chosen.probe, baseline, guess)
+    answer, why = _answer(best, found, baseline, guess)
     chosen = base if answer == "none" else best
     ways = prospects(
         chosen, baseline if answer == "none" else found.chosen.probe, offered, by_unit, targets,
@@ -197,12 +197,16 @@ def find_sets(
     probes  of single blocks, where they are known
     """
     by_unit, found = _search(offered, kernels, targets, past, report, costs)
-    taps = {tap for some in other_taps(offered).values() for tap in some if tap in kernels}
-    known = probes or {tap: probe(kernels[tap], targets) for tap in taps}
-    placed = at_clear_taps(offered, known, found.chosen.probe)
-    if placed is None:
-        return offered, by_unit, found
-    return (placed, *_search(placed, kernels, targets, past, report, costs))
+    known = probes or {candidate: probe(kernel, targets) for candidate, kernel in kernels.items()}
+    if (placed := at_clear_taps(offered, known, found.chosen.probe)) is not None:
+        offered = placed
+        by_unit, found = _search(offered, kernels, targets, past, report, costs)
+    if (unit := alone(offered, known, found.chosen.probe)) is not None:
+        [block] = unit.candidates
+        offered = replace(offered, units=tuple(unit if one.name == unit.name else one for one in offered.units))
+        by_unit[unit.name] = kernels[block]
+        found = replace(found, chosen=Scored({unit.name: 1.0}, known[block]))
+    return offered, by_unit, found
 
 
 def _search(
@@ -303,12 +307,15 @@ def _clear(gaps: Array, targets: Targets) -> bool:
 
 
 def _set_choice(
-    found: Scored, offered: Offer, best_single: Probe, seconds: float, *, best_of: Sequence[Choice]
+    search: Search, offered: Offer, best_single: Probe, seconds: float, *, best_of: Sequence[Choice]
 ) -> Choice:
+    found = search.chosen
     members = members_of(found.weights, {unit.name: unit for unit in offered.units})
     kind: Kind = "single" if len(members) == 1 else "taps" if len(found.weights) == 1 else "set"
     parts = ", ".join(f"{name} {weight:.0%}" for name, weight in sorted(found.weights.items(), key=lambda i: -i[1]))
     why = f"weights averaged over the evidence for every set tried: {parts}; best single is {best_of[0].name}"
+    if found is not search.averaged and found is not search.grown:
+        why = "clearly better by itself than the sets that were tried"
     name = join_names(members, columns=offered.several_columns)
     return judged(name, kind, members, found.probe, best_single, why, seconds)
 
@@ -335,15 +342,17 @@ def _others(
     return choices
 
 
-def _answer(best: Choice, found: Probe, plain: Probe, guess: Array) -> tuple[Literal["set", "one", "none"], str]:
+def _answer(best: Choice, search: Search, plain: Probe, guess: Array) -> tuple[Literal["set", "one", "none"], str]:
     """The answer and why; `guess` (n,) are the losses of guessing."""
-    note = ""
+    note, found = "", search.chosen.probe
     if not _clear(guess - found.losses, found.targets):
         how = "the mean" if found.targets.is_number else "class frequency"
         note = f" None of it is clearly better than guessing by {how}: label more rows before relying on it."
     if found.loss >= plain.loss:
         losses = f"{plain.loss:.3f} without one, {found.loss:.3f} with the best set"
         return "none", f"No prior helps here: the leave-one-out loss is {losses}.{note}"
+    if best.kind != "set" and len(search.averaged.weights) > 1:
+        return "one", f"{best.name} is enough: it is clearly better than the sets that were tried.{note}"
     if best.kind != "set":
         return "one", f"{best.name} is enough: no other prior earned a part of the weight.{note}"
     if best.supported:

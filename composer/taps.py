@@ -3,7 +3,8 @@
 A manifest says which taps are averaged, or which one is read where nothing else is said. For rows unlike those that a
 network was trained on that may be a bad choice: on drawn shapes a middle stage of an image network is up to 17 points
 above the recommended set with its last one, at 16 labels a class. Where the rows say so clearly, the better tap takes
-its place. Always taking the better tap, clear or not of the set, gained 2 points on shapes and lost 0.8 on digits.
+its place. Always taking the better tap, clear or not of the set, gained 2 points on shapes and lost 0.8 on digits. And
+where one block is clearly better than the set that was found in the end, it is better than any.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from composer.assemble import Offer
+from composer.assemble import Offer, Unit
 from composer.choices import Candidate
 from composer.rank.probe import Probe
 
@@ -47,6 +48,20 @@ def at_clear_taps(offered: Offer, probes: Mapping[Candidate, Probe], chosen: Pro
             units[name] = replace(units[name], candidates=(best,))
             wanted = wanted or _clear(probes[best], chosen)
     return replace(offered, units=tuple(units.values())) if wanted else None
+
+
+def alone(offered: Offer, probes: Mapping[Candidate, Probe], chosen: Probe) -> Unit | None:
+    """The unit of the best single block at that block alone, if the block is clearly better than the set
+    that was `chosen`, and right no less often; None where it is not.
+
+    On the 640 draws of the starter history that happened 5 times, and the block scored 5.7 points more than the set on
+    the rows that were not drawn; of 33 that were better by 1.5 to 2 standard errors 15 scored more.
+    """
+    best = min(probes, key=lambda one: probes[one].loss)
+    if not _clear(probes[best], chosen) or float((probes[best].hits - chosen.hits).mean()) < 0:
+        return None
+    of = [one for one in offered.units if (one.candidates[0].ref, one.candidates[0].column) == (best.ref, best.column)]
+    return replace(of[0], candidates=(best,))
 
 
 def _clear(better: Probe, other: Probe) -> bool:

@@ -33,6 +33,7 @@ from priors.tasks.spec import MODALITIES, Column, Modality
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
 _NOT_FINITE = re.compile(r"\s*[+-]?(nan|inf|infinity)\s*", re.IGNORECASE)
 _GAPS = frozenset({"", "na", "n/a", "null", "none", "?", "#n/a"})
+LARGEST = float(np.finfo(np.float32).max)  # what is computed with are floats of four bytes
 ROW_NUMBER_FROM = 10  # fewer rows may count up by chance
 MAX_CATEGORIES = 100
 MAX_CATEGORY_CHARS = 64
@@ -195,6 +196,12 @@ def _numbers(column: pa.ChunkedArray, source: str, name: str) -> np.ndarray:
         raise BadTable(
             f"{source}: column '{name}' is infinite in {list_rows(bad)}. Write numbers, leave the cells empty, drop "
             f"the rows, or {leave_out(name)}."
+        )
+    bad = np.flatnonzero(np.abs(numbers) > LARGEST)
+    if bad.size:
+        raise BadTable(
+            f"{source}: column '{name}' is {numbers[bad[0]]:g} in row {bad[0] + 1}; numbers go up to {LARGEST:.1e}. "
+            f"Write them in a larger unit, or {leave_out(name)}."
         )
     return numbers
 

@@ -360,6 +360,9 @@ def column_values(
 
 
 def _build(raw: RawTable, target: str, *, default_name: str, options: TaskOptions) -> Task:
+    if unknown := options.keys() - TaskOptions.__annotations__.keys():
+        known = ", ".join(TaskOptions.__annotations__)
+        raise TypeError(f"a task has no option {min(unknown)!r}. Options are {known}.")
     group, split = options.get("group"), options.get("split")
     for name in (target, group, split):
         if name is not None:

@@ -1,5 +1,6 @@
 """A network stands in sets for the tap that the rows clearly speak for, and else for its own."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,7 @@ from composer.assemble import Offer, Unit
 from composer.choices import Candidate
 from composer.rank.probe import Targets, gram, probe
 from composer.recommend import find_sets
-from composer.taps import at_clear_taps, other_taps
+from composer.taps import alone, at_clear_taps, other_taps
 from priors.manifest import PriorRef
 
 NET, WORDS = PriorRef("lab", "net"), PriorRef("lab", "words")
@@ -67,6 +68,28 @@ def test_averaged_taps_and_functions_stay_as_they_are():
     known = probes(other=3.0)
     assert at_clear_taps(averaged, known, known[LAST]) is None
     assert other_taps(offered()) == {"net": [LAST, MIDDLE, OTHER]}
+
+
+def test_one_block_that_is_clearly_better_than_the_set_is_enough():
+    """Averaged taps are not searched again, and their mean drowns what one of them knows."""
+    averaged, told = offered(taken=(LAST, OTHER)), kernels(middle=3.0)
+
+    placed, by_unit, found = find_sets(averaged, told, TARGETS)
+    same, _, kept = find_sets(averaged, kernels(middle=0.5, last=0.5), TARGETS)
+
+    assert found.chosen.weights == {"net": 1.0} and placed.units[0].candidates == (MIDDLE,)
+    assert by_unit["net"] is told[MIDDLE]
+    assert len(found.averaged.weights) > 1
+    assert same == averaged and kept.chosen in (kept.averaged, kept.grown)
+
+
+def test_a_block_that_is_surer_and_right_less_often_is_not_enough():
+    known = probes(middle=3.0)
+    chosen = replace(known[LAST], hits=known[MIDDLE].hits + 1.0)
+
+    assert alone(offered(), known, known[LAST]) == Unit("net", (MIDDLE,), True)
+    assert alone(offered(), known, chosen) is None
+    assert alone(offered(), known, known[MIDDLE]) is None
 
 
 def test_sets_are_searched_again_with_the_better_tap_and_only_then():

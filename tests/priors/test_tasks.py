@@ -151,6 +151,7 @@ def test_rows_without_a_target_are_kept_apart():
         ("text,y\na,x\nb,y\nc,x\nd,y\n", {"group": "y"}, ["'y' is the target"]),
         ("text,s,y\na,a,x\nb,b,y\nc,a,x\nd,b,y\n", {"split": "s"}, ["column 's' says a, b", "'train' and 'test'"]),
         ("n,t,y\n1,a,x\ninf,b,y\n3,c,x\n1e400,d,y\n", {}, ["'n' is infinite in rows 2, 4", "ignore=['n']"]),
+        ("n,t,y\n1,a,x\n2,b,y\n-1e300,c,x\n4,d,y\n", {}, ["'n' is -1e+300 in row 3", "up to 3.4e+38"]),
         ("n,t,y\n1,a,x\n2,b,y\nx,c,x\n4,d,y\n", {"modalities": {"n": "num"}}, ["row 3 is 'x'"]),
     ],
 )
@@ -161,6 +162,11 @@ def test_a_table_nothing_can_be_learned_from_is_refused_with_cause_and_fix(tmp_p
     message = str(refused.value)
     assert all(word in message for word in words), message
     assert "\n" not in message
+
+
+def test_an_option_that_no_task_has_is_not_passed_over(tmp_path):
+    with pytest.raises(TypeError, match=r"no option 'splits'\. Options are kind, metric"):
+        csv_task(tmp_path, "text,y\na,x\nb,y\nc,x\nd,y\n", splits={"train": [0, 1]})
 
 
 # ---- paths to media
