@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Protocol
 
-from priors.errors import BadManifest, UnknownArchitecture, UnknownFunction, UnknownPrior
+from priors.errors import BadManifest, NotAllowed, UnknownArchitecture, UnknownFunction, UnknownPrior
 from priors.manifest import FILE_NAME, PriorManifest, PriorRef, read_manifest
 
 logger = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ def find(library: Library, ref: PriorRef | str) -> Entry:
     """The entry `ref` names: by content where a hash is given, otherwise by name. Raises UnknownPrior with near names.
 
     A content hash may be found under another name (a renamed or copied prior is the same prior); the name asked for is
-    preferred. A name without namespace must be unique.
+    preferred. A name without namespace must be unique. Raises NotAllowed for a name that is there, but not for us.
     """
     ref = PriorRef.parse(ref)
     entries = library.entries()
@@ -100,6 +100,8 @@ def find(library: Library, ref: PriorRef | str) -> Entry:
         return named[0]
     elif named:
         raise UnknownPrior(f"{ref.name!r} is in several namespaces. Say which: {', '.join(e.ref.repo for e in named)}.")
+    if ref.repo in getattr(library, "withheld", ()):
+        raise NotAllowed(f"the files of {ref.repo} are gated, or held back. Its page says which, and how to ask.")
     repos = [entry.ref.repo for entry in entries]
     near = get_close_matches(ref.repo, repos, n=3, cutoff=0.4)
     hint = (

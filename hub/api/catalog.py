@@ -14,6 +14,7 @@ from hub.api.auth import Anyone
 from hub.api.paging import MAX_LIMIT
 from hub.api.repositories import find
 from hub.api.schemas import PriorCard, PriorPage
+from hub.catalog.library import given_out
 from hub.catalog.models import Item
 from hub.catalog.query import Partner, Query
 from hub.errors import BadRequest
@@ -90,7 +91,8 @@ def index(request: Any, asked: InQuery[PriorFilter]) -> PriorPage:
 
     found = search(asked.query(request.auth), visible_to=request.auth)
     page = found.page(sort=asked.sort, after=asked.cursor, limit=asked.limit)
-    return PriorPage(items=[PriorCard.from_row(item) for item in page.items], next=page.next)
+    had = given_out([item.id for item in page.items], request.auth)
+    return PriorPage(items=[PriorCard.from_row(item, open=item.id in had) for item in page.items], next=page.next)
 
 
 @router.get("/{ns}/{name}/manifest", auth=Anyone(), response=dict[str, Any], summary="prior.json of a revision")

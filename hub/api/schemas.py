@@ -73,11 +73,13 @@ class PriorCard(BaseModel):
     downloads: int = Field(description="distinct accounts and addresses a day, summed over the last 30 days")
     likes: int
     updated_at: datetime
+    open: bool = Field(description="whether you may have its files: neither gated for you nor held back")
 
     @classmethod
-    def from_row(cls, item: Listed) -> PriorCard:
-        same = set(cls.model_fields) - {"repo", "parameters"}
-        return cls(repo=item.full_name, parameters=item.parameters or 0, **{key: getattr(item, key) for key in same})
+    def from_row(cls, item: Listed, *, open: bool) -> PriorCard:
+        same = set(cls.model_fields) - {"repo", "parameters", "open"}
+        known = {key: getattr(item, key) for key in same}
+        return cls(repo=item.full_name, parameters=item.parameters or 0, open=open, **known)
 
 
 class PriorPage(BaseModel):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
+from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
 
@@ -63,6 +64,13 @@ class HubStorage:
             for item in found.order_by("repository__namespace__name", "repository__name")
             if item.manifest is not None and item.commit is not None and item.repository_id not in held
         }
+
+
+def given_out(items: Collection[int], actor: Actor) -> set[int]:
+    """Those of the catalogue's items, by primary key, whose files the actor may have and nothing holds back."""
+    found = Item.objects.open_to(actor).filter(pk__in=items).select_related("repository").only("repository")
+    held = held_repositories([item.repository for item in found])
+    return {item.pk for item in found if item.repository_id not in held}
 
 
 def unpacked(commit: Commit, manifest: PriorManifest | None = None) -> Path:

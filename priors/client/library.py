@@ -15,6 +15,7 @@ from priors.errors import (
     BadManifest,
     HubError,
     HubUnreachable,
+    NotAllowed,
     NotFound,
     UnknownArchitecture,
     UnknownFunction,
@@ -31,7 +32,10 @@ class HubLibrary:
     """The priors of `hub`, pulled into `cache` (the hub's own by default). `hub=None` works from the cache alone.
 
     The catalogue is asked for once; `refresh()` asks again. Priors this version cannot read (a newer architecture, say)
-    are left out with a warning in the log. Safe to share between threads.
+    are left out with a warning in the log, and those whose files are gated or held back too, as one of them would end
+    all work on the others. Safe to share between threads.
+
+    withheld  the names of the latter
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class HubLibrary:
         self.hub = hub
         self.cache = cache if isinstance(cache, Cache) else Cache(cache)
         self._report = report
+        self.withheld: frozenset[str] = frozenset()
         self._entries: list[Entry] | None = None
         self._lock = threading.Lock()
 
@@ -134,15 +139,17 @@ class HubLibrary:
                 raise
             logger.warning("hub away, using the cache", extra={"hub": self.hub.url, "priors": len(kept)})
             return kept
+        self.withheld = frozenset(listing.repo for listing in listings if not listing.open)
         with ThreadPoolExecutor(4) as pool:
-            found = [entry for entry in pool.map(self._entry, listings) if entry is not None]
+            entries = pool.map(self._entry, [listing for listing in listings if listing.open])
+            found = [entry for entry in entries if entry is not None]
         return sorted(found, key=lambda entry: entry.ref.repo)
 
     def _entry(self, listing: Listing) -> Entry | None:
         try:
             ref = PriorRef.parse(listing.ref)
             return Entry(ref, self._manifest(listing.repo, ref))
-        except (BadManifest, UnknownArchitecture, UnknownFunction) as error:
+        except (BadManifest, UnknownArchitecture, UnknownFunction, NotAllowed, NotFound) as error:
             logger.warning("prior left out", extra={"repo": listing.repo, "cause": str(error)})
             return None
 

@@ -42,7 +42,7 @@ class Filter:
 
 @dataclass(frozen=True)
 class Listing:
-    """One prior in search results."""
+    """One prior in search results. `open`: its files are given out to who asked."""
 
     repo: str
     ref: str
@@ -66,6 +66,7 @@ class Listing:
     price_cents: int | None = None
     downloads: int = 0
     likes: int = 0
+    open: bool = True
 
     @classmethod
     def read(cls, content: Mapping[str, Any]) -> Listing:
@@ -92,6 +93,7 @@ class Listing:
             price_cents=content.get("price_cents"),
             downloads=int(content.get("downloads") or 0),
             likes=int(content.get("likes") or 0),
+            open=bool(content.get("open", True)),
         )
 
 

@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from priors.client import Hub, HubLibrary
-from priors.errors import HubUnreachable, UnknownPrior
+from priors.errors import HubUnreachable, NotAllowed, UnknownPrior
+from priors.library import find
 from priors.manifest import PriorRef, parse_manifest
 
 from .conftest import problem, sha256
@@ -104,6 +105,23 @@ def test_with_neither_hub_nor_cache_the_error_is_the_hubs(fake, hub):
 
     with pytest.raises(HubUnreachable):
         HubLibrary(hub).entries()
+
+
+def test_priors_whose_files_are_not_given_out_are_left_out_and_said_to_be_there(fake, hub):
+    for name in ("a/one", "b/gated", "c/gone"):
+        fake.commit(name, prior(name.partition("/")[2]))
+    listing = fake._listing
+    fake._listing = lambda repo: listing(repo) | {"open": repo != "b/gated"}
+
+    def before(method, path, headers):
+        return problem(404, "not-found", "deleted a moment ago.") if "c/gone/manifest" in path else None
+
+    fake.before = before
+    library = HubLibrary(hub)
+
+    assert [entry.ref.repo for entry in library.entries()] == ["a/one"]
+    with pytest.raises(NotAllowed, match="files of b/gated are gated, or held back"):
+        find(library, "b/gated")
 
 
 def test_a_prior_of_a_newer_version_is_left_out_and_a_false_promise_too(fake, hub, caplog):

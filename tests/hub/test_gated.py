@@ -79,6 +79,16 @@ def test_a_job_cannot_read_what_its_owner_may_not(ann: User) -> None:
     assert len(HubStorage(ann).entries()) == 1
 
 
+def test_the_catalogue_says_whose_files_one_may_have(client: Client, ann: User) -> None:
+    repos.change_settings(make_prior(ann).repository, gated="manual")
+
+    def open_to(**headers: Any) -> list[bool]:
+        return [card["open"] for card in client.get("/api/v1/priors", headers=headers or None).json()["items"]]
+
+    assert open_to() == open_to(**bearer(make_user("bob"))) == [False]
+    assert open_to(**bearer(ann)) == [True]
+
+
 def test_an_automatic_gate_lets_in_whoever_asks(ann: User) -> None:
     gated, bob = make_gated(ann, "auto"), make_user("bob")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from hub.repos.services import materialise
 from hub.safety import holds
 from hub.safety.models import Hold
 from priors.errors import NotAllowed, NotFound
-from tests.factories import bearer, make_commit, make_prior, make_repository, make_user, sha256
+from tests.factories import bearer, function_manifest, make_commit, make_prior, make_repository, make_user, sha256
 
 pytestmark = pytest.mark.django_db
 
@@ -116,6 +117,27 @@ def test_a_job_cannot_unpack_what_is_held_and_recommends_other_priors(ann: User,
         materialise(prior, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert [entry.ref.repo for entry in HubStorage(ann).entries()] == ["ann/others"]
+
+
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_a_prior_with_bytes_that_a_scan_holds_is_left_out_until_they_are_replaced(
+    client: Client, ann: User, everywhere: bool
+) -> None:
+    prior = make_prior(ann, "char-ngrams")
+    make_prior(ann, "others")
+    manifest = json.dumps(function_manifest()).encode()
+    make_commit(prior.repository, {"prior.json": manifest, "notes.txt": b"held"}, by=ann)
+
+    def listed() -> dict[str, bool]:
+        return {card["repo"]: card["open"] for card in client.get("/api/v1/priors").json()["items"]}
+
+    holds.hold_bytes(None if everywhere else prior.repository, sha256(b"held"), reason="it holds a key")
+
+    assert [entry.ref.repo for entry in HubStorage(ann).entries()] == ["ann/others"]
+    assert listed() == {"ann/char-ngrams": False, "ann/others": True}
+    make_commit(prior.repository, {"prior.json": manifest, "notes.txt": b"another"}, by=ann)
+    assert [entry.ref.repo for entry in HubStorage(ann).entries()] == ["ann/char-ngrams", "ann/others"]
+    assert listed() == {"ann/char-ngrams": True, "ann/others": True}
 
 
 def test_a_repository_in_quarantine_takes_no_commits_a_yanked_one_does(ann: User, staff: User, first: Commit) -> None:
