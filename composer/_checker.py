@@ -40,7 +40,10 @@ _DEFECT: Mapping[str, type[PortMismatch]] = {
     "cast": DtypeMismatch,
 }
 
-Alternatives = Callable[[PortType, PortType], Sequence[str]]
+Allowed = Callable[[Repair], bool]
+"""Whether a composition lets an adapter be put in."""
+
+Alternatives = Callable[[PortType, PortType, Allowed], Sequence[str]]
 """Names of priors that read the one type and give the other; `composer.alternatives` makes one of a library."""
 
 
@@ -83,7 +86,7 @@ class Checker(Scope):
     def _suggest(self, err: PortMismatch) -> None:
         """Adds to an error the priors that would stand between the two types."""
         if self._alternatives and isinstance(err.gives, PortType) and isinstance(err.wants, PortType):
-            names = self._alternatives(err.gives, err.wants)
+            names = self._alternatives(err.gives, err.wants, self._allows)
             if names:
                 err.args = (f"{err} Priors that fit between them: {', '.join(names)}.",)
 
@@ -182,9 +185,12 @@ class Checker(Scope):
         self._put(name, repair.op, inputs, attrs, repair.gives, auto=True)
         return name
 
+    def _allows(self, repair: Repair) -> bool:
+        return ADAPT.index(repair.cost(strict=self.graph.strict)) <= ADAPT.index(self.graph.adapt)
+
     def _allow(self, edge: Edge, repair: Repair) -> None:
-        cost = repair.cost(strict=self.graph.strict)
-        if ADAPT.index(cost) > ADAPT.index(self.graph.adapt):
+        if not self._allows(repair):
+            cost = repair.cost(strict=self.graph.strict)
             raise _defect(edge, repair)(
                 f"edge {edge.source!r} -> {edge.target!r} needs {repair.op} ({cost}): "
                 f"{edge.target!r} wants {edge.wants}, {edge.source!r} gives {edge.gives}, "

@@ -10,7 +10,7 @@ from composer.adapters import FEATURE_AXES
 from composer.errors import BadGraph, ModalityMismatch, ShapeMismatch, WeightsMismatch
 from composer.graph import Node
 from priors.manifest import PriorManifest, PriorRef
-from priors.types import Axis, Dim, PortType
+from priors.types import Axis, Dim, PortType, parse
 
 MAX_MATRIX = 2**28
 """Most entries of one learned matrix: 1 GiB of float32. A larger one is a mistake in a length."""
@@ -112,13 +112,15 @@ def weights_of(scope: Scope, node: Node, source: str) -> Weights:
 def number(scope: Scope, node: Node, source: str) -> PortType:
     gives = value_of(scope, node, source)
     if gives.is_raw:
-        raise ModalityMismatch.on_edge(
+        error = ModalityMismatch.on_edge(
             source,
             node.name,
             wants="numbers",
             gives=gives,
             fix="Put a prior (net or fn) between the input and this node.",
         )
+        error.wants = parse("vec.feat[B,D]:f32")  # what a prior between them would give
+        raise error
     return gives
 
 

@@ -107,7 +107,7 @@ def _raw(edge: Edge) -> Repair | None:
         raise edge.mismatch(
             ModalityMismatch,
             f"There is no encoder from {gives.modality} to {wants.modality}. "
-            f"Feed {edge.target!r} a {wants.modality} input.",
+            f"Feed {edge.target!r} {_a(wants.modality)} input.",
         )
     if not gives.is_raw:
         raise edge.mismatch(
@@ -140,7 +140,7 @@ def _meaning(edge: Edge) -> Repair | None:
     if not _convertible(gives, wants):
         raise edge.mismatch(
             ModalityMismatch,
-            f"A {gives.kind} is not a {wants.kind}. Put a prior between them that turns one into the other.",
+            f"{_a(gives.kind).capitalize()} is not {_a(wants.kind)}. Put a prior between them that turns one into the other.",
         )
     unit = wants.attr("unit")
     if unit is not None and gives.attr("unit") != unit:
@@ -156,6 +156,10 @@ def _meaning(edge: Edge) -> Repair | None:
                 f"{key} is {gives.attr(key) or 'not given'}, wanted {value}. Feed it the raw input.",
             )
     return None
+
+
+def _a(name: str) -> str:
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
 def _convertible(gives: PortType, wants: PortType) -> bool:

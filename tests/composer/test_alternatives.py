@@ -16,8 +16,8 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> LocalLibrary:
     return tiny_library(tmp_path_factory.mktemp("library"))
 
 
-def refused(nodes: dict, library: LocalLibrary) -> PortMismatch:
-    document = {"composition": 1, "adapt": "trainable", "nodes": nodes, "outputs": {"y": "y"}}
+def refused(nodes: dict, library: LocalLibrary, adapt: str = "trainable") -> PortMismatch:
+    document = {"composition": 1, "adapt": adapt, "nodes": nodes, "outputs": {"y": "y"}}
     with pytest.raises(PortMismatch) as caught:
         check(Graph.from_dict(document), resolver(library), alternatives(library))
     return caught.value
@@ -34,6 +34,28 @@ def test_a_text_where_features_are_wanted_names_the_priors_that_read_text(librar
 
     assert isinstance(error, ModalityMismatch)
     assert str(error).endswith("Priors that fit between them: tiny/words.")
+
+
+def test_a_head_on_raw_text_names_the_priors_that_make_features_of_it(library):
+    nodes = {
+        "text": {"op": "input", "type": "text.raw[B]:str"},
+        "y": {"op": "head", "in": ["text"], "labels": ["a", "b"]},
+    }
+
+    [_, names] = str(refused(nodes, library)).split("Priors that fit between them: ")
+
+    assert "tiny/words" in names
+
+
+def test_a_prior_that_needs_an_adapter_the_composition_forbids_is_not_named(library):
+    nodes = {
+        "text": {"op": "input", "type": "text.raw[B]:str"},
+        "w": {"op": "load", "prior": "prior://tiny/mlp"},
+        "y": {"op": "net", "in": {"w": "w", "x": "text"}},
+    }
+
+    assert "tiny/words" in str(refused(nodes, library))
+    assert "Priors that fit" not in str(refused(nodes, library, adapt="none"))
 
 
 def test_where_nothing_fits_nothing_is_named(library):
