@@ -148,14 +148,17 @@ def sbom(
 
 @app.command()
 def diff(
-    first: Annotated[Path, typer.Argument(help="A fitted model's folder, or a lock.")],
+    first: What,
     second: Annotated[Path, typer.Argument(help="The other one.")],
+    library: Local = None,
+    offline: Offline = False,
+    url: Url = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what differs between two compositions, by content: nodes, attributes, prices, learned parameters."""
     from composer.diff import diff_folders
 
-    found = diff_folders(first, second)
+    found = diff_folders(first, second, lambda path: _lock(path, library, offline, url)[0])
     lines = [f"+ {name}" for name in found.added] + [f"- {name}" for name in found.removed]
     lines += [f"{before} is called {after} now" for before, after in found.renamed]
     lines += [

@@ -72,6 +72,10 @@ def find_op(name: object, node: str) -> Op:
     return OPS[name]
 
 
+_SAID = {"missing": "must be given", "extra_forbidden": "is not known"}
+"""Kinds of pydantic's errors in words for whoever wrote the node."""
+
+
 def read_attributes(op: str, given: Mapping[str, Any], node: str) -> dict[str, Any]:
     """The attributes of a node with defaults filled in, absent ones left out. Raises BadGraph naming both.
 
@@ -85,10 +89,12 @@ def read_attributes(op: str, given: Mapping[str, Any], node: str) -> dict[str, A
     except ValidationError as err:
         first = err.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
+        near = get_close_matches(where, schema.model_fields, n=1) if first["type"] == "extra_forbidden" else []
         known = ", ".join(schema.model_fields) or "none"
-        message = first["msg"].removeprefix("Value error, ").rstrip(".")
+        message = _SAID.get(first["type"], first["msg"].removeprefix("Value error, ").rstrip("."))
         raise BadGraph(
-            f"node {node!r} ({op}): {where + ': ' if where else ''}{message}. Its attributes: {known}."
+            f"node {node!r} ({op}): {where + ': ' if where else ''}{message}"
+            f"{f', did you mean {near[0]}' if near else ''}. Its attributes: {known}."
         ) from err
 
 

@@ -140,7 +140,8 @@ def _meaning(edge: Edge) -> Repair | None:
     if not _convertible(gives, wants):
         raise edge.mismatch(
             ModalityMismatch,
-            f"{_a(gives.kind).capitalize()} is not {_a(wants.kind)}. Put a prior between them that turns one into the other.",
+            f"{_a(gives.kind).capitalize()} is not {_a(wants.kind)}. "
+            "Put a prior between them that turns one into the other.",
         )
     unit = wants.attr("unit")
     if unit is not None and gives.attr("unit") != unit:

@@ -26,6 +26,7 @@ from composer.answers import Answers
 from composer.check import check
 from composer.errors import BadGraph, BadLock
 from composer.gaps import with_gaps
+from composer.graph import GRAPH_FILE as GRAPH_FILE
 from composer.graph import Graph
 from composer.heads import Ending
 from composer.license import judge, notice
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from priors.client import Hub
     from priors.tasks.spec import Column
 
-GRAPH_FILE = "composition.json"
 REPORT_FILE = "report.json"
 NOTICE_FILE = "NOTICE"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 from composer.audit import read_lock
 from composer.check import TypedNode
 from composer.lock import WEIGHTS_FILE, Lock
-from priors.weights import check_header
+from priors.weights import check_header, check_sha256
 
 
 @dataclass(frozen=True)
@@ -94,10 +94,17 @@ def _changes(before: TypedNode, after: TypedNode) -> dict[str, tuple[Any, Any]]:
     return what
 
 
-def diff_folders(first: Path, second: Path) -> Difference:
-    """What differs between two saved compositions or locks, learned tensors included. Raises BadLock, BadWeights."""
-    found = diff(read_lock(first), read_lock(second))
+def diff_folders(first: Path, second: Path, read: Callable[[Path], Lock] = read_lock) -> Difference:
+    """What differs between two saved compositions or locks, or whatever else `read` knows; learned tensors included.
+
+    Raises BadLock, and BadWeights where a file is not the one that its lock names.
+    """
+    locks = read(first), read(second)
+    found = diff(*locks)
     files = first / WEIGHTS_FILE, second / WEIGHTS_FILE
+    for lock, file in zip(locks, files, strict=True):
+        if lock.weights is not None and file.is_file():
+            check_sha256(file, lock.weights)
     if not all(file.is_file() for file in files) or found.same_model:
         return found
     drifts, only_first, only_second = diff_weights(*files)

@@ -39,6 +39,9 @@ from composer._sections import OPSET, read_adapt, read_dims, read_fit, read_flag
 from composer._sections import Adapt as Adapt
 from composer.errors import BadGraph
 
+GRAPH_FILE = "composition.json"
+"""A composition in its folder."""
+
 MAX_NODES = 1_000
 
 _KEYS = ("composition", "opset", "name", "adapt", "strict", "dims", "nodes", "outputs", "fit")
@@ -81,8 +84,9 @@ class Graph:
 
     @classmethod
     def load(cls, path: Path | str) -> Graph:
-        """The composition in a file, JSON when its name ends so, otherwise YAML. Raises BadGraph."""
+        """The composition in a file, JSON when its name ends so, otherwise YAML, or in a folder. Raises BadGraph."""
         path = Path(path)
+        path = path / GRAPH_FILE if path.is_dir() else path
         try:
             with path.open("rb") as file:
                 data = file.read(MAX_JSON + 1)

@@ -290,6 +290,14 @@ def found_sha256(path: Path) -> str:
     return _KNOWN[key]
 
 
+def check_sha256(path: Path, sha256: str) -> None:
+    """Raises BadWeights when the content of the file is not `sha256` (hex)."""
+    if (found := found_sha256(path)) != sha256:
+        raise BadWeights(
+            f"{path.name} has sha256 {found[:12]}…, expected {sha256[:12]}…: it was changed. Fetch it again."
+        )
+
+
 def load_weights(path: Path | str, sha256: str | None = None) -> dict[str, Tensor]:
     """The tensors of a safetensors file, on the CPU; the header and, where given, the hash are checked before.
 
@@ -297,10 +305,8 @@ def load_weights(path: Path | str, sha256: str | None = None) -> dict[str, Tenso
     """
     path = Path(path)
     check_header(path)
-    if sha256 is not None and (found := found_sha256(path)) != sha256:
-        raise BadWeights(
-            f"{path.name} has sha256 {found[:12]}…, expected {sha256[:12]}…: it was changed. Fetch it again."
-        )
+    if sha256 is not None:
+        check_sha256(path, sha256)
     # Imported here: most of what imports this module only looks at headers.
     from safetensors.torch import load_file
 

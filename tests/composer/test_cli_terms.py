@@ -9,6 +9,7 @@ import pytest
 from composer.check import check
 from composer.graph import Graph
 from composer.lock import Lock
+from tests.composer._made_up import function_library
 from tests.composer._placeholders import resolve
 
 IR = Path(__file__).parent / "ir"
@@ -65,3 +66,26 @@ def test_what_is_no_lock_is_refused_in_one_line(refused: Any, tmp_path: Path) ->
     (tmp_path / "x.json").write_text("{}")
     assert "lock" in refused("license", tmp_path / "x.json")
     assert "cannot be read" in refused("royalty", tmp_path / "nothing.json", "--price", "1")
+
+
+def test_a_specification_is_compared_with_the_lock_of_another_and_a_folder_is_checked(run: Any, tmp_path: Path) -> None:
+    library = function_library(tmp_path / "priors", "char-ngrams", "word-ngrams")
+    spec = """
+composition: 1
+name: one
+nodes:
+  text: {op: input, type: "text.raw[B]:str"}
+  f: {op: fn, fn: char_ngrams, in: [text]}
+  y: {op: head, in: [f], labels: [a, b]}
+outputs: {y: y}
+"""
+    (tmp_path / "one.yaml").write_text(spec)
+    (tmp_path / "two.yaml").write_text(spec.replace("char_ngrams", "word_ngrams"))
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/composition.json").write_text(Graph.from_yaml(spec).to_json())
+    where = ("--library", library.root)
+
+    assert run("lock", tmp_path / "one.yaml", "--out", tmp_path / "folder/composition.lock.json", *where)[0] == 0
+    assert run("diff", tmp_path / "one.yaml", tmp_path / "folder", *where)[1] == "no difference\n"
+    assert "fn 'char_ngrams' -> 'word_ngrams'" in run("diff", tmp_path / "folder", tmp_path / "two.yaml", *where)[1]
+    assert "dist.logits[B,K:2]:f32" in run("check", tmp_path / "folder", *where)[1]

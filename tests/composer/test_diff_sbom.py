@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from uuid import UUID
 
+import pytest
 import torch
 
 from composer.check import check
@@ -12,6 +13,7 @@ from composer.graph import Graph
 from composer.license import judge
 from composer.lock import Lock
 from composer.sbom import bill
+from priors.errors import BadWeights
 from priors.weights import save_weights
 from tests.composer._placeholders import resolve
 
@@ -63,6 +65,12 @@ def test_learned_tensors_are_compared_one_by_one(tmp_path: Path) -> None:
     assert (mine, theirs) == (("mine",), ("theirs",))
     found = diff_folders(tmp_path / "one", tmp_path / "two")
     assert found.same_structure and not found.same_model and found.weights == drifts
+
+    changed = bytearray((tmp_path / "two/model.safetensors").read_bytes())
+    changed[-1] ^= 1
+    (tmp_path / "two/model.safetensors").write_bytes(changed)
+    with pytest.raises(BadWeights, match="it was changed"):
+        diff_folders(tmp_path / "two", tmp_path / "two")
 
 
 def test_the_bill_names_every_part_with_hash_and_license_and_is_the_same_every_time() -> None:

@@ -292,7 +292,7 @@ def test_a_file_that_cannot_be_read_says_so(tmp_path: Path) -> None:
         Graph.load(tmp_path / "nothing.yaml")
     with pytest.raises(BadGraph, match="UTF-8"):
         Graph.load(tmp_path / "latin.yaml")
-    with pytest.raises(BadGraph, match="Is a directory"):
+    with pytest.raises(BadGraph, match="json cannot be read"):
         Graph.load(tmp_path)
 
 
