@@ -153,6 +153,10 @@ def claim(
     """Keeps a score that somebody says a repository has, in place of what was claimed before from the same source."""
     if by is not None:
         require(by, "write", repository)
+    if repository.kind == Kind.TASK:
+        raise BadRequest(
+            f"{repository} is a task. A score is claimed of what solves one: a prior, a composition, a model."
+        )
     if not math.isfinite(score) or abs(score) > 1e6:
         raise BadRequest("A claimed score is a finite number. Give the one of the board's metric.")
     made, _ = Claim.objects.update_or_create(

@@ -24,7 +24,7 @@ def _limits(given: dict[str, Any]) -> dict[str, Any]:
     try:
         Limits.of(given)
     except BadTask as error:
-        raise PydanticCustomError("limits", "{said}", {"said": str(error)}) from error
+        raise PydanticCustomError("limits", "{said}", {"said": str(error).rstrip(".")}) from error
     return given
 
 

@@ -16,7 +16,7 @@ from hub.boards import hidden, lines, ranking, submissions
 from hub.boards.history import past
 from hub.boards.models import Board, Claim, Outcome, Result, Run
 from hub.boards.submissions import Rules
-from hub.errors import BadSpec, TooManyRequests
+from hub.errors import BadRequest, BadSpec, TooManyRequests
 from hub.home import scratch
 from hub.jobs import services as jobs
 from hub.jobs import tasks
@@ -359,6 +359,8 @@ def test_a_claimed_score_stands_apart_and_ranks_nowhere(board: Board, ann: User)
     shown = ranking.standing(board, actor=AnonymousUser())
     assert [line.run.pk for line in shown.lines] == [run.pk]
     assert [claim.score for claim in shown.claims] == [0.999]
+    with pytest.raises(BadRequest, match="ann/rows is a task"):
+        submissions.claim(board=board, repository=board.live_task, score=0.9, by=ann, source=Claim.Source.ENTERED)
 
 
 def test_a_public_board_judges_nothing_that_others_cannot_look_at(board: Board, ann: User) -> None:

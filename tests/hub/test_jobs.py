@@ -77,7 +77,11 @@ def test_a_spec_gets_its_defaults_and_its_task_is_pinned_to_a_commit(ann: User) 
         ("benchmark", {"task": "ann/topics", "draws": 0}, "draws"),
         ("fit", {"task": "ann/topics", "push_to": "ann/m", "fusion": "glue"}, "fusion"),
         ("recommend", {"task": "ann/topics", "speed": "fast"}, "speed"),
-        ("recommend", {"task": "ann/topics", "limits": {"price": -1}}, "limits: limit price is -1. Give percent"),
+        (
+            "recommend",
+            {"task": "ann/topics", "limits": {"price": -1}},
+            "price is -1. Give percent as a number, 0 or more. Correct",
+        ),
         ("launch", {}, "launch"),
     ],
 )
