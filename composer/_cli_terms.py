@@ -23,7 +23,7 @@ Local = Annotated[
     typer.Option("--library", help="Take priors from this folder (<namespace>/<name>/) and not from a hub."),
 ]
 Offline = Annotated[bool, typer.Option("--offline", help="Use only priors that were pulled before.")]
-What = Annotated[Path, typer.Argument(help="A fitted model's folder, a lock, or a composition.yaml.")]
+What = Annotated[Path, typer.Argument(help="A fitted model's folder, a lock, or a composition.yaml or .json.")]
 
 
 def open_library(folder: Path | None, offline: bool, url: str | None, report: Any = None) -> Library:
@@ -182,7 +182,7 @@ def _lock(what: Path, library: Path | None, offline: bool, url: str | None) -> t
     from composer.audit import read_lock
     from composer.lock import Lock
 
-    if what.is_dir() or what.suffix == ".json":
+    if what.is_dir() or (what.suffix == ".json" and not _is_graph(what)):
         if library is None:
             return read_lock(what), None
         from composer.nested import resolver
@@ -194,6 +194,18 @@ def _lock(what: Path, library: Path | None, offline: bool, url: str | None) -> t
 
     resolve = resolver(open_library(library, offline, url))
     return Lock.of(check(Graph.load(what), resolve)), resolve
+
+
+def _is_graph(path: Path) -> bool:
+    """Whether a JSON file begins as a composition does, and not as a lock."""
+    from composer.graph import Graph
+    from priors.errors import UserError
+
+    try:
+        Graph.load(path)
+    except UserError:
+        return False  # whatever is wrong with it is said by who reads locks
+    return True
 
 
 def write(path: Path, text: str, option: str = "--out") -> None:

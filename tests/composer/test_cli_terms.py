@@ -87,5 +87,6 @@ outputs: {y: y}
 
     assert run("lock", tmp_path / "one.yaml", "--out", tmp_path / "folder/composition.lock.json", *where)[0] == 0
     assert run("diff", tmp_path / "one.yaml", tmp_path / "folder", *where)[1] == "no difference\n"
+    assert run("diff", tmp_path / "one.yaml", tmp_path / "folder/composition.json", *where)[1] == "no difference\n"
     assert "fn 'char_ngrams' -> 'word_ngrams'" in run("diff", tmp_path / "folder", tmp_path / "two.yaml", *where)[1]
     assert "dist.logits[B,K:2]:f32" in run("check", tmp_path / "folder", *where)[1]
