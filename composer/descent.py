@@ -27,6 +27,7 @@ from composer._lower_project import ALIGNED, Project
 from composer.checkpoints import Kept, keep
 from composer.choices import Cancelled, Report, never, silent, within
 from composer.contrast import quick_products
+from composer.dropout import RATE, Losable, with_copies
 from composer.errors import Cancelled as Stopped
 from composer.examples import Examples, Rows
 from composer.rank.head import ridge
@@ -75,11 +76,13 @@ def descend(
     schedule: Schedule,
     *,
     seed: int = 0,
+    losable: Losable | None = None,
     checkpoint: Path | None = None,
     report: Report = silent,
     cancelled: Cancelled = never,
 ) -> tuple[int, Probe]:
-    """Trains `learners` inside `body` (values -> features (n, D), one or more) in place.
+    """Trains `learners` inside `body` (values -> features (n, D), one or more) in place; rows are judged whole and, of
+    what is `losable`, without each column.
 
     The number of steps that was best, and what rows say that were held out from so many. `checkpoint` is a file that a
     killed or cancelled run left, and from which this one goes on to the same bits; it is the caller's to remove.
@@ -89,7 +92,8 @@ def descend(
     numbers = folds(targets, schedule.folds, seed)
     count = int(numbers.max()) + 1
     marks = schedule.marks
-    scores = np.full((len(marks), *targets.matrix.shape), np.nan)  # of held-out rows, after so many steps
+    ways = 1 if losable is None else 1 + len(losable.columns)
+    scores = np.full((len(marks), ways, *targets.matrix.shape), np.nan)  # of held-out rows, after so many steps
     kept = Kept.read(checkpoint)
     if kept:
         scores = kept.facts["scores"].numpy()
@@ -106,16 +110,16 @@ def descend(
         try:
             for i, mark in enumerate(marks[:ended]):
                 run.until(mark, checkpoint, facts, told, cancelled)
-                if np.isnan(scores[i, held]).any():
-                    scores[i, held] = _held_out(body, examples, targets, train, held)
-                if k < count and _got_worse(scores[: i + 1, held], targets.take(held)):
+                if np.isnan(scores[i, :, held]).any():
+                    scores[i, :, held] = _held_out(body, examples, targets, train, held, losable).swapaxes(0, 1)
+                if k < count and _got_worse(scores[: i + 1, :, held], targets.take(held)):
                     break
         finally:
             run.close()
     best = _best(scores, targets)
-    sharpness, losses = judge(scores[best], targets)
-    hits = hits_of(scores[best], losses, targets)
-    return marks[best], Probe(targets, run.penalty, sharpness, scores[best], losses, hits)
+    whole = scores[best, 0]
+    sharpness, losses = judge(whole, targets)
+    return marks[best], Probe(targets, run.penalty, sharpness, whole, losses, hits_of(whole, losses, targets))
 
 
 @torch.no_grad()
@@ -126,15 +130,15 @@ def _put(learners: Sequence[Learner], states: Sequence[Mapping[str, Tensor]]) ->
 
 
 def _got_worse(scores: Array, targets: Targets) -> bool:
-    """Whether the last comparisons (m, n, C) did not better the best before them."""
-    losses = [targets.mean_of(_losses(one, targets)) for one in scores]
+    """Whether the last comparisons (m, W, n, C) did not better the best before them."""
+    losses = [targets.mean_of(_expected(one, targets)) for one in scores]
     return len(losses) - 1 - int(np.argmin(losses)) >= PATIENCE
 
 
 def _best(scores: Array, targets: Targets) -> int:
     """The comparison with the least loss, of those that every fold came to."""
     whole = [one for one in scores if not np.isnan(one).any()]
-    return int(np.argmin([targets.mean_of(_losses(one, targets)) for one in whole]))
+    return int(np.argmin([targets.mean_of(_expected(one, targets)) for one in whole]))
 
 
 @torch.no_grad()
@@ -304,10 +308,25 @@ def _features(body: nn.Module, examples: Examples, rows: Rows) -> Array:
     return np.asarray(torch.cat([x.float() for x in examples.through(body, rows)], -1).numpy())
 
 
-def _held_out(body: nn.Module, examples: Examples, targets: Targets, train: Rows, held: Rows) -> Array:
-    """The scores of held-out rows by a ridge head that was fitted on the others."""
-    head = ridge(_features(body, examples, train), targets.take(train))
-    return np.asarray(_features(body, examples, held) @ head.weight.T + head.bias)
+def _held_out(
+    body: nn.Module, examples: Examples, targets: Targets, train: Rows, held: Rows, losable: Losable | None
+) -> Array:
+    """(W, m, C) the scores of held-out rows, whole and without each column, by a head that was fitted on the others."""
+    head, told = ridge(_features(body, examples, train), targets.take(train)), [_features(body, examples, held)]
+    if losable is not None:
+        lost = []
+        for at in range(len(losable.columns)):
+            with losable.lost(at):
+                lost.append(_features(body, examples, train))
+                told.append(_features(body, examples, held))
+        head = with_copies(head, _features(body, examples, train), lost, targets.take(train), mixed=True)
+    return np.stack([features @ head.weight.T + head.bias for features in told])
+
+
+def _expected(scores: Array, targets: Targets) -> Array:
+    """(n,) of each row, of scores (W, n, C) whole and without each column."""
+    whole, *lost = (_losses(one, targets) for one in scores)
+    return (1.0 - RATE) * whole + RATE * np.mean(lost, axis=0) if lost else whole
 
 
 def _losses(scores: Array, targets: Targets) -> Array:

@@ -18,6 +18,7 @@ from composer.check import check
 from composer.choices import Cancelled, Member, Report, never, silent
 from composer.delta import deltas_live
 from composer.descent import Learner, descend
+from composer.dropout import Losable
 from composer.errors import Cancelled as Stopped
 from composer.examples import Examples
 from composer.heads import Ending, fit_heads, read_by_heads, what_heads_learn
@@ -84,6 +85,7 @@ def train(
         what_heads_learn(lowered, values, targets),
         schedule,
         seed=lowered.lock.seed,
+        losable=Losable.of(lowered, read_by_heads(lowered.lock)),
         checkpoint=checkpoint,
         report=report,
         cancelled=cancelled,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from composer.calibrate import calibrate
 from composer.check import TypedNode
-from composer.dropout import columns_of, with_dropout
+from composer.dropout import Losable, columns_of, with_copies, with_dropout
 from composer.errors import BadGraph
 from composer.examples import computed
 from composer.lock import Lock
@@ -138,11 +138,9 @@ def fit_heads(lowered: Lowered, values: Values, targets: Targets, *, judged: Pro
     given, found = dict(values), dict[str, Ridge]()
     for head in heads:
         features = computed(lowered, given, head.sources[0]).numpy()
-        made = ridge(features, wanted)
-        columns = columns_of(lowered.lock, head.sources[0])
-        if columns is not None:
-            made = with_dropout(made, features, wanted, columns)
-        found[head.name] = made
+        made = found[head.name] = _dropped(
+            lowered, given, head, ridge(features, wanted), features, wanted, mixed=judged is not None
+        )
         inner = bool(readers[head.name])
         _set(lowered.learned[head.name], made.weight, made.bias, wanted, inner=inner)
         if inner:
@@ -158,6 +156,25 @@ def fit_heads(lowered: Lowered, values: Values, targets: Targets, *, judged: Pro
         # the sum multiplies what each head says, so what reads it is as much flatter
         lowered.learned[ending.head.name].get_buffer("temperature").mul_(ending.factor)
     return whole
+
+
+def _dropped(
+    lowered: Lowered, given: Values, head: TypedNode, made: Ridge, features: NDArray[np.float32], wanted: Targets, *,
+    mixed: bool,
+) -> Ridge:  # fmt: skip
+    """The head with dropout of columns, where it reads several that may be missing."""
+    [source] = head.sources
+    columns = columns_of(lowered.lock, source)
+    if columns is not None:
+        return with_dropout(made, features, wanted, columns, mixed=mixed)
+    losable = None if source in given else Losable.of(lowered, [source])
+    if losable is None:
+        return made
+    lost = []
+    for at in range(len(losable.columns)):
+        with losable.lost(at):
+            lost.append(computed(lowered, given, source).numpy())
+    return with_copies(made, features, lost, wanted, mixed=mixed)
 
 
 def set_head(head: nn.Module, weight: Array, bias: Array, judged: Probe, targets: Targets) -> None:

@@ -6,7 +6,7 @@ import pytest
 from composer.assemble import offer, set_graph
 from composer.check import check
 from composer.choices import Choice, Member
-from composer.dropout import RATE, columns_of, with_dropout
+from composer.dropout import RATE, columns_of, with_copies, with_dropout
 from composer.fit import fit
 from composer.lock import Lock
 from composer.rank.head import ridge
@@ -46,6 +46,50 @@ def test_it_is_the_head_of_rows_that_were_copied_without_a_column(width, balance
     assert np.allclose(found.weight, np.linalg.solve(left, right).T, atol=1e-8)
 
 
+@pytest.mark.parametrize("width", [3, 60], ids=["few features", "many features"])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_rows_copied_without_a_column_give_the_head_of_the_closed_form(width, mixed):
+    features, targets, columns = views(20, width)
+    targets = targets.take(np.arange(17)).balanced()
+    features = features[:17]
+    made, mean = ridge(features, targets), np.average(features, axis=0, weights=targets.weights)
+
+    lost = [np.where(columns == c, mean, features) for c in range(3)]
+    found = with_copies(made, features, lost, targets, mixed=mixed)
+
+    expected = with_dropout(made, features, targets, columns, mixed=mixed)
+    assert np.allclose(found.weight, expected.weight, atol=1e-8) and np.allclose(found.bias, expected.bias, atol=1e-8)
+    assert np.allclose(found.probe.scores, expected.probe.scores)
+
+
+def test_a_head_behind_attention_or_a_gate_is_fitted_on_rows_that_lack_a_column_too(tmp_path, monkeypatch):
+    library = function_library(tmp_path / "priors", "text-statistics", "standardize")
+    texts, labels = sentences(24, classes=2)
+    rows = {"text": texts, "n": [float(label == "food") + 0.1 * (i % 5) for i, label in enumerate(labels)]}
+    task = Task.from_table({**rows, "y": labels}, "y", modalities={"text": "text"})
+    members = [Member(one, 0.5) for one in offer(task, library.entries()).candidates]
+    choice = Choice("both", "set", tuple(members), 0.5, 0.4, 0.6, 0.0, False, "named", 0.0)
+    monkeypatch.setattr("composer.schedule.MARKS", (0, 3))
+    monkeypatch.setattr("composer.assemble.GATE_WIDTH", 8)
+    seen = []
+    monkeypatch.setattr("composer.heads.with_copies", lambda *given, **how: seen.append(given) or given[0])
+
+    for fusion in ("attend", "gate"):
+        model = fit(task, choice, library=library, cache=tmp_path / "cache", fusion=fusion)
+
+        _, whole, lost, _ = seen.pop()
+        read = next(node for node in model.lock.nodes if node.op == "head").sources[0]
+        [text, numbers] = (node.name for kind in ("text", "tab") for node in model.lock.nodes
+                           if node.op == "input" and node.type.modality == kind)  # fmt: skip
+        for column in ("text", "n"):
+            some = {name: [None] * 24 if name == column else value for name, value in rows.items()}
+            given = {text: some["text"], numbers: np.array(some["n"], np.float32)[:, None]}
+            asked = model.lowered.features(given, [read])[read]
+            assert min(np.abs(asked - one).max() for one in lost) < 1e-6, (fusion, column)
+            # a gate begins with the first block and all but closed to the others
+            assert np.abs(asked - whole).max() > (1e-2 if fusion == "attend" else 1e-6)
+
+
 def test_a_lost_column_costs_less_and_whole_rows_lose_nothing():
     known, targets, columns = views(60, 8)
     asked, truth, _ = views(2_000, 8, seed=1)
@@ -68,6 +112,7 @@ def test_a_head_of_too_many_rows_and_features_stays_as_it_is(monkeypatch):
     for most, stays in ((23, True), (24, False)):
         monkeypatch.setattr("composer.dropout.MOST_UNKNOWNS", most)
         assert (with_dropout(made, features, targets, columns) is made) == stays
+        assert (with_copies(made, features, [features] * 3, targets, mixed=False) is made) == stays
 
 
 @pytest.mark.parametrize("kind", ["number", "sets"])
@@ -107,7 +152,9 @@ def test_a_fit_to_numbers_or_sets_of_labels_drops_columns_too(tmp_path, monkeypa
     members = [Member(one, 0.5) for one in offer(task, library.entries()).candidates]
     choice = Choice("both", "set", tuple(members), 0.5, 0.4, 0.6, 0.0, False, "named", 0.0)
     seen = []
-    monkeypatch.setattr("composer.heads.with_dropout", lambda *given: seen.append(given) or with_dropout(*given))
+    monkeypatch.setattr(
+        "composer.heads.with_dropout", lambda *given, **named: seen.append(given) or with_dropout(*given, **named)
+    )
 
     model = fit(task, choice, library=library, cache=tmp_path / "cache")
 

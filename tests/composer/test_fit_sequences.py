@@ -226,7 +226,7 @@ def test_a_fit_that_is_stopped_goes_on_to_the_same_bits(library, tmp_path, after
 def test_a_fold_that_gets_worse_is_trained_no_further(library, tmp_path, monkeypatch):
     model, examples, _, schedule = attending(library, tmp_path)
     worse = iter(range(100))
-    monkeypatch.setattr("composer.descent._held_out", lambda *_: np.full((12, 2), float(next(worse))))
+    monkeypatch.setattr("composer.descent._held_out", lambda *_: np.full((1, 12, 2), float(next(worse))))
     taken = []
     steps, _ = descend(
         model.part(examples.slots, ["p"]),
