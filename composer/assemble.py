@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from composer.choices import Candidate, Limits, Member
 from composer.graph import Graph
+from composer.rank.starter import starter_priors
 from priors.errors import BadTask
 from priors.library import Entry
 from priors.manifest import PriorManifest
@@ -156,6 +157,16 @@ def offer(
     return Offer(tuple(singles), tuple(units), manifests, _series(task), len(columns) > 1)
 
 
+def distinct(entries: Iterable[Entry]) -> list[Entry]:
+    """Each content once, so that one prior under fifty names is tried, and weighed, as one. It is called as in the
+    starter history, else as it was called first, and on the terms that it has there: a copy brings no other license."""
+    known = starter_priors()
+    first: dict[str, Entry] = {}
+    for entry in sorted(entries, key=lambda one: (one.ref.repo not in known, one.since, one.ref.repo)):
+        first.setdefault(entry.ref.sha256 or entry.ref.repo, entry)
+    return sorted(first.values(), key=lambda one: one.ref.repo)
+
+
 def _series(task: Task) -> dict[str, tuple[int, int]]:
     found = {}
     for column in task.inputs:
@@ -167,14 +178,15 @@ def _series(task: Task) -> dict[str, tuple[int, int]]:
 
 
 def plain_members(offered: Offer) -> tuple[Member, ...]:
-    """The blocks that stand for "no prior": words, pixels, bare columns. Empty when the library lacks them."""
-    found = [
-        candidate
-        for candidate in offered.candidates
-        if (manifest := offered.manifests[candidate]).function is not None
-        and manifest.function.id == PLAIN.get(manifest.modality)
-    ]
-    return tuple(Member(candidate, 1 / len(found)) for candidate in found)
+    """The blocks that stand for "no prior": words, pixels, bare columns. Empty when the library lacks them. Where there
+    are several for a column, because somebody brought variants, it is one that is known."""
+    known = starter_priors()
+    found: dict[str | tuple[str, ...], Candidate] = {}
+    for candidate in sorted(offered.candidates, key=lambda one: one.ref.repo not in known):
+        manifest = offered.manifests[candidate]
+        if manifest.function is not None and manifest.function.id == PLAIN.get(manifest.modality):
+            found.setdefault(candidate.column, candidate)
+    return tuple(Member(candidate, 1 / len(found)) for candidate in found.values())
 
 
 def block_graph(

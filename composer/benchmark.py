@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from composer.assemble import Offer, offer
+from composer.assemble import Offer, distinct, offer
 from composer.baseline import Plain, plain_predictions
 from composer.blocks import Blocks
 from composer.cache import FeatureCache
@@ -145,7 +145,7 @@ def benchmark(
             notes.append(f"{count} {unit} are more than {task.name} has: left out of the curve.")
     if draws == 1:
         notes.append("One draw says nothing about the spread: the intervals are empty.")
-    offered = offer(task, library.entries())
+    offered = offer(task, distinct(library.entries()))
     total = 1 + draws * len(drawn)
     report(0, total, f"computing features of {len(task):,} rows")
     started = perf_counter()

@@ -9,7 +9,7 @@ every task, weighted by what each network costs. Functions cost nothing beside n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -69,12 +69,14 @@ def race(
     read: Read,
     *,
     rate: Callable[[Mapping[str, Probe]], Mapping[str, float]] = by_loss,
+    unproven: Collection[str] = (),
     report: Report = silent,
 ) -> Race:
     """The candidates to judge on `rows` (ascending numbers of rows, whose targets are `targets`) of `labelled` rows in
     all. Deterministic.
 
-    rate  probes by unit -> how good each is, the higher the better
+    rate      probes by unit -> how good each is, the higher the better
+    unproven  units of which nothing is known from elsewhere: they take no place of the best EACH_COLUMN others
     """
     entrants = entrants_of(offered)
     least = max(FIRST, ROWS_A_CLASS * targets.matrix.shape[1])
@@ -96,7 +98,7 @@ def race(
 
     def ordered(numbers: Sequence[int]) -> list[int]:
         rated = rate({entrants[i].unit.name: probes[i] for i in numbers})
-        return _spread(sorted(numbers, key=lambda i: -rated[entrants[i].unit.name]), entrants)
+        return _spread(sorted(numbers, key=lambda i: -rated[entrants[i].unit.name]), entrants, unproven)
 
     look(range(len(entrants)), least)
     order = ordered(range(len(entrants)))
@@ -145,13 +147,15 @@ def _kernel(unit: Unit, blocks: Mapping[Candidate, NDArray[np.float32]]) -> Arra
     return mix(kernels, dict.fromkeys(kernels, 1 / len(kernels)))
 
 
-def _spread(order: Sequence[int], entrants: Sequence[Entrant]) -> list[int]:
-    """The same order with the first EACH_COLUMN of every column at the front."""
+def _spread(order: Sequence[int], entrants: Sequence[Entrant], unproven: Collection[str]) -> list[int]:
+    """The same order with the first EACH_COLUMN of every column at the front, and those of the ones that are known."""
     counts: dict[object, int] = {}
     front = []
     for i in order:
         column = entrants[i].candidates[0].column
-        counts[column] = counts.get(column, 0) + 1
-        if counts[column] <= EACH_COLUMN:
+        places = [("any", column)] if entrants[i].unit.name in unproven else [("any", column), ("known", column)]
+        for place in places:
+            counts[place] = counts.get(place, 0) + 1
+        if min(counts[place] for place in places) <= EACH_COLUMN:
             front.append(i)
     return [*front, *(i for i in order if i not in front)]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from composer.assemble import Offer, Unit, offer, plain_members
+from composer.assemble import Offer, Unit, distinct, offer, plain_members
 from composer.baseline import Plain
 from composer.blocks import Blocks
 from composer.cache import FeatureCache
@@ -84,7 +84,7 @@ def recommend(
     suspected = suspicions(task)
     task = to_learn_from(task)
     targets = read_targets(task)
-    offered = offer(task, library.entries(), limits)
+    offered = offer(task, distinct(library.entries()), limits)
     report(1, STEPS, f"{len(offered.candidates)} blocks of {len(offered.units)} priors")
     rows = sample(targets, MAX_ROWS)
     targets = targets.take(rows)
@@ -106,7 +106,10 @@ def recommend(
         ranker = ranker_at(asked) if history is not None and ranker is None else ranker
     past = None if history is None else Past(history, task, offered.units, offered.manifests, ranker)
     rate = by_loss if past is None else past.rate
-    ran = race(offered, targets, rows, len(task), read, rate=rate, report=within(report, 2, STEPS, "comparing "))
+    ran = race(
+        offered, targets, rows, len(task), read, rate=rate, unproven=unproven(offered, past),
+        report=within(report, 2, STEPS, "comparing "),
+    )  # fmt: skip
     offered = narrowed(offered, ran.kept)
     blocks = read(offered.candidates, rows)
     report(3, STEPS, "scoring every prior alone")
@@ -217,15 +220,28 @@ def _search(
     report: Report,
     costs: Costs | None,
 ) -> tuple[dict[str, Array], Search]:
+    """Sets of what is known first, as if nobody had brought anything else: what is unproven takes part only in a set
+    that is clearly better than that. Or fifty strangers could move a recommendation without being in it, by the places
+    they take among those that are tried."""
     by_unit = {unit.name: unit_kernel(unit, kernels) for unit in offered.units}
     trusted = [unit.name for unit in offered.units if unit.trusted]
     if past is not None:
         trusted = past.leaders(trusted, {name: probe(by_unit[name], targets) for name in trusted})
-    found = search(
-        by_unit, targets, trusted=trusted, followers=followers(offered), unproven=unproven(offered, past),
-        known=known_of(offered.units, offered), fits=(costs or Costs()).allow, progress=report,
-    )  # fmt: skip
-    return by_unit, found
+    strangers = frozenset(unproven(offered, past))
+    known = known_of(offered.units, offered)
+
+    def found(names: Sequence[str]) -> Search:
+        return search(
+            {name: by_unit[name] for name in names}, targets, trusted=trusted, followers=followers(offered),
+            unproven=strangers, known=known, fits=(costs or Costs()).allow, progress=report,
+        )  # fmt: skip
+
+    proven = found([name for name in by_unit if name not in strangers])
+    if not strangers:
+        return by_unit, proven
+    beside = found(list(by_unit))
+    gap = proven.chosen.probe.losses - beside.chosen.probe.losses
+    return by_unit, beside if _clear(gap, targets) else proven
 
 
 def unproven(offered: Offer, past: Past | None = None) -> list[str]:

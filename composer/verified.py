@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from composer.arms import Arm
-from composer.assemble import Offer, offer, set_graph
+from composer.assemble import Offer, distinct, offer, set_graph
 from composer.baseline import plain_predictions
 from composer.benchmark import Arena, cross
 from composer.blocks import Blocks
@@ -202,7 +202,7 @@ class _Judge:
         self, task: Task, library: Library, cache: FeatureCache, *, report: Report, cancelled: Cancelled
     ) -> None:
         self.task, self.library, self.cache = task, library, cache
-        self.offered: Offer = offer(task, library.entries())
+        self.offered: Offer = offer(task, distinct(library.entries()))
         self.blocks = Blocks(task, self.offered, library, cache, report=report, cancelled=cancelled)
         self.arena = Arena(task, self.offered, self.blocks)
         self._best: tuple[Candidate, Any] | None = None

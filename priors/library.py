@@ -20,10 +20,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Entry:
-    """One prior of a library: its full reference and its manifest."""
+    """One prior of a library: its full reference, its manifest, and when it was first there (ISO), as far as that is
+    known."""
 
     ref: PriorRef
     manifest: PriorManifest
+    since: str = ""
 
 
 class Library(Protocol):

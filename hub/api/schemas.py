@@ -72,6 +72,7 @@ class PriorCard(BaseModel):
     price_cents: int | None
     downloads: int = Field(description="distinct accounts and addresses a day, summed over the last 30 days")
     likes: int
+    created_at: datetime
     updated_at: datetime
     open: bool = Field(description="whether you may have its files: neither gated for you nor held back")
 

@@ -60,7 +60,10 @@ class HubStorage:
             found = found.filter(Q(repository__private=False) | Q(repository__namespace=self._beside))
         held = held_repositories([item.repository for item in found])
         return {
-            item.repository.full_name: (Entry(PriorRef.parse(item.ref), parse_manifest(item.manifest)), item.commit)
+            item.repository.full_name: (
+                Entry(PriorRef.parse(item.ref), parse_manifest(item.manifest), item.created_at.isoformat()),
+                item.commit,
+            )
             for item in found.order_by("repository__namespace__name", "repository__name")
             if item.manifest is not None and item.commit is not None and item.repository_id not in held
         }

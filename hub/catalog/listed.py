@@ -37,6 +37,7 @@ class Listed(NamedTuple):
     price_cents: int | None
     downloads: int
     likes: int
+    created_at: datetime
     updated_at: datetime
 
     @property

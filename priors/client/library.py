@@ -148,7 +148,7 @@ class HubLibrary:
     def _entry(self, listing: Listing) -> Entry | None:
         try:
             ref = PriorRef.parse(listing.ref)
-            return Entry(ref, self._manifest(listing.repo, ref))
+            return Entry(ref, self._manifest(listing.repo, ref), listing.created_at)
         except (BadManifest, UnknownArchitecture, UnknownFunction, NotAllowed, NotFound) as error:
             logger.warning("prior left out", extra={"repo": listing.repo, "cause": str(error)})
             return None

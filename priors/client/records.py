@@ -57,6 +57,7 @@ class Listing:
     license: str
     tags: tuple[str, ...]
     updated_at: str | None
+    created_at: str = ""
     task: str = ""
     library: str = ""
     languages: tuple[str, ...] = ()
@@ -84,6 +85,7 @@ class Listing:
             license=str(content.get("license") or ""),
             tags=tuple(content.get("tags") or ()),
             updated_at=content.get("updated_at"),
+            created_at=str(content.get("created_at") or ""),
             task=str(content.get("task") or ""),
             library=str(content.get("library") or ""),
             languages=tuple(content.get("languages") or ()),
