@@ -7,6 +7,7 @@ stays visible with its reason; only its bytes do not leave.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Q
@@ -78,7 +79,7 @@ def held_repositories(repositories: Collection[Repository]) -> dict[object, Hold
     return held | {hold.repository_id: hold for hold in by_weight if not hold.sha256}
 
 
-def _held_bytes(repositories: Collection[object], found: Collection[Hold]) -> dict[object, Hold]:
+def _held_bytes(repositories: Collection[UUID], found: Collection[Hold]) -> dict[object, Hold]:
     """Those of `repositories` whose head has a file with bytes that a scan holds, there or anywhere."""
     place = [(hold.repository_id, hold.sha256) for hold in found]
     uses = RepositoryBlob.objects.filter(repository__in=repositories, blob__in={sha256 for _, sha256 in place})
