@@ -112,7 +112,7 @@ def test_a_job_that_cannot_be_done_says_why_in_one_line(ann: User) -> None:
 
 
 def test_what_everybody_reads_names_no_private_prior(ann: User) -> None:
-    make_prior(ann, "hidden-ngrams", private=True)
+    make_prior(ann, "hidden-ngrams", private=True, function={"id": "char_ngrams", "config": {"n": [2, 2]}})
     spec = {"labels_per_class": 4, "draws": 1, "curve": [4]}
 
     shown = done(ann, "benchmark", {"task": "ann/rows", **spec})
