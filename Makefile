@@ -14,15 +14,17 @@ TORCH := torch==2.13.0
 help: ## This list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-# torch first: with none installed, another package would pull the newest CUDA build of several GB.
+# torch first: with none installed, another package would pull the newest CUDA build of several GB. Modules are compiled
+# when they are first imported, as most never are: compiling all took 50 s of the installation's 145.
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 $(VENV)/.installed: requirements.txt requirements-starter.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11))' || { echo "Priorhub needs Python 3.11 or newer: make PYTHON=python3.11 …"; exit 1; }
 	@echo "Installing (once; about 1.5 GB on disk) …"
-	@$(BIN)/pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$(TORCH)"
-	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-starter.txt
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$(TORCH)"
+	@$(PIP) -r requirements.txt
+	@$(PIP) --no-deps -r requirements-starter.txt
+	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 demo: $(VENV)/.installed ## The main job end to end on real data: TASK=topics|sms|movie|digits|wine
