@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -209,10 +210,15 @@ def _is_graph(path: Path) -> bool:
 
 
 def write(path: Path, text: str, option: str = "--out") -> None:
-    """Writes what a command was asked for. Raises BadGraph naming the option when it cannot."""
+    """Writes what a command was asked for, all of it or nothing. Raises BadGraph naming the option when it cannot."""
     from composer.errors import BadGraph
 
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.write_text(text, encoding="utf-8")
+        try:
+            fresh.write_text(text, encoding="utf-8")
+            fresh.replace(path)
+        finally:
+            fresh.unlink(missing_ok=True)
     except OSError as error:
         raise BadGraph(f"{path} cannot be written: {error.strerror}. Choose another place with {option}.") from error

@@ -6,8 +6,10 @@ root/<node hash>/<data hash>.npz      the same of some rows: `rows` (m,) ascendi
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
+import logging
 import os
 import time
 import uuid
@@ -29,6 +31,9 @@ Compute = Callable[[Sequence[str]], Mapping[str, Features]]
 Rows = NDArray[np.int64]
 ComputeRows = Callable[[Sequence[str], Rows], Mapping[str, Features]]
 
+logger = logging.getLogger(__name__)
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, None})
+"""None: what numpy raises when fewer bytes were written than it asked for."""
 DEFAULT_BYTES = 4 << 30
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
@@ -163,15 +168,20 @@ class FeatureCache:
         self._place(self._path(node, data), lambda file: np.save(file, plain, allow_pickle=False))
 
     def _place(self, path: Path, write: Callable[[IO[bytes]], None]) -> None:
-        """The file appears whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        """The file appears whole or not at all; where the disk is full, what would be in it is computed again."""
         temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
         try:
-            with temporary.open("wb") as file:
-                write(file)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with temporary.open("wb") as file:
+                    write(file)
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            logger.warning("features not kept: the disk is full", extra={"path": str(path)})
 
     @contextmanager
     def _locked(self, data: str) -> Iterator[None]:

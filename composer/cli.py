@@ -7,10 +7,11 @@ commands that only talk to a hub import neither torch nor numpy.
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -462,8 +463,20 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        sys.stderr.write(f"error: {printable(' '.join(str(error).split()))}\n")
-        sys.exit(1)
+        _refused(str(error))
+    except OSError as error:
+        if error.errno not in _NO_PLACE:
+            raise
+        _refused(f"{error.filename or 'a file'} cannot be written: {error.strerror}. Make room, or use another place.")
+
+
+_NO_PLACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+"""What is no mistake of ours wherever it happens."""
+
+
+def _refused(why: str) -> NoReturn:
+    sys.stderr.write(f"error: {printable(' '.join(why.split()))}\n")
+    sys.exit(1)
 
 
 if __name__ == "__main__":

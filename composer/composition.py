@@ -85,6 +85,7 @@ class Composition:
         Raises UserError when the folder cannot be written, BadWeights when a file of constants was changed since.
         """
         folder = Path(folder)
+        new = not folder.exists()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._copy_constants(folder)
@@ -97,6 +98,8 @@ class Composition:
             kept = texts(verdict, from_library(self.lowered.priors.library))
             _write(folder / NOTICE_FILE, notice(self.lock.name, verdict, kept))
         except OSError as error:
+            if new:
+                shutil.rmtree(folder, ignore_errors=True)
             raise UserError(f"{folder} cannot be written: {error.strerror or error}. Choose another place.") from error
         return folder
 

@@ -11,12 +11,14 @@ runs an ONNX file by it, without torch.
 
 from __future__ import annotations
 
+import io
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, get_args
+from typing import IO, Any, BinaryIO, Literal, Protocol, cast, get_args
 
 import torch
 
@@ -67,12 +69,10 @@ def export(composition: HasLowered | Lowered, path: Path | str, format: str = "p
         raise UserError(f"export to {format!r} is not possible in this version. Use format {' or '.join(FORMATS)}.")
     if not lowered.lock.ready and not isinstance(composition, Lowered):
         raise NotReady(f"{lowered.lock.name!r} was never fitted. Run fit first, then export.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
-        scratch = Path(folder)
+    described = beside(path)
+    with scratch_beside(path) as scratch:
         parity = (_write_onnx if format == "onnx" else _write_pt2)(lowered, scratch / "made")
         document, tokenizers = describe(lowered, path.stem, parity)
-        described = beside(path)
         (scratch / described.name).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
         for name, content in tokenizers.items():
             (scratch / name).write_bytes(content)
@@ -84,10 +84,55 @@ def export(composition: HasLowered | Lowered, path: Path | str, format: str = "p
     return ExportReport(parity.max_abs_diff, inputs, path, described, files)
 
 
+@contextmanager
+def scratch_beside(path: Path) -> Iterator[Path]:
+    """A folder beside `path` for what becomes it, removed in the end. Raises UserError where the disk gives no room."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}. Choose another place.") from error
+
+
+class _Sink(io.RawIOBase):
+    """A file for torch's writer, which ends the process when a write fails: the failure is kept for `finish`."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__()
+        self._file = file
+        self._error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        if self._error is None:
+            try:
+                self._file.write(data)
+            except OSError as error:
+                self._error = error
+        return len(data)
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return 0  # torch rewinds what it wrote for whoever reads on; nobody does
+
+    def finish(self) -> None:
+        """Raises what went wrong."""
+        if self._error is not None:
+            raise self._error
+        self._file.flush()
+
+
 def _write_pt2(lowered: Lowered, path: Path) -> Parity:
     program = trace(lowered)
     with path.open("wb") as file:  # given a path, torch insists on its ending
-        torch.export.save(program, file)
+        sink = _Sink(file)
+        torch.export.save(program, cast(IO[bytes], sink))
+        sink.finish()
     with path.open("rb") as file:
         read = torch.export.load(file).module()
     return compare(lowered, lambda inputs: read(*inputs))

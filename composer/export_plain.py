@@ -12,7 +12,6 @@ becomes modules of sentence-transformers. What was written is loaded again with 
 from __future__ import annotations
 
 import json
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from composer._export_trace import TEXT, TOLERANCE
 from composer._plain_chain import Affine, Chain, chain_of
 from composer._retok import prior_with_vocabulary
 from composer.errors import NotReady
-from composer.export import HasLowered
+from composer.export import HasLowered, scratch_beside
 from composer.license import Use, Verdict, judge, notice
 from composer.license_texts import from_library, texts
 from composer.lower import Lowered
@@ -72,9 +71,8 @@ def export_plain(composition: HasLowered | Lowered, path: Path | str) -> PlainRe
         raise NotReady(f"{lowered.lock.name!r} was never fitted. Run fit first, then export.")
     verdict = _allowed(lowered)
     chain = chain_of(lowered)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as scratch:
-        folder = Path(scratch) / "made"
+    with scratch_beside(path) as scratch:
+        folder = scratch / "made"
         folder.mkdir()
         loads_as = _Repository(lowered, chain, folder).write()
         wanted = _ours(lowered, chain)

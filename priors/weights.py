@@ -320,8 +320,9 @@ def load_weights(path: Path | str, sha256: str | None = None) -> dict[str, Tenso
 def save_weights(tensors: Mapping[str, Tensor], path: Path | str) -> str:
     """Writes a safetensors file in one step (all of it or nothing, on disk when this returns); gives its sha256 in hex.
 
-    Same tensors, same bytes. Raises BadWeights, writing nothing, for what `check_header` would refuse.
+    Same tensors, same bytes. Raises BadWeights, writing nothing, for what `check_header` would refuse; OSError.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     path = Path(path)
@@ -338,6 +339,11 @@ def save_weights(tensors: Mapping[str, Tensor], path: Path | str) -> str:
         _sync(partial)
         partial.replace(path)
         _sync(path.parent)
+    except SafetensorError as error:
+        cause = re.search(r"\(os error (\d+)\)", str(error))
+        if cause is None:
+            raise
+        raise OSError(int(cause[1]), os.strerror(int(cause[1])), str(path)) from error
     finally:
         with contextlib.suppress(FileNotFoundError):
             partial.unlink()

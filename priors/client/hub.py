@@ -460,7 +460,11 @@ def _listed(folder: Path) -> list[str]:
 
 
 def _copy(place: Path, to: Path) -> Path:
-    """Copies a snapshot's files over `to`, each renamed into place; other files there are left alone."""
+    """Copies a snapshot's files over `to`, each renamed into place; other files there are left alone.
+
+    A folder that was not there before is gone again when not all of them could be written.
+    """
+    new = not to.exists()
     for source in sorted(path for path in place.rglob("*") if path.is_file()):
         target = to / source.relative_to(place)
         fresh = target.with_name(f".{target.name[:100]}.{os.getpid()}.part")
@@ -469,6 +473,8 @@ def _copy(place: Path, to: Path) -> Path:
             shutil.copyfile(source, fresh)
             fresh.replace(target)
         except OSError as error:
+            if new:
+                shutil.rmtree(to, ignore_errors=True)
             raise HubError(f"{target} cannot be written: {error.strerror or error}. Choose another folder.") from error
         finally:
             fresh.unlink(missing_ok=True)

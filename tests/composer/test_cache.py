@@ -1,5 +1,6 @@
 """Features on disk: computed once, whoever asks and however they end."""
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -256,6 +257,18 @@ def test_a_broken_part_is_computed_again(tmp_path, content):
 
     assert cache.get_rows([A], DATA, np.array([1]), 5, compute)[A][:, 0].tolist() == [1]
     assert len(compute.asked) == 2
+
+
+def test_a_full_disk_keeps_nothing_and_ends_nothing(tmp_path, monkeypatch):
+    def full(file, array, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module.np, "save", full)
+
+    found = FeatureCache(tmp_path).get([A], DATA, Counting())
+
+    assert found[A].shape == (3, 2)
+    assert files(tmp_path) == []
 
 
 def test_parts_leave_when_the_cache_is_full(tmp_path):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import resource
 import zipfile
 
 import onnx
@@ -195,6 +196,21 @@ def test_a_file_that_disagrees_with_eager_is_not_left_behind(library, tmp_path, 
 
     with pytest.raises(AppError, match="differs from eager"):
         export(model, tmp_path / "model.pt2")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("format", ["pt2", "onnx"])
+def test_a_disk_without_room_is_said_and_nothing_is_left(format, library, tmp_path):
+    """torch's writer would end the process, so this is also a test that there is one."""
+    model = lowered(library, TABLE)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+        with pytest.raises(UserError, match=rf"x.{format} cannot be written: File too large"):
+            export(model, tmp_path / f"x.{format}", format)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     assert list(tmp_path.iterdir()) == []
 

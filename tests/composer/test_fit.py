@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +27,7 @@ from composer.rank.probe import Targets, gram, probe, solve
 from composer.rank.rows import folds
 from composer.recommend import recommend
 from composer.targets import targets_of
-from priors.errors import BadTable, BadTask
+from priors.errors import BadTable, BadTask, UserError
 from priors.library import resolver
 from priors.tasks import Task
 from priors.tasks.draws import Draw
@@ -122,6 +123,18 @@ def test_two_processes_at_once_and_this_one_fit_the_same_bits_and_share_a_sound_
     assert len(arrays) >= 3
     assert all(np.load(path).shape[0] == 24 for path in arrays)
     assert not list((tmp_path / "shared").glob("*/*.tmp"))
+
+
+def test_a_model_that_finds_no_room_leaves_no_folder(fitted, tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+        with pytest.raises(UserError, match=r"model cannot be written: File too large"):
+            fitted(text_task()).save(tmp_path / "model")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert not (tmp_path / "model").exists()
 
 
 def test_saved_and_loaded_it_predicts_the_same(fitted, library, tmp_path):

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import random
+import resource
 import struct
 import tarfile
 import time
@@ -215,6 +216,19 @@ def test_saved_weights_are_as_readable_as_any_other_file(tmp_path: Path) -> None
     (tmp_path / "other").touch()
 
     assert (tmp_path / "w.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_weights_that_find_no_room_leave_nothing_and_say_where(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+        with pytest.raises(OSError, match="File too large") as caught:
+            save_weights({"w": torch.ones(10_000)}, tmp_path / "w.safetensors")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert caught.value.filename == str(tmp_path / "w.safetensors")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_saved_weights_come_back_and_the_same_tensors_give_the_same_bytes(tmp_path: Path) -> None:
