@@ -17,6 +17,7 @@ help: ## This list
 # torch first: with none installed, another package would pull the newest CUDA build of several GB. Modules are compiled
 # when they are first imported, as most never are: compiling all took 50 s of the installation's 145.
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
+
 $(VENV)/.installed: requirements.txt requirements-starter.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] < (3, 11))' || { echo "Priorhub needs Python 3.11 or newer: make PYTHON=python3.11 …"; exit 1; }

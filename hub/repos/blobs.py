@@ -27,8 +27,8 @@ _ROWS = 500
 _TOGETHER = 64
 """Blobs deleted in one transaction: one each took 14 ms, and with SQLite everybody who writes waits for it."""
 
-_NONE = ""
-"""The git id of a row that nobody sees: it is made and taken back in one transaction."""
+_NOBODY = "made and taken back"
+"""Instead of a git id in a row that nobody sees, as one transaction makes it and takes it back."""
 
 _STRAY_S = 3600.0
 """Grace of an object without a row, whatever grace `sweep` is told: its writer may be about to record it."""
@@ -220,8 +220,8 @@ def _unrecorded(hashes: Sequence[str]) -> Iterator[str]:
 @transaction.atomic
 def _delete_unrecorded(hashes: Sequence[str]) -> int:
     # Rows made and taken back again: whoever stores the same bytes at this moment waits, or has the row already.
-    Blob.objects.bulk_create([Blob(sha256=sha256, size=0, git_oid=_NONE) for sha256 in hashes], ignore_conflicts=True)
-    made = Blob.objects.filter(pk__in=hashes, git_oid=_NONE)
+    Blob.objects.bulk_create([Blob(sha256=sha256, size=0, git_oid=_NOBODY) for sha256 in hashes], ignore_conflicts=True)
+    made = Blob.objects.filter(pk__in=hashes, git_oid=_NOBODY)
     gone = list(made.values_list("pk", flat=True))
     for sha256 in gone:
         store().delete(sha256)

@@ -45,39 +45,25 @@ class PredictForm(UploadForm):
     """Rows to predict: the columns the model was fitted on, a target column is not needed."""
 
 
+def _most(label: str, help_text: str) -> forms.FloatField:
+    """A limit: any number from 0, or nothing."""
+    widget = forms.NumberInput(attrs={"step": "any", "inputmode": "decimal"})
+    return forms.FloatField(label=label, required=False, min_value=0, help_text=help_text, widget=widget)
+
+
 class LimitsForm(forms.Form):
     """What a recommendation may cost. A field that is left empty is no limit."""
 
-    budget_mb = forms.FloatField(
-        label="Size, at most", required=False, min_value=0, help_text="Megabytes of a prior's files.",
-        widget=forms.NumberInput(attrs={"step": "any", "inputmode": "decimal"}),
-    )  # fmt: skip
+    budget_mb = _most("Size, at most", "Megabytes of a prior's files.")
     license = forms.ChoiceField(
         label="License", required=False,
         choices=[("", "any"), ("sell", "only what lets the model be sold")],
         help_text="Priors whose license is not known to permit it are left out.",
     )  # fmt: skip
-    minutes = forms.FloatField(
-        label="Time to adapt, at most", required=False, min_value=0,
-        help_text="Minutes. Ways of adapting that take longer are marked.",
-        widget=forms.NumberInput(attrs={"step": "any", "inputmode": "decimal"}),
-    )  # fmt: skip
-    memory_mb = forms.FloatField(
-        label="Memory to adapt, at most", required=False, min_value=0,
-        help_text="Megabytes. Ways that need more are marked.",
-        widget=forms.NumberInput(attrs={"step": "any", "inputmode": "decimal"}),
-    )  # fmt: skip
-
-    latency_ms = forms.FloatField(
-        label="Time a row, at most", required=False, min_value=0,
-        help_text="Milliseconds on the worker that ranks, of all priors of a set together.",
-        widget=forms.NumberInput(attrs={"step": "any", "inputmode": "decimal"}),
-    )  # fmt: skip
-    price = forms.FloatField(
-        label="Fees, at most", required=False, min_value=0,
-        help_text="Percent of what the model is sold for, of all priors of a set together.",
-        widget=forms.NumberInput(attrs={"step": "any", "inputmode": "decimal"}),
-    )  # fmt: skip
+    minutes = _most("Time to adapt, at most", "Minutes. Ways of adapting that take longer are marked.")
+    memory_mb = _most("Memory to adapt, at most", "Megabytes. Ways that need more are marked.")
+    latency_ms = _most("Time a row, at most", "Milliseconds on the worker that ranks, of all priors of a set together.")
+    price = _most("Fees, at most", "Percent of what the model is sold for, of all priors of a set together.")
 
     def limits(self) -> dict[str, Any]:
         """The limits of a recommend job, of a valid form."""

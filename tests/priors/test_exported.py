@@ -70,6 +70,18 @@ class Reader(nn.Module):
         return x, (x * mask.unsqueeze(2)).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
 
 
+GIVEN = torch.ones(3, 5, dtype=torch.long), torch.ones(3, 5) > 0
+FREE = ({0: Dim("B", min=1, max=64), 1: Dim("T", min=2, max=64)},) * 2
+
+
+def saved_reader(path: Path) -> Reader:
+    """A reader, and at `path` the archive of it."""
+    torch.manual_seed(0)
+    module = Reader().eval()
+    save(export(module, GIVEN, dynamic_shapes=FREE), path)
+    return module
+
+
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> tuple[Table, Path]:
     torch.manual_seed(0)
@@ -98,28 +110,20 @@ def test_an_archive_becomes_a_prior_that_gives_the_same(table: tuple[Table, Path
 
 
 def test_lengths_that_are_free_stay_free_and_the_graph_can_be_exported_again(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    module = Reader().eval()
-    shape = {0: Dim("B", min=1, max=64), 1: Dim("T", min=2, max=64)}
-    given = torch.ones(3, 5, dtype=torch.long), torch.ones(3, 5) > 0
-    save(export(module, given, dynamic_shapes=(shape, shape)), tmp_path / "model.pt2")
+    module = saved_reader(tmp_path / "model.pt2")
     config, tensors = read_archive(tmp_path / "model.pt2", READS)
     family = find_architecture("exported")(config)
     ours = family.build(("tokens", "mean")).eval()
     ours.load_state_dict(family.key_map(tensors))
     ids, mask = torch.randint(0, 20, (4, 9)), torch.rand(4, 9) > 0.3
-    again = export(ours, given, dynamic_shapes=(shape, shape)).module()
+    again = export(ours, GIVEN, dynamic_shapes=FREE).module()
     for one in (ours, again):
         for a, b in zip(one(ids, mask), module(ids, mask), strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
 
 
 def test_the_tokenizer_beside_an_archive_of_text_comes_along(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    module = Reader().eval()
-    shape = {0: Dim("B", min=1, max=64), 1: Dim("T", min=2, max=64)}
-    given = torch.ones(3, 5, dtype=torch.long), torch.ones(3, 5) > 0
-    save(export(module, given, dynamic_shapes=(shape, shape)), tmp_path / "model.pt2")
+    module = saved_reader(tmp_path / "model.pt2")
     (tmp_path / "tokenizer.json").write_text(word_tokenizer(["the", "box", "was", "empty"]).to_str())
     host = {"encoder": "tokenizer", "file": "tokenizer.json", "max_tokens": 8}
     write_prior(tmp_path / "model.pt2", {**ABOUT, **READS, "default_tap": "mean", "host": host}, tmp_path / "prior")
